@@ -1,0 +1,132 @@
+"""What the library asks of a coordination backend, and the choice of one by URL.
+
+A backend keeps, for each group, a document (the policy) and a set of *entries*: names that vanish with the session
+that made them. It gives one number, the generation, that grows with every change of the set. It holds one
+session, whose lease it knows, and calls a :class:`Listener` when something happens. Everything else (who is a
+member, which incarnation is the live one, who owns what) is decided above it, the same way for every backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from aiopartition.clock import Clock, now
+
+if TYPE_CHECKING:
+    from aiopartition.settings import Settings
+
+__all__ = ["Backend", "Entries", "Listener", "open_backend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The entries of a group at one generation."""
+
+    generation: int
+    names: tuple[str, ...]
+
+
+class Listener(Protocol):
+    """What a backend reports. All are called in the event loop's thread, and must neither block nor raise."""
+
+    def session_opened(self, *, fresh: bool) -> None:
+        """Connected. ``fresh``: the session is a new one, so no entry of ours is left; else it is the one before."""
+
+    def session_suspended(self, reason: str) -> None:
+        """The connection is gone; the session may live on."""
+
+    def session_expired(self) -> None:
+        """The session is over, and our entries with it. A fresh one is opened next."""
+
+    def lease_renewed(self) -> None:
+        """The lease holds again after it had lapsed: what was seen before may be out of date."""
+
+    def group_changed(self, group_id: str) -> None:
+        """The entries of a group changed since they were last read with ``watch=True``. Once for each such read."""
+
+
+class Backend(Protocol):
+    """One session with a coordination service.
+
+    Every method raises :class:`BackendUnavailableError` when there is no connection or it breaks before the answer
+    (what was asked may then have been done or not), :class:`AuthenticationError` when it is refused, and
+    :class:`BackendError` for whatever else the service says. All may be cancelled at any time.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether the session is connected now."""
+        ...
+
+    def lease_left(self) -> float:
+        """Seconds for which no service can yet have expired the session; 0 or less: it may have. Reads the clock."""
+        ...
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds, as negotiated with the service."""
+        ...
+
+    async def run(self) -> None:
+        """Hold the session, reconnecting for ever, until cancelled. One task's whole work."""
+        ...
+
+    async def first_connection(self) -> None:
+        """Wait until connected. :class:`AuthenticationError` when every server refuses this client."""
+        ...
+
+    async def close(self) -> None:
+        """End the session, which withdraws all its entries at once. Waits at most a second."""
+        ...
+
+    async def ping(self) -> None:
+        """One round trip."""
+        ...
+
+    async def ensure_group(self, group_id: str, document: bytes) -> bytes:
+        """The group's document; it is ``document`` when the group had none. Idempotent."""
+        ...
+
+    async def enter(self, group_id: str, name: str, data: bytes) -> bool:
+        """Create an entry of this session; ``False`` if the group does not exist (any more).
+
+        Idempotent: each incarnation has a name of its own, so one that is there and ours is the one asked for.
+
+        :param data: a document for operators; placement never reads it.
+        """
+        ...
+
+    async def withdraw(self, group_id: str, name: str) -> None:
+        """Delete an entry, if it is there."""
+        ...
+
+    async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
+        """The entries now, ``None`` if the group does not exist.
+
+        :param watch: report the next change to the listener. The watch is armed by the same request that reads.
+        :param latest: do not accept what a lagging server knows, but all that was done before this call.
+        """
+        ...
+
+    async def generation(self, group_id: str) -> int | None:
+        """The group's generation alone, ``None`` if the group does not exist: the cheapest question there is."""
+        ...
+
+    def forget(self, group_id: str) -> None:
+        """No longer report changes of this group."""
+        ...
+
+
+def open_backend(settings: Settings, listener: Listener, clock: Clock = now) -> Backend:
+    """The backend that ``settings.url`` names; without a URL, a cluster of this coordinator alone. Does no I/O."""
+    # Imported here so that a process on one backend need not load the other.
+    if settings.url is not None and settings.url.scheme == "zookeeper":
+        from aiopartition.backends.zookeeper import ZooKeeperBackend
+
+        return ZooKeeperBackend(settings, listener, clock)
+    from aiopartition.backends.memory import MemoryBackend, MemoryCluster
+
+    if settings.url is None:
+        return MemoryBackend(MemoryCluster(clock=clock), float("inf"), listener)
+    return MemoryBackend(MemoryCluster.named(settings.url.cluster), settings.session_timeout, listener)

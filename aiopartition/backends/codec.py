@@ -1,0 +1,285 @@
+"""ZooKeeper's wire format, typed: the only importer of aiozk.
+
+aiozk's ``protocol`` package knows how every request and reply is laid out (jute). Here each request that the library
+makes becomes an :class:`Operation`: its bytes, and how to read the answer. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Generic, TypeVar
+
+from aiozk import exc as _exc
+from aiozk import protocol as _protocol
+
+__all__ = [
+    "MAX_FRAME",
+    "Children",
+    "ConnectReply",
+    "ErrorCode",
+    "FrameSplitter",
+    "Operation",
+    "ProtocolError",
+    "ReplyError",
+    "Stat",
+    "Xid",
+    "authenticate",
+    "close",
+    "connect_frame",
+    "create",
+    "delete",
+    "exists",
+    "frame",
+    "get_children",
+    "get_data",
+    "parse_connect_reply",
+    "parse_event",
+    "parse_header",
+    "ping",
+    "set_data",
+    "set_watches",
+    "sync",
+]
+
+T = TypeVar("T")
+
+MAX_FRAME: Final = 16 << 20
+"""Bytes. Servers send at most jute.maxbuffer (1 MB by default); a longer frame is rubbish, and not to be waited for."""
+
+_HEADER: Final = struct.Struct("!iqi")
+_LENGTH: Final = struct.Struct("!i")
+
+
+class ProtocolError(Exception):
+    """What came from the server is not ZooKeeper's protocol."""
+
+
+class Xid(IntEnum):
+    """Numbers that mark replies which answer no numbered request."""
+
+    WATCH = -1
+    PING = -2
+    AUTH = -4
+    SET_WATCHES = -8
+
+
+class ErrorCode(IntEnum):
+    """The codes in replies that the library acts on."""
+
+    CONNECTION_LOSS = _exc.ConnectionLoss.error_code
+    NO_NODE = _exc.NoNode.error_code
+    NO_AUTH = _exc.NoAuth.error_code
+    BAD_VERSION = _exc.BadVersion.error_code
+    NODE_EXISTS = _exc.NodeExists.error_code
+    SESSION_EXPIRED = _exc.SessionExpired.error_code
+    AUTH_FAILED = _exc.AuthFailed.error_code
+    SESSION_MOVED = _exc.SessionMoved.error_code
+    SASL_REQUIRED = -124  # unknown to aiozk: the server wants SASL, or refuses it
+
+
+class ReplyError(Exception):
+    """A server's refusal of one request."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def __str__(self) -> str:
+        # aiozk's table, not its factory: that prints when it meets a code it does not know.
+        known: Any = _exc.response_error_xref.get(self.code)
+        return f"ZooKeeper error {self.code}" + (f" ({known.__name__})" if known else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """The part of a znode's stat that the library reads."""
+
+    version: int
+    ephemeral_owner: int
+    children_zxid: int
+    """``pzxid``: the transaction that last changed the set of children."""
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    names: tuple[str, ...]
+    stat: Stat
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectReply:
+    session_id: int
+    timeout: float
+    """Seconds, as negotiated."""
+    password: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One request: how its bytes are made and its answer read."""
+
+    request: Any
+    decode: Callable[[Any], T]
+    watch: str | None = None
+    """The path whose children the server watches for us once it has answered."""
+
+    def serialize(self, xid: int) -> bytes:
+        """The payload of the frame. Raises on arguments that cannot be encoded, before anything is sent."""
+        payload: bytes = self.request.serialize(xid)
+        return payload
+
+    def parse(self, body: bytes) -> T:
+        """:raises ProtocolError: when ``body`` is not an answer to this request."""
+        return self.decode(_deserialize(_protocol.response_xref[self.request.opcode], body))
+
+
+# ---- requests
+
+
+def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: bool = False) -> Operation[None]:
+    """``creator_only``: all rights to whoever this session has authenticated as, none to others; else open to all."""
+    acl = _protocol.AUTHED_UNRESTRICTED if creator_only else _protocol.UNRESTRICTED_ACCESS
+    request: Any = _protocol.CreateRequest(path=path, data=data, acl=[acl])
+    request.set_flags(ephemeral=ephemeral)
+    return Operation(request, _nothing)
+
+
+def delete(path: str) -> Operation[None]:
+    """Whatever the node's version."""
+    return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing)
+
+
+def exists(path: str) -> Operation[Stat]:
+    return Operation(_protocol.ExistsRequest(path=path, watch=False), _stat)
+
+
+def get_data(path: str) -> Operation[tuple[bytes, Stat]]:
+    return Operation(_protocol.GetDataRequest(path=path, watch=False), lambda reply: (reply.data or b"", _stat(reply)))
+
+
+def set_data(path: str, data: bytes, version: int) -> Operation[None]:
+    return Operation(_protocol.SetDataRequest(path=path, data=data, version=version), _nothing)
+
+
+def get_children(path: str, *, watch: bool) -> Operation[Children]:
+    return Operation(
+        _protocol.GetChildren2Request(path=path, watch=watch),
+        lambda reply: Children(tuple(reply.children), _stat(reply)),
+        path if watch else None,
+    )
+
+
+def sync(path: str) -> Operation[None]:
+    """What is read on this connection afterwards is at least as new as the leader's state at this call."""
+    return Operation(_protocol.SyncRequest(path=path), _nothing)
+
+
+def ping() -> Operation[None]:
+    return Operation(_protocol.PingRequest(), _nothing)
+
+
+def close() -> Operation[None]:
+    return Operation(_protocol.CloseRequest(), _nothing)
+
+
+def authenticate(scheme: str, credential: bytes) -> Operation[None]:
+    return Operation(_protocol.AuthRequest(type=0, scheme=scheme, auth=credential), _nothing)
+
+
+def set_watches(paths: Iterable[str], zxid: int) -> Operation[None]:
+    """Watch the children of ``paths`` again on a new connection. Those that changed since ``zxid`` fire at once."""
+    return Operation(
+        _protocol.SetWatchesRequest(relative_zxid=zxid, data_watches=[], exist_watches=[], child_watches=sorted(paths)),
+        _nothing,
+    )
+
+
+# ---- frames
+
+
+def frame(payload: bytes) -> bytes:
+    return _LENGTH.pack(len(payload)) + payload
+
+
+def connect_frame(session_id: int, password: bytes, timeout: float, last_zxid: int) -> bytes:
+    """The first frame of a connection. ``timeout`` in seconds, ``session_id`` 0 for a new session."""
+    request: Any = _protocol.ConnectRequest(
+        protocol_version=0,
+        last_seen_zxid=last_zxid,
+        timeout=min(round(timeout * 1000), 0x7FFFFFFF),
+        session_id=session_id,
+        password=password,
+        read_only=False,
+    )
+    return frame(request.serialize())
+
+
+def parse_connect_reply(payload: bytes) -> ConnectReply:
+    """:raises ProtocolError: if it is none. A ``session_id`` of 0 in it says that the session has expired."""
+    reply = _deserialize(_protocol.ConnectResponse, payload)
+    if reply.session_id and (reply.timeout <= 0 or reply.password is None):
+        raise ProtocolError("a connect reply without a timeout or a password")
+    return ConnectReply(reply.session_id, reply.timeout / 1000, reply.password or b"")
+
+
+def parse_header(payload: bytes) -> tuple[int, int, int, bytes]:
+    """``(xid, zxid, error code, body)`` of a reply."""
+    if len(payload) < _HEADER.size:
+        raise ProtocolError(f"a reply of {len(payload)} bytes, less than its header")
+    xid, zxid, error = _HEADER.unpack_from(payload)
+    return xid, zxid, error, payload[_HEADER.size :]
+
+
+def parse_event(body: bytes) -> str:
+    """The path of a watch event. Its type does not matter: whatever happened there, it has to be read again."""
+    path: str | None = _deserialize(_protocol.WatchEvent, body).path
+    return path or ""
+
+
+class FrameSplitter:
+    """Cuts the stream of bytes from a server into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads completed by ``data``.
+
+        :raises ProtocolError: on a length that no server sends.
+        """
+        self._buffer += data
+        payloads: list[bytes] = []
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer, start)
+            if not 0 < size <= MAX_FRAME:
+                raise ProtocolError(f"a frame of {size} bytes")
+            end = start + _LENGTH.size + size
+            if len(self._buffer) < end:
+                break
+            payloads.append(bytes(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+        return payloads
+
+
+# ---- inside
+
+
+def _deserialize(kind: Any, body: bytes) -> Any:
+    try:
+        return kind.deserialize(body)
+    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+        raise ProtocolError(f"a malformed {kind.__name__}: {error}") from error
+
+
+def _nothing(_reply: Any) -> None:
+    return None
+
+
+def _stat(reply: Any) -> Stat:
+    stat = reply.stat
+    return Stat(stat.version, stat.ephemeral_owner, stat.last_modified_children)

@@ -1,0 +1,376 @@
+"""A hardened ZooKeeper session: one task that keeps one connection to some server of the ensemble.
+
+The rules it follows, each of which some client in use breaks:
+
+* Requests are never sent again. After a lost connection only the caller knows what is idempotent.
+* The lease counts from the moment when the last *answered* request was *sent*, and ends after two thirds of the
+  negotiated timeout. The whole timeout is not safe: followers tell the leader about their sessions only with the
+  leader's pings, so when the follower that answered dies first, the leader expires the session early.
+* It is read from the clock when it is used. No timer has to fire for it to end.
+* After a silence longer than the timeout the session may be gone or not. The next connection offers the same
+  session again (else its entries would linger for another timeout), but offers no history: an ensemble that was
+  wiped must not refuse us for having seen its future.
+* Watches that the server held are armed again on a new connection, with the last transaction that was seen, so
+  only those fire whose nodes have changed meanwhile (ZooKeeper Programmer's Guide, "ZooKeeper Watches").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import socket
+import ssl as tls
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+
+from aiopartition.backends import codec
+from aiopartition.backends.codec import ErrorCode, Operation, ProtocolError, ReplyError, Xid
+from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
+from aiopartition.clock import Clock
+from aiopartition.errors import AuthenticationError
+
+__all__ = ["Lease", "Session", "SessionListener"]
+
+T = TypeVar("T")
+
+_logger: Final = logging.getLogger("aiopartition.zookeeper")
+
+_NO_PASSWORD: Final = bytes(16)
+_FIRST_BACKOFF: Final = 0.1  # seconds, doubled with each failed round
+_LONGEST_BACKOFF: Final = 1.0
+_STABLE_AFTER: Final = 1.0  # seconds that a connection must live to count as a success
+_CLOSE_TIMEOUT: Final = 1.0
+
+_CONNECT_ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError)  # TimeoutError is an OSError
+_REFUSED: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.SASL_REQUIRED})
+_SESSION_OVER: Final = frozenset({ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED})
+
+
+class _SessionExpiredError(ConnectionLostError):
+    """The server does not know the session any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What the last answered request proves about the session.
+
+    ``sent``: when it was sent. ``safe_until``: until then no ensemble can have expired the session.
+    ``lost_at``: from then on even a healthy one may have.
+    """
+
+    sent: float
+    safe_until: float
+    lost_at: float
+
+    @classmethod
+    def starting(cls, sent: float, timeout: float) -> Lease:
+        return cls(sent, sent + timeout * 2 / 3, sent + timeout)
+
+
+_NO_LEASE: Final = Lease(-math.inf, -math.inf, -math.inf)
+
+
+class SessionListener(Protocol):
+    """What a session reports; called in the event loop, must neither block nor raise."""
+
+    def session_opened(self, *, fresh: bool) -> None: ...
+    def session_suspended(self, reason: str) -> None: ...
+    def session_expired(self) -> None: ...
+    def lease_renewed(self) -> None: ...
+    def watch_fired(self, path: str) -> None: ...
+
+
+class Session:
+    """Keeps a session alive over connections that come and go. Give :meth:`run` a task of its own.
+
+    :param hosts: names or addresses with ports; each name's every address is tried.
+    :param timeout: seconds asked of the server, which may grant another (2 to 20 of its ticks).
+    :param auth: digest user and password, sent again on each connection.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[tuple[str, int]],
+        timeout: float,
+        listener: SessionListener,
+        *,
+        clock: Clock,
+        ssl: SSLContext | None = None,
+        auth: tuple[str, str] | None = None,
+    ) -> None:
+        self._hosts = tuple(hosts)
+        self._requested_timeout = timeout
+        self._listener = listener
+        self._clock = clock
+        self._ssl = ssl
+        # surrogatepass: an encoding error would carry the password in its arguments.
+        self._credential = None if auth is None else ":".join(auth).encode("utf-8", "surrogatepass")
+        self._connection: Connection | None = None
+        self._closing = False
+        self._answered = asyncio.Event()  # connected or refused: the outcome that a start waits for
+        self._refusal: AuthenticationError | None = None
+        self._watched: set[str] = set()  # paths whose children the server watches for us
+        self._last_zxid = 0
+        self._password = _NO_PASSWORD
+        self.session_id = 0
+        self.timeout = timeout
+        """Seconds, as negotiated."""
+        self.lease = _NO_LEASE
+        self.peer: Address | None = None
+        """The server that we are connected to."""
+        self.error: str = "no server has answered yet"
+        """Why we are not connected."""
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    # ---- for callers
+
+    async def first_connection(self) -> None:
+        """Wait until connected.
+
+        :raises AuthenticationError: when each server that can be reached refuses this client.
+        """
+        await self._answered.wait()
+        if self._refusal is not None and not self.connected:
+            raise self._refusal
+
+    async def send(self, operation: Operation[T]) -> T:
+        """One request and its answer. Never sent twice.
+
+        :raises ConnectionLostError: at once when disconnected, or when the connection ends before the answer.
+        :raises ReplyError: the server's refusal.
+        """
+        if self._connection is None:
+            raise ConnectionLostError(self.error)
+        return await self._connection.request(operation)
+
+    async def ping(self) -> None:
+        """One round trip that also renews the lease."""
+        # A ping proper has no number of its own and may be under way already; reading what everybody may read does
+        # the same for the lease.
+        await self.send(codec.exists("/"))
+
+    def forget_watch(self, path: str) -> None:
+        """Do not arm the watch on ``path`` again on the next connection."""
+        self._watched.discard(path)
+
+    async def close(self) -> None:
+        """End the session at the server, which deletes its ephemeral nodes at once. Waits at most a second.
+
+        Idempotent. Disconnected, there is nobody to tell: the session ends with its timeout.
+        """
+        self._closing = True
+        connection = self._connection
+        if connection is None:
+            return
+        with anyio.move_on_after(_CLOSE_TIMEOUT):
+            try:
+                await connection.request(codec.close())
+            except (ConnectionLostError, ReplyError) as error:
+                _logger.debug("closing the session: %s", error)
+        connection.abort("closed")
+
+    # ---- the task
+
+    async def run(self) -> None:
+        """Connect, serve, reconnect; for ever, until cancelled or closed."""
+        failures = 0
+        last: Address | None = None
+        while not self._closing:
+            started = self._clock()
+            limit = self._attempt_limit(failures)
+            address = await self._connect_to_any(await self._addresses(limit, last), limit)
+            if address is None:
+                failures += 1
+            else:
+                opened = self._clock()
+                await self._serve()
+                last = address
+                failures = 0 if self._clock() - opened > _STABLE_AFTER else failures + 1
+                started = self._clock()
+            if not self._closing:
+                # Full jitter, so that a fleet does not come back in step. What an attempt took counts as waited.
+                backoff = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** min(failures, 9)) * random.random()
+                await anyio.sleep(max(0.0, backoff - (self._clock() - started)))
+
+    def _attempt_limit(self, failures: int) -> float:
+        """Seconds for TCP, TLS, the handshake and authentication with one server. It grows with failures: a server
+        that has just started, or one that everybody returns to, is slow, yet must not be given up each time."""
+        several = max(6, 2 * len(self._hosts))
+        return min(max(0.25, self.timeout / several) * 2 ** min(failures, 9), max(0.5, self.timeout / 2))
+
+    async def _addresses(self, limit: float, last: Address | None) -> list[Address]:
+        """Every address of every host, shuffled, the one just lost at the end."""
+        addresses: set[Address] = set()
+        for host, port in self._hosts:
+            try:
+                with anyio.fail_after(limit):
+                    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:  # UnicodeError: no name that DNS could have
+                self._failed(f"{host}:{port}", error)
+            else:
+                addresses.update(Address(host, str(address[0]), port) for *_, address in found)
+        return sorted(random.sample(sorted(addresses), len(addresses)), key=lambda address: address == last)
+
+    async def _connect_to_any(self, addresses: list[Address], limit: float) -> Address | None:
+        """Try each in turn; the one that we are connected to now."""
+        refusals: list[AuthenticationError] = []
+        unanswered = 0
+        for address in addresses:
+            try:
+                with anyio.fail_after(limit):
+                    await self._connect(address)
+            except _CONNECT_ERRORS as error:
+                self._failed(str(address), error)
+                refusal = _refusal(error, address)
+                if refusal is None:
+                    unanswered += 1
+                else:
+                    refusals.append(refusal)
+            else:
+                self._refusal = None
+                self._answered.set()
+                return address
+        if refusals and not unanswered:
+            self._refusal = refusals[0]
+            self._answered.set()
+        return None
+
+    async def _connect(self, address: Address) -> None:
+        try:
+            await self._establish(address)
+        except _SessionExpiredError:
+            await self._establish(address)  # which opens a new one; the server is fine
+
+    async def _establish(self, address: Address) -> None:
+        connection = await Connection.open(address, self._ssl, self._clock, self)
+        try:
+            fresh = await self._attach(connection)
+            if self._credential is not None:
+                await connection.authenticate(codec.authenticate("digest", self._credential))
+            if self._watched:
+                connection.post(Xid.SET_WATCHES, codec.set_watches(self._watched, self._last_zxid))
+            if connection.lost.is_set():
+                raise ConnectionLostError(connection.reason)
+        except BaseException:
+            connection.abort("given up")
+            raise
+        self._connection, self.peer, self.error = connection, address, ""
+        _logger.info(
+            "%s session 0x%x with %s, timeout %.1f s",
+            "new" if fresh else "resumed", self.session_id & (1 << 64) - 1, address, self.timeout,
+        )  # fmt: skip
+        self._listener.session_opened(fresh=fresh)
+
+    async def _attach(self, connection: Connection) -> bool:
+        """The handshake. Whether the session is another than at the last connection."""
+        offered = self.session_id
+        if self._clock() >= self.lease.lost_at:
+            self._last_zxid = 0
+        reply, sent = await connection.handshake(
+            codec.connect_frame(offered, self._password, self._requested_timeout, self._last_zxid)
+        )
+        if not reply.session_id:
+            self._expired()
+            raise _SessionExpiredError("the session has expired")
+        self.session_id, self._password, self.timeout = reply.session_id, reply.password, reply.timeout
+        self._renew(sent)
+        return reply.session_id != offered
+
+    async def _serve(self) -> None:
+        """Keep the connection alive until it ends."""
+        connection = self._connection
+        assert connection is not None
+        try:
+            asked = self._keep_alive(connection, late=False)
+            while not connection.lost.is_set():
+                due = self._clock() + asked
+                with anyio.move_on_after(asked):
+                    await connection.lost.wait()
+                asked = self._keep_alive(connection, late=self._clock() - due > self.timeout / 10)
+        finally:
+            connection.abort("cancelled")
+
+    def _keep_alive(self, connection: Connection, *, late: bool) -> float:
+        """Ping a server that we have left alone for T/3, leave one that is silent for 2T/3. Seconds to the next look.
+
+        ``late``: this process itself was away. Then the server's words may lie unread in the socket: read first.
+        """
+        now, third = self._clock(), self.timeout / 3
+        silent_at = connection.last_received + 2 * third
+        if now >= silent_at and not late:
+            connection.abort(f"no word from the server for {now - connection.last_received:.1f} s")
+            return 0.0
+        if not connection.awaits(Xid.PING) and now >= connection.last_sent + third:
+            connection.post(Xid.PING, codec.ping())
+        ping_at = silent_at if connection.awaits(Xid.PING) else connection.last_sent + third
+        return max(0.05 if late else 0.001, min(silent_at, ping_at) - now)
+
+    # ---- what a connection tells
+
+    def connection_ended(self, connection: Connection) -> None:
+        if connection is not self._connection:
+            return  # it ended before the session had come to lean on it
+        self._connection = self.peer = None
+        self.error = connection.reason
+        if not self._closing:
+            _logger.info("connection lost: %s", connection.reason)
+        self._listener.session_suspended(connection.reason)
+
+    def replied(self, reply: Reply) -> None:
+        if reply.error in _SESSION_OVER:
+            # Reconnecting tells which of the two it is. An answer of this kind renews nothing.
+            connection = self._connection
+            if connection is not None:
+                asyncio.get_running_loop().call_soon(connection.abort, "the session expired or moved")
+            return
+        self._last_zxid = max(self._last_zxid, reply.zxid)
+        if reply.operation.watch is not None and not reply.error:
+            self._watched.add(reply.operation.watch)
+        self._renew(reply.sent)
+
+    def event_received(self, path: str) -> None:
+        self._watched.discard(path)
+        self._listener.watch_fired(path)
+
+    def _renew(self, sent: float) -> None:
+        lapsed = self.lease is not _NO_LEASE and self._clock() >= self.lease.safe_until
+        if sent >= self.lease.sent:
+            self.lease = Lease.starting(sent, self.timeout)
+        if lapsed:
+            self._listener.lease_renewed()
+
+    def _expired(self) -> None:
+        _logger.warning("session 0x%x has expired", self.session_id & (1 << 64) - 1)
+        self.session_id, self._password, self._last_zxid, self.lease = 0, _NO_PASSWORD, 0, _NO_LEASE
+        self._watched.clear()
+        self._listener.session_expired()
+
+    def _failed(self, server: str, error: Exception) -> None:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        self.error = f"{server}: {reason}"
+        _logger.debug("cannot connect to %s", self.error)
+
+
+def _refusal(error: Exception, address: Address) -> AuthenticationError | None:
+    """``error`` as a refusal of this client, which no waiting heals; ``None`` when it is something else."""
+    reason: Any = None
+    if isinstance(error, tls.SSLCertVerificationError):
+        reason = f"the certificate of {address} is not trusted: {error.verify_message}"
+    elif isinstance(error, tls.SSLError) and "ALERT" in (error.reason or ""):
+        reason = f"{address} refuses the TLS handshake (is a client certificate wanted?): {error.reason}"
+    elif isinstance(error, ReplyError) and error.code in _REFUSED:
+        reason = f"{address} refuses the credentials: {error}"
+    if reason is None:
+        return None
+    refusal = AuthenticationError(reason)
+    refusal.__cause__ = error
+    return refusal

@@ -1,0 +1,216 @@
+"""Groups in a ZooKeeper tree::
+
+    <namespace>/<group>                   data: the group's document
+    <namespace>/<group>/members/<entry>   ephemeral: one incarnation of one member
+
+The generation is the ``pzxid`` of ``members``: the transaction that last added or removed an entry. It comes with the
+very read that lists the entries, it is the same for everybody who sees the same list, and it only grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiopartition.backends import Entries, Listener, codec
+from aiopartition.backends.codec import ErrorCode, ProtocolError, ReplyError
+from aiopartition.backends.connection import ConnectionLostError
+from aiopartition.backends.session import Session
+from aiopartition.clock import Clock
+from aiopartition.entries import quote_component
+from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError
+from aiopartition.settings import Settings
+
+__all__ = ["ZooKeeperBackend"]
+
+_NOT_CREATED: Final = (ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE)
+
+_ATTEMPTS: Final = 10
+"""How often a sequence of steps starts anew when others change the tree under it."""
+
+
+class ZooKeeperBackend:
+    """The :class:`~aiopartition.backends.Backend` over a hardened session."""
+
+    def __init__(self, settings: Settings, listener: Listener, clock: Clock) -> None:
+        assert settings.url is not None
+        self._url = settings.url
+        self._creator_only = settings.auth is not None
+        self._listener = listener
+        self._clock = clock
+        self._group_ids: dict[str, str] = {}  # path of a members node -> group id, to tell whose watch has fired
+        self._session = Session(
+            settings.url.hosts, settings.session_timeout, self, clock=clock, ssl=settings.ssl, auth=settings.auth
+        )
+
+    # ---- the session
+
+    @property
+    def connected(self) -> bool:
+        return self._session.connected
+
+    def lease_left(self) -> float:
+        return self._session.lease.safe_until - self._clock()
+
+    @property
+    def session_timeout(self) -> float:
+        return self._session.timeout
+
+    async def run(self) -> None:
+        await self._session.run()
+
+    async def first_connection(self) -> None:
+        await self._session.first_connection()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def ping(self) -> None:
+        with self._translated("/", "READ"):
+            await self._session.ping()
+
+    def session_opened(self, *, fresh: bool) -> None:
+        self._listener.session_opened(fresh=fresh)
+
+    def session_suspended(self, reason: str) -> None:
+        self._listener.session_suspended(reason)
+
+    def session_expired(self) -> None:
+        self._listener.session_expired()
+
+    def lease_renewed(self) -> None:
+        self._listener.lease_renewed()
+
+    def watch_fired(self, path: str) -> None:
+        group_id = self._group_ids.get(path)
+        if group_id is not None:
+            self._listener.group_changed(group_id)
+
+    # ---- groups
+
+    async def ensure_group(self, group_id: str, document: bytes) -> bytes:
+        path = self._group_path(group_id)
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._translated(path, "READ", ErrorCode.NO_NODE):
+                    stored, stat = await self._session.send(codec.get_data(path))
+                if stored:
+                    return stored
+                # Somebody made the bare node, by hand or as a parent: it becomes a group now.
+                with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
+                    await self._session.send(codec.set_data(path, document, stat.version))
+                return document
+            except ReplyError as error:
+                if error.code == ErrorCode.NO_NODE and await self._create(path, document):
+                    return document
+        raise BackendError("the node keeps changing while it is being set up", path)
+
+    async def enter(self, group_id: str, name: str, data: bytes) -> bool:
+        members = self._members_path(group_id)
+        path = f"{members}/{name}"
+        for _ in range(_ATTEMPTS):
+            outcome = await self._try_create(path, data, ephemeral=True)
+            if outcome is None:
+                return True
+            if outcome == ErrorCode.NODE_EXISTS:
+                if await self._is_ours(path):
+                    return True  # an earlier attempt, whose answer was lost
+            elif await self._try_create(members, b"") == ErrorCode.NO_NODE:
+                return False
+        raise BackendError("the node belongs to another session", path)
+
+    async def withdraw(self, group_id: str, name: str) -> None:
+        members = self._members_path(group_id)
+        try:
+            # The right to delete a node belongs to its parent (ZooKeeper Programmer's Guide, "ACL Permissions").
+            with self._translated(members, "DELETE", ErrorCode.NO_NODE):
+                await self._session.send(codec.delete(f"{members}/{name}"))
+        except ReplyError:
+            return  # it is gone, which is all that was asked
+
+    async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
+        members = self._members_path(group_id)
+        if watch:
+            self._group_ids[members] = group_id  # before the request: the event may follow on the answer's heels
+        try:
+            with self._translated(members, "READ", ErrorCode.NO_NODE):
+                if latest:
+                    await self._session.send(codec.sync(members))
+                children = await self._session.send(codec.get_children(members, watch=watch))
+        except ReplyError:
+            return None
+        return Entries(children.stat.children_zxid, children.names)
+
+    async def generation(self, group_id: str) -> int | None:
+        members = self._members_path(group_id)
+        try:
+            with self._translated(members, "READ", ErrorCode.NO_NODE):
+                stat = await self._session.send(codec.exists(members))
+        except ReplyError:
+            return None
+        return stat.children_zxid
+
+    def forget(self, group_id: str) -> None:
+        members = self._members_path(group_id)
+        self._group_ids.pop(members, None)
+        self._session.forget_watch(members)
+
+    # ---- inside
+
+    def _group_path(self, group_id: str) -> str:
+        return f"{self._url.namespace}/{quote_component(group_id)}"
+
+    def _members_path(self, group_id: str) -> str:
+        return f"{self._group_path(group_id)}/members"
+
+    async def _create(self, path: str, data: bytes) -> bool:
+        """Create ``path``, and its parents at need. Whether it was us who created it.
+
+        From the bottom upwards: who may only create below some node must not be made to touch what lies above it,
+        and ZooKeeper checks the right to create before it looks whether the node is there already.
+        """
+        for _ in range(_ATTEMPTS):
+            outcome = await self._try_create(path, data)
+            if outcome != ErrorCode.NO_NODE:
+                return outcome is None
+            await self._create(path.rpartition("/")[0], b"")
+        raise BackendError("the node's parent keeps vanishing", path)
+
+    async def _try_create(self, path: str, data: bytes, *, ephemeral: bool = False) -> ErrorCode | None:
+        """``None`` when created, else ``NODE_EXISTS``, or ``NO_NODE`` when it is the parent that is missing."""
+        try:
+            with self._translated(path.rpartition("/")[0] or "/", "CREATE", *_NOT_CREATED):
+                await self._session.send(codec.create(path, data, ephemeral=ephemeral, creator_only=self._creator_only))
+        except ReplyError as error:
+            return ErrorCode(error.code)
+        return None
+
+    async def _is_ours(self, path: str) -> bool:
+        try:
+            with self._translated(path, "READ", ErrorCode.NO_NODE):
+                stat = await self._session.send(codec.exists(path))
+        except ReplyError:
+            return False
+        return stat.ephemeral_owner == self._session.session_id
+
+    @contextmanager
+    def _translated(self, path: str, permission: str, *expected: ErrorCode) -> Iterator[None]:
+        """Turn what a session raises into the library's errors, but for the ``expected`` refusals.
+
+        :param path: the node whose ``permission`` it takes.
+        """
+        try:
+            yield
+        except ConnectionLostError as error:
+            raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
+        except ProtocolError as error:
+            raise BackendError(f"the server sent {error}", path) from error
+        except ReplyError as error:
+            if error.code in expected:
+                raise
+            if error.code == ErrorCode.NO_AUTH:
+                raise AuthenticationError("these credentials do not have it", path, permission) from error
+            if error.code in (ErrorCode.CONNECTION_LOSS, ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED):
+                raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
+            raise BackendError(str(error), path) from error

@@ -1,0 +1,426 @@
+"""The public object: one process's part in any number of groups."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from ssl import SSLContext
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from aiopartition.errors import ConfigurationError, PolicyMismatchError
+from aiopartition.keys import Key, encode
+from aiopartition.membership import Membership
+from aiopartition.runner import Runner
+from aiopartition.settings import (
+    GroupPolicy,
+    OnUnknown,
+    Settings,
+    arguments_from_environment,
+    require_id,
+    require_min_members,
+    require_settle,
+    require_weight,
+)
+from aiopartition.view import Change, Member, View, require_iterable
+
+__all__ = ["PartitionCoordinator"]
+
+T = TypeVar("T")
+
+_LEAVE_TIMEOUT: Final = 1.0
+"""Seconds that leave_group() waits; beyond that the entry is deleted as soon as the backend answers again."""
+
+_SKIP_CHUNK: Final = 2048
+"""Items of others that my_subset() passes over before it lets other tasks run."""
+
+
+class PartitionCoordinator:
+    """Shares work among all coordinators that join the same group: each gets a disjoint subset.
+
+    >>> async with PartitionCoordinator("zookeeper://zk1,zk2,zk3/pollers") as coordinator:
+    ...     mine = await coordinator.extract_my_subset("switches", switches)
+
+    It holds one session with the backend, for any number of groups. The membership is kept current in the background;
+    asking what is mine is a local calculation. All methods belong to the event loop in which it was started.
+
+    :param backend_url: ``zookeeper://[user:password@]host[:port][,host[:port]…][/namespace][?option=seconds&…]``, with
+        the options ``session_timeout``, ``connect_timeout`` and ``heartbeat``; ``memory://[name]`` for coordinators in
+        this process; ``None``: partitioning is off, everything is mine.
+    :param member_id: who this is, at most 1,024 bytes; a stable one lets a restart keep its keys. Default: a new UUID.
+    :param heartbeat: seconds between looks for news that got lost.
+    :param session_timeout: seconds after which the backend gives up a silent member. A server may grant another.
+    :param connect_timeout: seconds that :meth:`start` waits for a first connection.
+    :param on_unknown: while this member cannot prove what it owns, subsets are empty, with one warning an episode
+        (``"empty"``), or raise :class:`OwnershipUnknownError` (``"raise"``).
+    :param ssl: for TLS to every server.
+    :param auth: user and password (ZooKeeper's digest scheme). With it, nodes that are created admit only this user.
+    :param metadata: free text that operators find with this member's entry; never used for placement.
+    :raises ConfigurationError: for anything above that cannot mean something. No I/O is done here.
+    """
+
+    def __init__(
+        self,
+        backend_url: str | None = None,
+        *,
+        member_id: str | None = None,
+        heartbeat: float | None = None,
+        session_timeout: float | None = None,
+        connect_timeout: float | None = None,
+        on_unknown: OnUnknown = "empty",
+        ssl: SSLContext | None = None,
+        auth: tuple[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = Settings.resolve(
+            backend_url,
+            member_id=member_id,
+            heartbeat=heartbeat,
+            session_timeout=session_timeout,
+            connect_timeout=connect_timeout,
+            on_unknown=on_unknown,
+            ssl=ssl,
+            auth=auth,
+            metadata=metadata,
+        )
+        self._runner = Runner(self._settings)
+
+    @classmethod
+    def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
+        """A coordinator configured by environment variables: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
+        ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN`` and
+        ``<prefix>AUTH`` (``user:password``).
+
+        Unset and empty variables stand for the defaults; ``overrides``, arguments of the class, beat variables.
+
+        :raises ConfigurationError: naming the variable or argument.
+        """
+        return cls(**{**arguments_from_environment(prefix, os.environ), **overrides})
+
+    # ---- from start to stop
+
+    async def start(self) -> None:
+        """Connect, and run what has to run in the background.
+
+        Returns when connected. If nothing answers within ``connect_timeout``, logs one error and returns all the
+        same: a service need not care whether the backend is up, as everything goes on by itself once it is.
+
+        Cancelled, it stops the coordinator cleanly, in about a second at most.
+
+        :raises AuthenticationError: if every server that can be reached refuses this client.
+        :raises RuntimeError: if called twice, or after :meth:`stop`.
+        """
+        await self._runner.start()
+
+    async def stop(self) -> None:
+        """Leave every group, end the session, and end every task. From the call on, nothing is ours any more.
+
+        The others are told at once. Takes about a second at most, even if the backend is dead; then the session ends
+        with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays stopped.
+        Cancelled, it only stops waiting.
+        """
+        await self._runner.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # ---- facts
+
+    def is_active(self) -> bool:
+        """Whether a backend is configured; if not, everything is mine."""
+        return self._settings.url is not None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the session is connected at this moment."""
+        return self._runner.backend.connected
+
+    @property
+    def member_id(self) -> str:
+        """Who this coordinator is in all its groups."""
+        return self._settings.member_id
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds after which the backend gives this member up, as negotiated with the server."""
+        return self._runner.backend.session_timeout
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The ids of the joined groups, sorted."""
+        return tuple(sorted(self._runner.memberships))
+
+    def __repr__(self) -> str:
+        backend = "no backend" if self._settings.url is None else str(self._settings.url)
+        return f"<PartitionCoordinator {self.member_id!r} at {backend}, {self._runner.state.value}>"
+
+    # ---- groups
+
+    async def join_group(
+        self,
+        group_id: str,
+        *,
+        weight: int = 1,
+        policy: GroupPolicy | None = None,
+        min_members: int = 1,
+        settle: float = 0.05,
+    ) -> None:
+        """Take part in a group, creating it at need. Returns with the first view loaded.
+
+        Joining a joined group with the same arguments does nothing. Without a connection, or if none comes back within
+        ``connect_timeout``, it returns like :meth:`start` does: joining goes on by itself, and until it is through,
+        ownership is unknown. So does an expired session: the group is joined again. Cancelled, it only stops waiting;
+        :meth:`leave_group` takes the joining back.
+
+        :param weight: how many shares of the work this member takes, 1 to 1,000.
+        :param policy: how keys are placed; all members must agree.
+        :param min_members: while fewer are present, at the start or later, ownership is unknown to this member.
+        :param settle: seconds to wait after a change of the membership before acting on it, so that a fleet that starts
+            or stops together moves its keys once.
+        :raises PolicyMismatchError: if the group exists with another policy.
+        :raises AuthenticationError: naming the node and the right that is missing.
+        :raises MemberSupersededError: if this member was superseded here. It stays so until it leaves the group.
+        :raises ConfigurationError: for a bad argument, or one that differs from those the group was joined with.
+        """
+        self._runner.require_started("join_group")
+        require_id("group_id", group_id)
+        if policy is not None and not isinstance(policy, GroupPolicy):
+            raise ConfigurationError("policy", f"must be a GroupPolicy, not {type(policy).__name__}")
+        arguments = (
+            require_weight(weight),
+            policy or GroupPolicy(),
+            # Partitioning being off, nobody else will ever come.
+            require_min_members(min_members) if self.is_active() else 1,
+            require_settle(settle),
+        )
+        await self._take_part(group_id, arguments)
+
+    async def leave_group(self, group_id: str) -> None:
+        """Leave a group at once: from the call on, nothing in it is ours. Leaving a group never joined does nothing.
+
+        Waits up to a second until the others can know. If the backend does not answer, it is told as soon as it
+        does. Cancelled, it only stops waiting.
+        """
+        self._runner.require_started("leave_group")
+        membership = self._runner.leave(group_id)
+        if membership is None:
+            return
+        with anyio.move_on_after(_LEAVE_TIMEOUT):
+            while self.connected and not membership.finished.is_set():
+                await membership.changed.wait()
+
+    async def heartbeat(self) -> None:
+        """One look whether any news got lost, now. The background takes one every ``heartbeat`` seconds by itself.
+
+        :raises BackendUnavailableError: if the backend does not answer.
+        """
+        self._runner.require_started("heartbeat")
+        await self._runner.heartbeat()
+
+    async def view(self, group_id: str) -> View:
+        """The current view of a group, which is joined if need be.
+
+        :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
+        """
+        self._runner.require_started("view")
+        membership = await self._membership(group_id)
+        view = membership.view
+        if view is None:
+            raise membership.unknown()
+        return view
+
+    async def get_members(self, group_id: str) -> tuple[str, ...]:
+        """The sorted ids of the members in the current view; otherwise as :meth:`view`."""
+        return tuple(member.id for member in (await self.view(group_id)).members)
+
+    # ---- what is mine
+
+    async def extract_my_subset(
+        self, group_id: str | None, iterable: Iterable[T], *, key: Callable[[T], Key] | None = None
+    ) -> list[T]:
+        """The resources of ``iterable`` that are mine, in order, by one view of the group, which is joined at need.
+
+        Once the group is joined this is a local calculation: no network, and no suspension either unless the input is
+        long; then other tasks get their turn every 2,048 resources, and ``iterable`` must not be changed meanwhile.
+        May be cancelled at any time.
+
+        :param group_id: with ``None`` or ``""`` all resources are mine.
+        :param key: gives what identifies a resource: a ``str``, ``bytes``, ``int``, ``UUID``, ``Enum`` member, path,
+            or a tuple of these. Without it the resources themselves must be of these types.
+        :raises OwnershipUnknownError: with ``on_unknown="raise"``, when ownership is unknown. Else the list is empty.
+        :raises TypeError: for a resource or key without a stable encoding.
+        """
+        self._runner.require_started("extract_my_subset")
+        require_iterable(iterable)
+        if not group_id or not self.is_active():
+            return list(iterable)
+        membership = await self._membership(group_id)
+        view = self._known_view(membership)
+        if view is None:
+            return []
+        lapses = membership.lapses
+        chunks = view.table.sift(view.mask, iterable, key)
+        mine = next(chunks, [])
+        for chunk in chunks:
+            await checkpoint()
+            mine += chunk
+        # It may have taken a while, and what it is returned to must not act on a lease that has ended meanwhile.
+        if self._known_view(membership) is None:
+            return []
+        if membership.lapses != lapses:
+            return self._give_up(membership, [])
+        return mine
+
+    def my_subset(
+        self,
+        group_id: str | None,
+        source: Iterable[T] | AsyncIterable[T],
+        *,
+        key: Callable[[T], Key] | None = None,
+    ) -> AsyncIterator[T]:
+        """Iterate over those items of ``source`` that are mine.
+
+        For each item ownership and lease are looked at when it is handed out, so a long or endless iteration follows
+        the group: an item that is another's by now is passed over. While ownership is unknown, items are passed over
+        (or :class:`OwnershipUnknownError` is raised, by ``on_unknown``). Ends with the source,
+        or when the group is left.
+
+        Parameters and errors as in :meth:`extract_my_subset`. May be cancelled at any time.
+        """
+        self._runner.require_started("my_subset")
+        if isinstance(source, AsyncIterable):
+            return self._my_async_items(group_id, source, key)
+        return self._my_items(group_id, require_iterable(source), key)
+
+    async def changes(self, group_id: str) -> AsyncIterator[Change]:
+        """Iterate over the changes of a group, which is joined if need be. The current view comes first.
+
+        While ownership is unknown the change's ``view`` is ``None``. A slow consumer gets the newest state, with what
+        happened since its last one, never a backlog. Ends when the group is left or the coordinator stopped.
+
+        :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
+        """
+        self._runner.require_started("changes")
+        membership = await self._membership(group_id)
+        view = membership.view
+        known = view
+        yield Change.between(None, view)
+        while True:
+            changed = membership.changed
+            if membership.left:
+                return
+            if membership.error is not None:
+                raise membership.error
+            if membership.view is view:
+                await changed.wait()
+                continue
+            view = membership.view
+            yield Change.between(known, view)
+            known = view or known
+
+    # ---- inside
+
+    async def _my_items(
+        self, group_id: str | None, source: Iterable[T], key: Callable[[T], Key] | None
+    ) -> AsyncIterator[T]:
+        if not group_id or not self.is_active():
+            for item in source:
+                yield item
+            return
+        membership = await self._membership(group_id)
+        passed_over = 0
+        for item in source:
+            if self._is_mine(membership, item, key):
+                passed_over = 0
+                yield item
+            elif membership.left:
+                return
+            else:
+                passed_over += 1
+                if passed_over % _SKIP_CHUNK == 0:
+                    await checkpoint()
+
+    async def _my_async_items(
+        self, group_id: str | None, source: AsyncIterable[T], key: Callable[[T], Key] | None
+    ) -> AsyncIterator[T]:
+        if not group_id or not self.is_active():
+            async for item in source:
+                yield item
+            return
+        membership = await self._membership(group_id)
+        async for item in source:
+            if self._is_mine(membership, item, key):
+                yield item
+            elif membership.left:
+                return
+
+    def _is_mine(self, membership: Membership, item: T, key: Callable[[T], Key] | None) -> bool:
+        view = self._known_view(membership)
+        return view is not None and bool(view.mask[view.table.slot(encode(item if key is None else key(item)))])
+
+    async def _membership(self, group_id: str) -> Membership:
+        membership = self._runner.memberships.get(group_id)
+        if membership is not None and membership.settled and membership.error is None:
+            return membership  # the common case, without a suspension
+        require_id("group_id", group_id)
+        return await self._take_part(group_id, None)
+
+    async def _take_part(self, group_id: str, arguments: tuple[int, GroupPolicy, int, float] | None) -> Membership:
+        """The membership in a group, joined with ``arguments`` (``None``: the defaults, if it is not joined yet)."""
+        membership = self._runner.memberships.get(group_id)
+        if membership is None:
+            weight, policy, min_members, settle = arguments or (1, GroupPolicy(), 1, 0.05)
+            membership = self._runner.join(
+                group_id, Member(self.member_id, weight), policy, min_members=min_members, settle=settle
+            )
+        elif arguments is not None:
+            _require_same(group_id, membership.arguments, arguments)
+        with anyio.move_on_after(self._settings.connect_timeout):
+            while True:
+                changed = membership.changed
+                if membership.settled or not self.connected:
+                    break
+                await changed.wait()
+        if membership.error is not None:
+            if not membership.established and self._runner.memberships.get(group_id) is membership:
+                self._runner.leave(group_id)  # it never began: the next call tries again from the start
+            raise membership.error
+        return membership
+
+    def _known_view(self, membership: Membership) -> View | None:
+        """The view that holds now. ``None``, or an error, as ``on_unknown`` says, if there is none."""
+        view = membership.view
+        if view is not None:
+            return view
+        if membership.error is not None:
+            raise membership.error
+        return self._give_up(membership, None)
+
+    def _give_up(self, membership: Membership, nothing: T) -> T:
+        if self._settings.on_unknown == "raise":
+            raise membership.unknown()
+        if not membership.left:
+            membership.warn_once()
+        return nothing
+
+
+def _require_same(
+    group_id: str, joined: tuple[int, GroupPolicy, int, float], asked: tuple[int, GroupPolicy, int, float]
+) -> None:
+    """:raises ConfigurationError: naming what differs from the arguments that the group was joined with."""
+    if joined[1] != asked[1]:
+        raise PolicyMismatchError(group_id, joined[1].differences(asked[1]))
+    for name, there, here in zip(("weight", "policy", "min_members", "settle"), joined, asked, strict=True):
+        if there != here:
+            raise ConfigurationError(
+                name, f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that"
+            )

@@ -1,0 +1,68 @@
+"""Names: of groups as one component of a path, and of entries, in which everything that placement needs stands.
+
+An entry's name is ``<member id>;<weight>;<incarnation>;<nonce>``. Both ids are percent-encoded (RFC 3986, only
+unreserved characters stay), so any text fits into one path component and ``;`` never occurs inside.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote
+
+from aiopartition.settings import MAX_WEIGHT
+
+__all__ = ["Entry", "quote_component", "unquote_component"]
+
+_PATTERN: Final = re.compile(
+    r"(?P<member>[A-Za-z0-9_.~%-]{1,4096});(?P<weight>[1-9][0-9]{0,3});(?P<incarnation>[0-9]{1,18});(?P<nonce>[0-9a-f]{16})"
+)
+
+
+def quote_component(text: str) -> str:
+    """``text`` as one path component. ``.`` and ``..`` are special in paths, so their dots are encoded too."""
+    quoted = quote(text, safe="", errors="surrogatepass")
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
+def unquote_component(component: str) -> str:
+    """The inverse of :func:`quote_component`.
+
+    :raises UnicodeDecodeError: if the encoded bytes are no text.
+    """
+    return unquote(component, errors="surrogatepass")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One incarnation of a member, as it stands in a group."""
+
+    member_id: str
+    weight: int
+    incarnation: int
+    nonce: str
+
+    @property
+    def name(self) -> str:
+        return f"{quote_component(self.member_id)};{self.weight};{self.incarnation};{self.nonce}"
+
+    @property
+    def seniority(self) -> tuple[int, str]:
+        """Of several incarnations of one member, the one that compares highest is the live one."""
+        return self.incarnation, self.nonce
+
+    @classmethod
+    def parse(cls, name: str) -> Entry | None:
+        """The entry of that name; ``None`` when it is not one that this library writes."""
+        match = _PATTERN.fullmatch(name)
+        if match is None or int(match["weight"]) > MAX_WEIGHT:
+            return None
+        try:
+            entry = cls(
+                unquote_component(match["member"]), int(match["weight"]), int(match["incarnation"]), match["nonce"]
+            )
+        except UnicodeDecodeError:
+            return None
+        # Exactly one spelling is ours; any other would be a second name for the same entry.
+        return entry if entry.name == name else None

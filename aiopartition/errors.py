@@ -1,0 +1,160 @@
+"""Every error that the library raises on purpose.
+
+::
+
+    PartitionError
+    ├── ConfigurationError (also ValueError)
+    ├── NotStartedError
+    ├── PolicyMismatchError
+    ├── MemberSupersededError
+    ├── OwnershipUnknownError
+    └── BackendError
+        ├── BackendUnavailableError
+        └── AuthenticationError
+
+Each carries its facts as attributes and builds its text from them, so a handler never has to take a
+message apart. The facts are also the exception's ``args``, which keeps every error picklable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "AuthenticationError",
+    "BackendError",
+    "BackendUnavailableError",
+    "ConfigurationError",
+    "MemberSupersededError",
+    "NotStartedError",
+    "OwnershipUnknownError",
+    "PartitionError",
+    "PolicyMismatchError",
+]
+
+
+class PartitionError(Exception):
+    """The root of the library's errors."""
+
+
+class ConfigurationError(PartitionError, ValueError):
+    """A URL, an argument or an environment variable cannot mean anything.
+
+    ``part`` names the offending part (``"backend_url port"``, ``"weight"``), ``reason`` says what is wrong with it.
+    """
+
+    def __init__(self, part: str, reason: str) -> None:
+        super().__init__(part, reason)
+        self.part = part
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.reason}"
+
+
+class NotStartedError(PartitionError):
+    """A coordinator was used before ``start()`` or after ``stop()``.
+
+    ``operation`` is the call that was made, ``state`` what the coordinator was instead of started.
+    """
+
+    def __init__(self, operation: str, state: str) -> None:
+        super().__init__(operation, state)
+        self.operation = operation
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"{self.operation}() needs a started coordinator, and this one {self.state}"
+
+
+class PolicyMismatchError(PartitionError):
+    """A group exists with another policy than the joiner's; all members of a group must agree.
+
+    ``differences`` maps each field that differs to a pair: the value stored in the group, the joiner's value.
+    """
+
+    def __init__(self, group_id: str, differences: Mapping[str, tuple[Any, Any]]) -> None:
+        super().__init__(group_id, differences)
+        self.group_id = group_id
+        self.differences = dict(differences)
+
+    def __str__(self) -> str:
+        fields = ", ".join(
+            f"{field} is {stored!r} there and {ours!r} here" for field, (stored, ours) in self.differences.items()
+        )
+        return f"group {self.group_id!r} has another policy: {fields}"
+
+
+class MemberSupersededError(PartitionError):
+    """Another process joined the group with this member's id later, so this one owns nothing there any more.
+
+    ``incarnation`` is the other's. ``leave_group()`` clears the state; two live processes need two member ids.
+    """
+
+    def __init__(self, group_id: str, member_id: str, incarnation: int) -> None:
+        super().__init__(group_id, member_id, incarnation)
+        self.group_id = group_id
+        self.member_id = member_id
+        self.incarnation = incarnation
+
+    def __str__(self) -> str:
+        return (
+            f"member {self.member_id!r} of group {self.group_id!r} was superseded: "
+            f"a later incarnation ({self.incarnation}) of the same member id has joined"
+        )
+
+
+class OwnershipUnknownError(PartitionError):
+    """The coordinator cannot prove which keys are its own, so it must be taken to own none.
+
+    ``reason`` says what it waits for. The state heals by itself.
+    """
+
+    def __init__(self, group_id: str, reason: str) -> None:
+        super().__init__(group_id, reason)
+        self.group_id = group_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"ownership in group {self.group_id!r} is unknown: {self.reason}"
+
+
+class BackendError(PartitionError):
+    """The coordination backend could not do what was asked.
+
+    ``reason`` says why; ``path`` is the node concerned, where there is one.
+    """
+
+    def __init__(self, reason: str, path: str | None = None) -> None:
+        super().__init__(reason, path)
+        self.reason = reason
+        self.path = path
+
+    def __str__(self) -> str:
+        return self.reason if self.path is None else f"{self.path}: {self.reason}"
+
+
+class BackendUnavailableError(BackendError):
+    """The backend cannot be reached now, or the connection was lost before its answer came.
+
+    What was asked may have been done or not. Reconnection goes on in the background.
+    """
+
+
+class AuthenticationError(BackendError):
+    """The backend refuses this client: its credentials, its certificate, or one operation on one node.
+
+    For one operation ``path`` is the node and ``permission`` the missing right on it, in ZooKeeper's words
+    (``"READ"``, ``"WRITE"``, ``"CREATE"``, ``"DELETE"``, ``"ADMIN"``).
+    """
+
+    def __init__(self, reason: str, path: str | None = None, permission: str | None = None) -> None:
+        super().__init__(reason, path)
+        self.args = (reason, path, permission)
+        self.permission = permission
+
+    def __str__(self) -> str:
+        if self.permission is None:
+            return super().__str__()
+        return f"{self.path}: permission {self.permission} denied: {self.reason}"

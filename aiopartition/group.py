@@ -1,0 +1,368 @@
+"""The live state of one group, as one member sees it. No I/O, no clock: events go in, the next step comes out.
+
+The owner (:mod:`aiopartition.membership`) tells what happened through the methods below ``events``, asks
+:meth:`Group.next_step` what to do, does it, and tells the outcome. At any moment :meth:`Group.view` is what may be
+believed: the current view, or ``None`` with a reason.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Any, Final
+
+from aiopartition.backends import Entries
+from aiopartition.entries import Entry
+from aiopartition.errors import MemberSupersededError, PartitionError, PolicyMismatchError
+from aiopartition.settings import GroupPolicy
+from aiopartition.table import Table
+from aiopartition.view import Member, View
+
+__all__ = ["FORMAT", "Group", "Step"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+FORMAT: Final = 1
+"""The version of placement and layout. Members of different formats must not share a group."""
+
+_DEFAULT_POLICY: Final = GroupPolicy().as_json()
+
+
+class Step(Enum):
+    """What the owner of a group has to do next."""
+
+    REST = auto()
+    """Nothing until the next event."""
+    JOIN = auto()
+    """Create our entry."""
+    READ = auto()
+    """Read the entries and arm the watch: now."""
+    SETTLE = auto()
+    """The same after the settling time, so that a burst of changes is one read."""
+    PROBE = auto()
+    """Compare generations: is what we know still true?"""
+    BUILD = auto()
+    """Compile the table of :attr:`Group.wanted`."""
+    WITHDRAW = auto()
+    """Delete the entries in :attr:`Group.unwanted`."""
+    FINISH = auto()
+    """Left, and nothing remains to be done."""
+
+
+class Group:
+    """One member's part in one group.
+
+    :param member: this member, with its weight.
+    :param nonce: 16 hexadecimal digits that no other participation anywhere has.
+    :param min_members: with fewer members present than that, ownership counts as unknown.
+    """
+
+    def __init__(self, group_id: str, member: Member, policy: GroupPolicy, min_members: int, nonce: str) -> None:
+        self.group_id = group_id
+        self.member = member
+        self.policy = policy
+        self.min_members = min_members
+        self.nonce = nonce
+        self.error: PartitionError | None = None
+        """What keeps us from taking part, beyond a missing connection."""
+        self.unwanted: set[str] = set()
+        """Names of entries that are ours to delete."""
+        self.wanted: dict[str, int] = {}
+        """The members, with weights, of the newest entries read."""
+
+        self.established = False
+        """Whether this member has ever taken part."""
+        self.lapses = 0
+        """How often what was ours could have become another's without our being told."""
+
+        self._connected = False
+        self._leaving = False
+        self._paused = False  # after a failed step, until the next heartbeat or connection
+        self._entry: Entry | None = None  # ours, while it can be taken to exist
+        self._attempted: Entry | None = None  # what we have tried to create in this session
+        self._predecessors: set[str] | None = None  # nonces of our id's entries that were there before we first came
+        self._generation: int | None = None  # of the newest entries read
+        self._due: Step | None = None  # PROBE, SETTLE or READ
+        self._insist = False  # on reading the latest state
+        self._trusted = False  # nothing speaks against the view: neither a lapse of the lease nor a doubt
+        self._view: View | None = None
+        self._table: Table | None = None  # the last one built, of the members beside it
+        self._table_members: dict[str, int] = {}
+        self._foreign: frozenset[str] = frozenset()  # names that we have warned of
+
+    # ---- what holds now
+
+    @property
+    def view(self) -> View | None:
+        """The view that holds, as far as the members are concerned; the lease is the caller's to check."""
+        return self._view if self._trusted else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether a join has come to its first end: a view, the reason for none, or an error."""
+        return self._view is not None or self._short or self.error is not None or self._leaving
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving
+
+    @property
+    def unknown_reason(self) -> str:
+        """Why there is no view."""
+        if self._leaving:
+            return "the group was left"
+        if self._entry is None:
+            return "this member has not joined yet" if self._connected else "there is no connection to the backend"
+        if self._short:
+            return f"{len(self.wanted)} of at least {self.min_members} members are present"
+        return "the members are being read"
+
+    @property
+    def _short(self) -> bool:
+        """Whether too few members are present for anybody to own anything."""
+        return self._generation is not None and len(self.wanted) < self.min_members
+
+    # ---- events
+
+    def session_opened(self, *, fresh: bool) -> None:
+        self._connected = True
+        self._paused = False
+        if fresh:
+            self._forget_session()
+        elif self._entry is not None and self._due is None:
+            self._due = Step.PROBE
+
+    def session_suspended(self) -> None:
+        self._connected = False
+
+    def session_expired(self) -> None:
+        self._forget_session()
+
+    def lease_renewed(self) -> None:
+        """The lease had lapsed: what we believe has to be confirmed before it is used again."""
+        self._trusted = False
+        self.lapses += 1
+        if self._entry is not None and self._due is None:
+            self._due = Step.PROBE
+
+    def changed(self) -> None:
+        """The watch fired."""
+        if self._entry is not None and self._due is not Step.READ:
+            self._due = Step.SETTLE
+
+    def heartbeat(self) -> None:
+        """Time to try again what failed."""
+        self._paused = False
+
+    def failed(self, error: PartitionError) -> None:
+        """A step was refused. It is tried again at the next heartbeat, for an operator may have mended the cause.
+
+        Except a supersession, which is final.
+        """
+        if isinstance(self.error, MemberSupersededError):
+            self._paused = True
+            return
+        self.error = error
+        self._trusted = False
+        if isinstance(error, MemberSupersededError):
+            self._forget_entry()
+        else:
+            self._paused = True
+            self._due = Step.READ if self._entry is not None else None
+
+    def interrupted(self) -> None:
+        """A step met a missing connection. It is tried again when there is one, or at the next heartbeat."""
+        self._paused = True
+        if self._entry is not None:
+            self._due = Step.READ  # the watch may or may not have been armed
+
+    def leave(self) -> None:
+        self._leaving = True
+        self._paused = False
+        self._view = None
+        self.unwanted.update(entry.name for entry in (self._entry, self._attempted) if entry is not None)
+
+    def abandon(self) -> None:
+        """Leave, and trust that the end of the session deletes our entry."""
+        self.leave()
+        self.unwanted.clear()
+
+    def withdrawn(self, name: str) -> None:
+        """The entry of that name is gone."""
+        self.unwanted.discard(name)
+
+    def probed(self, generation: int | None) -> None:
+        """What the backend says the generation is now."""
+        if self._entry is None or self._generation is None:
+            return
+        if generation != self._generation:
+            self._due = Step.READ  # at once: the change is older than the question, there is nothing to wait for
+        elif self._due is Step.PROBE or self._due is None:
+            self._due = None
+            self._trusted = True
+
+    # ---- joining
+
+    def document(self) -> bytes:
+        """What the first member writes into the group."""
+        return json.dumps({"format": FORMAT, "policy": self.policy.as_json()}).encode()
+
+    def check_document(self, document: bytes) -> None:
+        """:raises PolicyMismatchError: when the group is not what this member takes it for."""
+        try:
+            stored: Any = json.loads(document)
+            number, theirs = stored["format"], {**_DEFAULT_POLICY, **stored["policy"]}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            shown = document[:40].decode("utf-8", "replace")
+            raise PolicyMismatchError(self.group_id, {"document": (shown, "a policy of this library")}) from None
+        ours = self.policy.as_json()
+        differences = {
+            # A field that only a newer version knows is a difference too: it was written because it matters.
+            field: (theirs.get(field), ours.get(field))
+            for field in sorted(theirs.keys() | ours.keys())
+            if theirs.get(field) != ours.get(field)
+        }
+        if number != FORMAT:
+            differences["format"] = (number, FORMAT)
+        if differences:
+            raise PolicyMismatchError(self.group_id, differences)
+
+    def choose_entry(self, entries: Entries | None) -> Entry:
+        """The entry to create, given those that are there.
+
+        :raises MemberSupersededError: if somebody has joined with our id since we first did.
+        """
+        own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
+        others = [entry for entry in own if entry.nonce != self.nonce]
+        if self._predecessors is None:
+            self._predecessors = {entry.nonce for entry in others}
+        # Coming back after an expired session we may find that somebody has taken our place. Then theirs is the later
+        # start, whatever the incarnation: they may have found none of our entries left, and begun to count anew.
+        successors = [entry for entry in others if entry.nonce not in self._predecessors]
+        if successors:
+            raise self._superseded(max(successors, key=_seniority))
+        if self._attempted is None:
+            incarnation = max((entry.incarnation for entry in own), default=0) + 1
+            self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
+        # What an earlier session of ours has left would count as another incarnation until that session ends.
+        self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce and entry != self._attempted)
+        return self._attempted
+
+    def entered(self, entry: Entry) -> None:
+        """Our entry exists."""
+        if self._leaving:
+            self.unwanted.add(entry.name)
+        elif entry == self._attempted:  # else the session ended while the answer was on its way
+            self._entry = entry
+            self._due = Step.READ
+
+    # ---- reading
+
+    def reading(self) -> bool:
+        """A read begins: what changes from now on is told by the watch that it arms.
+
+        :returns: whether to insist on the latest state.
+        """
+        self._due = None
+        return self._insist
+
+    def read(self, entries: Entries | None) -> None:
+        """What the read has found."""
+        if self._leaving or self._entry is None:
+            return
+        insisted, self._insist = self._insist, False
+        known = -1 if self._generation is None else self._generation
+        if not insisted and (entries is None or entries.generation < known):
+            # Older than what we have seen: a server that lags, or an ensemble that was wiped. The next read tells.
+            self._insist, self._due = True, Step.READ
+            return
+        if entries is None or self._entry.name not in entries.names:
+            self._forget_entry()  # an operator deleted it, or the whole group: join again
+            return
+        incarnations: dict[str, Entry] = {}
+        for entry in sorted(self._parse(entries), key=_seniority):
+            incarnations[entry.member_id] = entry
+        live = incarnations[self.member.id]
+        if live.nonce != self.nonce:
+            self._be_superseded(live)
+            return
+        self.error = None
+        self.established = True
+        self._generation = entries.generation
+        self.wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
+        self._trusted = self._due is None
+        if self._short:
+            self._view = None
+        elif self._table is not None and self._table_members == self.wanted:
+            self._publish(self._table)
+
+    def built(self, members: dict[str, int], table: Table) -> None:
+        """The table of ``members`` is compiled."""
+        self._table, self._table_members = table, members
+        if self._entry is not None and members == self.wanted and not self._short:
+            self._publish(table)
+
+    # ---- decisions
+
+    def next_step(self) -> Step:
+        """What to do next. Asking changes nothing."""
+        if self._leaving and not self.unwanted:
+            return Step.FINISH
+        if not self._connected or self._paused:
+            return Step.REST
+        superseded = isinstance(self.error, MemberSupersededError)
+        if self.unwanted and (self._entry is not None or self._leaving or superseded):
+            return Step.WITHDRAW  # not before our new entry exists, lest our keys move for a moment
+        if self._leaving or superseded:
+            return Step.REST
+        if self._entry is None:
+            return Step.JOIN
+        if self._due is not None:
+            return self._due
+        stale = self._generation is not None and not self._short and self._table_members != self.wanted
+        return Step.BUILD if stale else Step.REST
+
+    # ---- inside
+
+    def _publish(self, table: Table) -> None:
+        assert self._generation is not None
+        view = View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table)
+        if view != self._view:  # the object stays the same while nothing changes
+            self._view = view
+
+    def _forget_entry(self) -> None:
+        self.lapses += 1
+        self._entry = self._attempted = self._view = self._due = self._generation = None
+        self._trusted = self._insist = False
+        self.wanted = {}
+
+    def _forget_session(self) -> None:
+        self._forget_entry()
+        self.unwanted.clear()  # they went with the session
+
+    def _be_superseded(self, live: Entry) -> None:
+        if self._entry is not None:
+            self.unwanted.add(self._entry.name)
+        self.failed(self._superseded(live))
+
+    def _superseded(self, live: Entry) -> MemberSupersededError:
+        return MemberSupersededError(self.group_id, self.member.id, live.incarnation)
+
+    def _parse(self, entries: Entries | None) -> Iterator[Entry]:
+        names = () if entries is None else entries.names
+        foreign: set[str] = set()
+        for name in names:
+            entry = Entry.parse(name)
+            if entry is not None:
+                yield entry
+                continue
+            foreign.add(name)
+            if name not in self._foreign:
+                _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
+        self._foreign = frozenset(foreign)
+
+
+def _seniority(entry: Entry) -> tuple[int, str]:
+    return entry.seniority

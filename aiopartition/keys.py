@@ -1,0 +1,108 @@
+"""From a resource to the bytes that identify it in every process, and from those to a hash.
+
+The key of X is the UTF-8 text that anybody would write for X:
+
+==================  ===========================================================================================
+``str``             UTF-8; lone surrogates pass, so every ``str`` has a key
+``bytes``           the bytes as they are
+``int``             decimal digits: ``7`` and ``"7"`` are one key
+``uuid.UUID``       canonical text in lower case
+``enum.Enum``       the key of the member's value, so a ``StrEnum`` is its text and an ``IntEnum`` its number
+``pathlib`` paths   text with forward slashes, as ``PurePath.as_posix()`` writes it
+``tuple``           the items' keys, each preceded by its length in 4 bytes, big-endian; tuples may be nested
+==================  ===========================================================================================
+
+Subclasses count as the type they extend. Everything else is refused instead of being put through ``str()``: for most
+objects that text holds a memory address, which gives each process another key for the same resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
+
+from xxhash import xxh3_64_intdigest
+
+__all__ = ["Key", "encode", "encoder_for", "hash_key"]
+
+Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
+"""What identifies a resource. Type checkers take ``bool`` for an ``int``; :func:`encode` does not."""
+
+hash_key: Final[Callable[[bytes], int]] = xxh3_64_intdigest
+"""XXH3, 64 bits, seed 0 (https://github.com/Cyan4973/xxHash): of an encoded key, or of the label of a ring point."""
+
+LENGTH_BYTES: Final = 4
+
+_WHAT_TO_DO: Final = (
+    "Pass key=, a callable that returns what identifies the resource: "
+    "a str, bytes, int, UUID, Enum member, PurePath or a tuple of these."
+)
+_WHY_NOT_STR: Final = (
+    "(Its str() is no substitute: by default that is a memory address, and every agent would get another answer.)"
+)
+
+
+def encode(resource: object) -> bytes:
+    """Return the key of ``resource``: the same bytes in every process, Python version and platform.
+
+    :param resource: an instance of one of the types in :data:`Key`.
+    :returns: its key, as the table at the top of this module defines it.
+    :raises TypeError: for any other type, ``bool`` among them, also inside a tuple or as an enum member's value.
+    """
+    # Nearly every resource is exactly one of these three; the general match costs several times as much.
+    if type(resource) is str:
+        return resource.encode("utf-8", "surrogatepass")
+    if type(resource) is bytes:
+        return resource
+    if type(resource) is int:
+        return b"%d" % resource
+    return _encode_general(resource)
+
+
+def _encode_general(resource: object) -> bytes:
+    # Called through the base class where a subclass may override a method: IntEnum, for one, changed its text in
+    # Python 3.11. Enum stands first and bool before int, as both can be instances of what follows them.
+    match resource:
+        case Enum():
+            return encode(resource.value)
+        case bool():
+            raise TypeError("bool is not a key: a flag can tell only two resources apart. " + _WHAT_TO_DO)
+        case str():
+            return str.encode(resource, "utf-8", "surrogatepass")
+        case bytes():
+            return bytes(resource)
+        case int():
+            return int.__repr__(resource).encode()
+        case UUID():
+            return UUID.__str__(resource).encode()
+        case PurePath():
+            return resource.as_posix().encode("utf-8", "surrogatepass")
+        case tuple():
+            return b"".join(map(_encode_item, cast("tuple[object, ...]", resource)))
+        case _:
+            raise TypeError(f"{type(resource).__qualname__} has no stable key. {_WHAT_TO_DO} {_WHY_NOT_STR}")
+
+
+def _encode_item(item: object) -> bytes:
+    # The length keeps ("ab", "c") and ("a", "bc") apart.
+    encoded = encode(item)
+    return len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded
+
+
+# Any instead of the exact argument: the type of the keys is known only at run time, and encoder_for() looks at it.
+_ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {str: str.encode, bytes: bytes, int: b"%d".__mod__}
+
+
+def encoder_for(keys: Iterable[object]) -> Callable[[Any], bytes]:
+    """Return the fastest function that encodes all of ``keys``, one call of C code each if they are of one plain type.
+
+    :param keys: what is to be encoded; only the exact types are looked at.
+    :returns: a function that returns what :func:`encode` returns for each of them, except that on a ``str`` with a
+        lone surrogate it may raise ``UnicodeEncodeError``: encoding without an error handler is a third faster,
+        and the caller can fall back on :func:`encode`.
+    """
+    kinds = set(map(type, keys))
+    return _ENCODERS.get(kinds.pop(), encode) if len(kinds) == 1 else encode

@@ -1,0 +1,236 @@
+"""One group's task: it does what :mod:`aiopartition.group` decides, and wakes whoever waits for the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from aiopartition.backends import Backend
+from aiopartition.errors import BackendUnavailableError, OwnershipUnknownError, PartitionError
+from aiopartition.group import Group, Step
+from aiopartition.settings import GroupPolicy
+from aiopartition.table import build_steps
+from aiopartition.view import Member, View
+
+__all__ = ["Membership"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+
+class Membership:
+    """This member's part in one group, from joining to having left.
+
+    All I/O for the group is done in :meth:`tend`, by one task, so no two steps are ever under way at once. Events
+    from the backend are passed to the group where they occur, and wake that task.
+
+    :param settle: seconds to wait after a change before reading, so that a burst of changes is one read.
+    :param description: a document for operators, stored with our entry.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        group_id: str,
+        member: Member,
+        policy: GroupPolicy,
+        *,
+        min_members: int,
+        settle: float,
+        description: bytes,
+    ) -> None:
+        self.group_id = group_id
+        self.arguments = (member.weight, policy, min_members, settle)
+        self.finished = asyncio.Event()
+        """Set when the group was left and nothing of ours remains in it."""
+        self._backend = backend
+        self._settle = settle
+        self._description = description
+        self._group = Group(group_id, member, policy, min_members, secrets.token_hex(8))
+        self._woken = asyncio.Event()
+        self._changed = asyncio.Event()  # replaced at each announcement
+        self._announced: tuple[object, ...] = ()
+        self._warned = False
+        if backend.connected:
+            self._group.session_opened(fresh=True)
+
+    # ---- what holds now
+
+    @property
+    def view(self) -> View | None:
+        """The view by which keys may be handed out at this moment, or ``None``. Reads the clock."""
+        view = self._group.view
+        return view if view is not None and self._backend.lease_left() > 0 else None
+
+    @property
+    def error(self) -> PartitionError | None:
+        """Why this member cannot take part, beyond a missing connection."""
+        return self._group.error
+
+    @property
+    def settled(self) -> bool:
+        """Whether joining has come to its first end."""
+        return self._group.settled
+
+    @property
+    def established(self) -> bool:
+        """Whether this member has ever taken part."""
+        return self._group.established
+
+    @property
+    def left(self) -> bool:
+        """Whether the group is being left, or was."""
+        return self._group.leaving
+
+    @property
+    def lapses(self) -> int:
+        """How often the continuity of ownership was broken. A view holds on only while this stays the same."""
+        return self._group.lapses
+
+    def unknown(self) -> OwnershipUnknownError:
+        """The error that says why :attr:`view` is ``None``."""
+        lapsed = self._group.view is not None or not self._backend.connected
+        reason = "no answer from the backend for so long that the session may have expired"
+        return OwnershipUnknownError(self.group_id, reason if lapsed else self._group.unknown_reason)
+
+    def warn_once(self) -> None:
+        """One warning for each episode in which the ownership is unknown."""
+        if not self._warned:
+            self._warned = True
+            _logger.warning("%s; nothing is handed out", self.unknown())
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next change of anything above. To miss none, take it before the look that it follows."""
+        return self._changed
+
+    # ---- events
+
+    def session_opened(self, *, fresh: bool) -> None:
+        self._group.session_opened(fresh=fresh)
+        self._wake()
+
+    def session_suspended(self) -> None:
+        self._group.session_suspended()
+        self._wake()
+
+    def session_expired(self) -> None:
+        self._group.session_expired()
+        self._wake()
+
+    def lease_renewed(self) -> None:
+        self._group.lease_renewed()
+        self._wake()
+
+    def group_changed(self) -> None:
+        self._group.changed()
+        self._wake()
+
+    def leave(self) -> None:
+        self._group.leave()
+        self._wake()
+
+    def abandon(self) -> None:
+        """Leave without a farewell: the whole session is about to end."""
+        self._group.abandon()
+        self._wake()
+
+    async def heartbeat(self) -> None:
+        """Ask for the generation, and try again what failed.
+
+        :raises BackendUnavailableError: when the backend does not answer.
+        """
+        generation = await self._backend.generation(self.group_id)
+        self._group.probed(generation)
+        self._group.heartbeat()
+        self._wake()
+
+    def announce(self) -> None:
+        """Wake those who wait for a change, if there is one."""
+        state = (self.view, self.error, self.settled, self.left, self._backend.connected)
+        if state != self._announced:
+            self._announced = state
+            if self.view is not None:
+                self._warned = False
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    # ---- the task
+
+    async def tend(self) -> None:
+        """Take part until the group is left; then return."""
+        while True:
+            self._woken.clear()
+            step = self._group.next_step()
+            self.announce()
+            if step is Step.FINISH:
+                self.finished.set()
+                return
+            if step is Step.REST:
+                await self._woken.wait()
+                continue
+            try:
+                await self._take(step)
+            except BackendUnavailableError:
+                self._group.interrupted()
+            except PartitionError as error:
+                self._fail(error)
+
+    async def _take(self, step: Step) -> None:
+        if step is Step.JOIN:
+            await self._join()
+        elif step is Step.WITHDRAW:
+            for name in sorted(self._group.unwanted):
+                await self._backend.withdraw(self.group_id, name)
+                self._group.withdrawn(name)
+        elif step is Step.PROBE:
+            self._group.probed(await self._backend.generation(self.group_id))
+        elif step is Step.BUILD:
+            await self._build()
+        elif step is Step.READ or await self._settled():
+            latest = self._group.reading()
+            self._group.read(await self._backend.read(self.group_id, watch=True, latest=latest))
+
+    async def _settled(self) -> bool:
+        """Let a burst of changes pass by. Whether nothing more urgent came up."""
+        with anyio.move_on_after(self._settle):
+            while self._group.next_step() is Step.SETTLE:
+                self._woken.clear()
+                await self._woken.wait()
+        return self._group.next_step() is Step.SETTLE
+
+    async def _join(self) -> None:
+        group = self._group
+        while not group.leaving:
+            group.check_document(await self._backend.ensure_group(self.group_id, group.document()))
+            entry = group.choose_entry(await self._backend.read(self.group_id, watch=False))
+            if await self._backend.enter(self.group_id, entry.name, self._description):
+                group.entered(entry)
+                return
+
+    async def _build(self) -> None:
+        """Compile the table piece by piece, so that the event loop stays free; given up when it is out of date."""
+        members = self._group.wanted
+        steps = build_steps(members, self._group.policy)
+        while self._group.wanted is members:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                self._group.built(members, finished.value)
+                return
+            await checkpoint()
+
+    def _fail(self, error: PartitionError) -> None:
+        known = self._group.error
+        self._group.failed(error)
+        # Told once, not at each attempt. Whoever calls gets it as an exception; but between calls nobody would know.
+        if str(known) != str(error):
+            _logger.error("group %r: %s", self.group_id, error)
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self.announce()

@@ -1,0 +1,266 @@
+"""What runs behind a coordinator: the session, one task for each group, the heartbeat, the watch on the lease.
+
+anyio's task groups and scopes must be left in the task that entered them, while ``start()`` and ``stop()`` are calls
+of whoever comes along. So one task of its own, the runner, owns the task group; calls only signal to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aiopartition.backends import open_backend
+from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
+from aiopartition.membership import Membership
+from aiopartition.settings import GroupPolicy, Settings
+from aiopartition.version import __version__
+from aiopartition.view import Member
+
+__all__ = ["Runner"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+_CLOSE_TIMEOUT: Final = 1.0
+"""Seconds for a farewell to the backend. Without it our entries go with the session's timeout."""
+
+_LONGEST_SLEEP: Final = 3600.0
+
+
+class State(Enum):
+    NEW = "was never started"
+    STARTING = "is still starting"
+    STARTED = "is started"
+    STOPPED = "was stopped"
+
+
+class Runner:
+    """Runs a coordinator from ``start()`` to ``stop()``. Implements :class:`~aiopartition.backends.Listener`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.backend = open_backend(settings, self)
+        self.memberships: dict[str, Membership] = {}
+        """The joined groups."""
+        self.state = State.NEW
+        self._description = _description(settings)
+        self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
+        self._tasks: TaskGroup | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._refusal: AuthenticationError | None = None
+        self._ready = asyncio.Event()
+        self._decided = asyncio.Event()  # connected, refused, or stopped before either
+        self._stopping = asyncio.Event()
+        self._lease_moved = asyncio.Event()
+
+    def require_started(self, operation: str) -> None:
+        """:raises NotStartedError: before ``start()`` has returned and after ``stop()`` was called."""
+        if self.state is not State.STARTED:
+            raise NotStartedError(operation, self.state.value)
+
+    async def start(self) -> None:
+        if self.state is not State.NEW:
+            raise RuntimeError(f"start() was called on a coordinator that {self.state.value}; make a new one instead")
+        self.state = State.STARTING
+        self._task = asyncio.create_task(self._run(), name=f"aiopartition {self._settings.member_id}")
+        try:
+            await self._ready.wait()
+        except asyncio.CancelledError:
+            self._signal_stop()
+            with anyio.CancelScope(shield=True):  # bounded: the runner has nothing to wait for but the farewell
+                await asyncio.wait({self._task})
+            raise
+        if self.state is State.STOPPED:
+            await asyncio.wait({self._task})
+            self._task.result()
+            if self._refusal is not None:
+                raise self._refusal
+
+    async def stop(self) -> None:
+        """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call."""
+        self._signal_stop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+            if not self._task.cancelled():
+                self._task.result()
+
+    def join(
+        self, group_id: str, member: Member, policy: GroupPolicy, *, min_members: int, settle: float
+    ) -> Membership:
+        """Begin to take part in a group; the rest happens in the background."""
+        assert self._tasks is not None
+        membership = self.memberships[group_id] = Membership(
+            self.backend,
+            group_id,
+            member,
+            policy,
+            min_members=min_members,
+            settle=settle,
+            description=self._description,
+        )
+        self._tended.add(membership)
+        self._tasks.start_soon(self._tend, membership, name=f"aiopartition group {group_id}")
+        return membership
+
+    def leave(self, group_id: str) -> Membership | None:
+        """Begin to leave a group; the rest happens in the background."""
+        membership = self.memberships.pop(group_id, None)
+        if membership is not None:
+            membership.leave()
+        return membership
+
+    async def heartbeat(self) -> None:
+        """Ask the backend for each group's generation, all at once; without groups, whether it is there.
+
+        :raises BackendError: the first failure, after all have been asked.
+        """
+        failures: list[BackendError] = []
+
+        async def beat(membership: Membership) -> None:
+            try:
+                await membership.heartbeat()
+            except BackendError as error:
+                failures.append(error)
+
+        if not self._tended:
+            await self.backend.ping()
+            return
+        async with anyio.create_task_group() as beats:
+            for membership in list(self._tended):
+                beats.start_soon(beat, membership)
+        if failures:
+            raise failures[0]
+
+    # ---- Listener
+
+    def session_opened(self, *, fresh: bool) -> None:
+        self._tell(lambda membership: membership.session_opened(fresh=fresh))
+        self._lease_moved.set()
+
+    def session_suspended(self, reason: str) -> None:
+        self._tell(Membership.session_suspended)
+
+    def session_expired(self) -> None:
+        self._tell(Membership.session_expired)
+
+    def lease_renewed(self) -> None:
+        self._tell(Membership.lease_renewed)
+        self._lease_moved.set()
+
+    def group_changed(self, group_id: str) -> None:
+        membership = self.memberships.get(group_id)
+        if membership is not None:
+            membership.group_changed()
+
+    # ---- the runner's task and its children
+
+    async def _run(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self.backend.run, name="aiopartition session")
+                tasks.start_soon(self._await_connection)
+                try:
+                    await self._open(tasks)
+                    await self._stopping.wait()
+                finally:
+                    self._close_down()
+                    with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                        await self.backend.close()
+                    tasks.cancel_scope.cancel()
+        finally:
+            self._close_down()
+
+    async def _open(self, tasks: TaskGroup) -> None:
+        """Wait for the first connection, but not for ever; then let the calls in."""
+        with anyio.move_on_after(self._settings.connect_timeout):
+            await self._decided.wait()
+        if self._stopping.is_set():
+            return
+        if self._refusal is not None:
+            self._stopping.set()
+            return
+        if not self.backend.connected:
+            _logger.error(
+                "no connection to %s within %g s; going on without, and trying to connect in the background",
+                self._settings.url, self._settings.connect_timeout,
+            )  # fmt: skip
+        tasks.start_soon(self._beat, name="aiopartition heartbeat")
+        tasks.start_soon(self._watch_lease, name="aiopartition lease")
+        self.state = State.STARTED
+        self._ready.set()
+
+    def _close_down(self) -> None:
+        """From now on nothing is ours. Said before anybody else can be told that it is theirs."""
+        self.state = State.STOPPED
+        self._ready.set()
+        self.memberships.clear()
+        self._tell(Membership.abandon)
+
+    async def _await_connection(self) -> None:
+        try:
+            await self.backend.first_connection()
+        except AuthenticationError as error:
+            self._refusal = error
+        self._decided.set()
+
+    async def _tend(self, membership: Membership) -> None:
+        try:
+            await membership.tend()
+        finally:
+            self._tended.discard(membership)
+            if membership.group_id not in self.memberships:
+                self.backend.forget(membership.group_id)
+
+    async def _beat(self) -> None:
+        while True:
+            await anyio.sleep(self._settings.heartbeat)
+            try:
+                await self.heartbeat()
+            except BackendError as error:
+                # The next one asks again, and whoever wants to know what is theirs is told that it is unknown.
+                _logger.debug("heartbeat: %s", error)
+
+    async def _watch_lease(self) -> None:
+        """Wake those who wait for changes when the lease ends. Whoever asks reads the clock, and needs no waking."""
+        while True:
+            left = self.backend.lease_left()
+            if left > 0:
+                await anyio.sleep(min(left + 0.001, _LONGEST_SLEEP))
+                continue
+            self._lease_moved.clear()
+            self._tell(Membership.announce)
+            await self._lease_moved.wait()
+
+    # ---- inside
+
+    def _signal_stop(self) -> None:
+        self._close_down()
+        self._stopping.set()
+        self._decided.set()
+
+    def _tell(self, event: Callable[[Membership], None]) -> None:
+        for membership in list(self._tended):
+            event(membership)
+
+
+def _description(settings: Settings) -> bytes:
+    """What an operator finds in this member's entries. Nothing reads it but people."""
+    facts = {
+        "member_id": settings.member_id,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "metadata": dict(settings.metadata),
+    }
+    return json.dumps(facts).encode()

@@ -1,0 +1,341 @@
+"""What a user may configure: validated once, frozen from then on."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from ssl import SSLContext
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from urllib.parse import parse_qsl, unquote
+
+from aiopartition.errors import ConfigurationError
+
+__all__ = [
+    "MAX_WEIGHT",
+    "GroupPolicy",
+    "OnUnknown",
+    "Settings",
+    "Url",
+    "arguments_from_environment",
+    "parse_url",
+    "require_id",
+    "require_min_members",
+    "require_settle",
+    "require_weight",
+]
+
+OnUnknown: TypeAlias = Literal["empty", "raise"]
+
+MAX_WEIGHT: Final = 1_000
+"""Weights are multiples of ``vnodes`` points on every member's ring: beyond this they only cost."""
+
+MAX_ID_BYTES: Final = 1_024
+"""Ids stand in the names of nodes, and a server sends at most 1 MB of names at once."""
+
+MAX_METADATA: Final = 16_384
+"""Characters. It is stored with each entry, and a server takes at most 1 MB at once."""
+
+DEFAULT_PORT: Final = 2181
+DEFAULT_NAMESPACE: Final = "/aiopartition"
+URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPolicy:
+    """How a group places keys. All members must agree; the first one writes it into the group.
+
+    :param replicas: how many members own each key, at least 1. With fewer members than that, all of them do.
+    :param load_bound: how far above its fair share of slots a member may go, 1.0 to 2.0 (1.1 is 10 % above).
+    :param slots: hash buckets, a power of two from 16 to 65,536.
+    :param vnodes: points on the ring for each unit of weight, 1 to 1,000.
+    """
+
+    replicas: int = 1
+    load_bound: float = 1.1
+    slots: int = 16384
+    vnodes: int = 160
+
+    def __post_init__(self) -> None:
+        _require_integer("replicas", self.replicas, 1, 1_000)
+        _require_number("load_bound", self.load_bound, 1.0, 2.0)
+        _require_integer("slots", self.slots, 16, 65_536)
+        if self.slots & (self.slots - 1):
+            raise ConfigurationError("slots", f"must be a power of two, not {self.slots}")
+        _require_integer("vnodes", self.vnodes, 1, 1_000)
+        object.__setattr__(self, "load_bound", float(self.load_bound))
+
+    def differences(self, other: GroupPolicy) -> dict[str, tuple[int | float, int | float]]:
+        """The fields that differ, each with this policy's value and the other's."""
+        ours, theirs = self.as_json(), other.as_json()
+        return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
+
+    def as_json(self) -> dict[str, int | float]:
+        """The fields as they stand in a group's node."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A backend URL, taken apart. ``auth`` never shows in a repr."""
+
+    scheme: Literal["zookeeper", "memory"]
+    hosts: tuple[tuple[str, int], ...] = ()
+    namespace: str = DEFAULT_NAMESPACE
+    cluster: str = ""
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The URL without its credentials, fit for logs."""
+        if self.scheme == "memory":
+            return f"memory://{self.cluster}"
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return f"zookeeper://{hosts}{self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A coordinator's arguments, validated, with the URL's options and the defaults filled in."""
+
+    url: Url | None
+    member_id: str
+    heartbeat: float
+    session_timeout: float
+    connect_timeout: float
+    on_unknown: OnUnknown
+    ssl: SSLContext | None = field(repr=False)
+    auth: tuple[str, str] | None = field(repr=False)
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def resolve(
+        cls,
+        backend_url: str | None,
+        *,
+        member_id: str | None = None,
+        heartbeat: float | None = None,
+        session_timeout: float | None = None,
+        connect_timeout: float | None = None,
+        on_unknown: str = "empty",
+        ssl: SSLContext | None = None,
+        auth: tuple[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Settings:
+        """Validate everything, or raise :class:`ConfigurationError` that names the offending part.
+
+        A keyword beats the same URL option; ``None`` stands for "not given".
+        """
+        url = None if backend_url is None else parse_url(backend_url)
+        options: Mapping[str, float] = {} if url is None else url.options
+
+        def seconds(name: str, given: float | None, default: float) -> float:
+            value = given if given is not None else options.get(name, default)
+            return _require_number(name, value, 0.001, 1_000_000.0)
+
+        if on_unknown not in get_args(OnUnknown):
+            raise ConfigurationError("on_unknown", f"must be 'empty' or 'raise', not {on_unknown!r}")
+        if ssl is not None and not isinstance(ssl, SSLContext):
+            raise ConfigurationError("ssl", f"must be an ssl.SSLContext, not {type(ssl).__name__}")
+        if url is not None and url.scheme == "memory" and (ssl is not None or auth is not None):
+            raise ConfigurationError("ssl" if ssl is not None else "auth", "memory:// has no connection to protect")
+        return cls(
+            url=url,
+            member_id=str(uuid.uuid4()) if member_id is None else require_id("member_id", member_id),
+            heartbeat=seconds("heartbeat", heartbeat, 1.0),
+            session_timeout=seconds("session_timeout", session_timeout, 10.0),
+            connect_timeout=seconds("connect_timeout", connect_timeout, 10.0),
+            on_unknown=cast(OnUnknown, on_unknown),
+            ssl=ssl,
+            auth=_require_auth(auth) if auth is not None else (None if url is None else url.auth),
+            metadata=_require_metadata(metadata),
+        )
+
+
+def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of a coordinator that ``environment`` holds: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
+    ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT`` (seconds), ``<prefix>ON_UNKNOWN``
+    and ``<prefix>AUTH`` (``user:password``). Other variables are left alone, an empty one counts as not set.
+    """
+    arguments: dict[str, Any] = {}
+    for name in ("backend_url", "member_id", "heartbeat", "session_timeout", "connect_timeout", "on_unknown", "auth"):
+        variable = prefix + name.upper()
+        text = environment.get(variable, "")
+        if not text:
+            continue
+        if name in URL_OPTIONS:
+            arguments[name] = _parse_number(variable, text)
+        elif name == "auth":
+            user, colon, password = text.partition(":")
+            if not colon:
+                raise ConfigurationError(variable, "must be user:password")
+            arguments[name] = (user, password)
+        else:
+            arguments[name] = text
+    return arguments
+
+
+def require_id(what: str, value: object) -> str:
+    """``value`` when it can name a member or a group, else :class:`ConfigurationError`."""
+    if not isinstance(value, str):
+        raise ConfigurationError(what, f"must be a str, not {type(value).__name__}")
+    if not value:
+        raise ConfigurationError(what, "must not be empty")
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+        raise ConfigurationError(what, f"must be at most {MAX_ID_BYTES} bytes of UTF-8, not {len(value)} characters")
+    return value
+
+
+def require_weight(value: object) -> int:
+    """``value`` when it is a weight, else :class:`ConfigurationError`."""
+    return _require_integer("weight", value, 1, MAX_WEIGHT)
+
+
+def require_min_members(value: object) -> int:
+    """``value`` when it is a number of members to wait for, else :class:`ConfigurationError`."""
+    return _require_integer("min_members", value, 1, 1_000_000)
+
+
+def require_settle(value: object) -> float:
+    """``value`` when it is a settling time in seconds, else :class:`ConfigurationError`."""
+    return _require_number("settle", value, 0.0, 3_600.0)
+
+
+def parse_url(text: object) -> Url:
+    """Take a backend URL apart.
+
+    :raises ConfigurationError: naming the part that is wrong. Nothing that may be a password is ever quoted.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError("backend_url", f"must be a str or None, not {type(text).__name__}")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise ConfigurationError("backend_url", "must look like zookeeper://host:port/namespace or memory://name")
+    if scheme not in ("zookeeper", "memory"):
+        # What stands before :// of a URL without a scheme could be anything, credentials included.
+        named = repr(scheme) if scheme.isalnum() and len(scheme) <= 20 else "that"
+        raise ConfigurationError("backend_url scheme", f"{named} is not known, only zookeeper:// and memory:// are")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    if "@" in path or "@" in query:
+        raise ConfigurationError(
+            "backend_url credentials", "'/', '?' and '@' in a user or password must be percent-encoded"
+        )
+    credentials, at, hosts = authority.rpartition("@")
+    if "#" in hosts + path + query or "@" in credentials:
+        raise ConfigurationError("backend_url", "'#' and '@' must be percent-encoded")
+    options = _parse_options(query)
+    if scheme == "memory":
+        if at or slash:
+            raise ConfigurationError("backend_url", "memory:// takes a name and options, nothing else")
+        return Url("memory", cluster=unquote(hosts), options=options)
+    return Url(
+        "zookeeper",
+        hosts=tuple(_parse_host(item) for item in hosts.split(",")),
+        namespace=_parse_namespace(path),
+        auth=_parse_credentials(credentials) if at else None,
+        options=options,
+    )
+
+
+def _parse_options(query: str) -> dict[str, float]:
+    options: dict[str, float] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        part = f"backend_url option {name!r}"
+        if name not in URL_OPTIONS:
+            raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS)} are")
+        if name in options:
+            raise ConfigurationError(part, "is given twice")
+        options[name] = _parse_number(part, value)
+    return options
+
+
+def _parse_credentials(text: str) -> tuple[str, str]:
+    user, colon, password = text.partition(":")
+    if not colon or not user:
+        raise ConfigurationError("backend_url credentials", "must be user:password")
+    return unquote(user), unquote(password)
+
+
+def _parse_host(text: str) -> tuple[str, int]:
+    part = "backend_url host"
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigurationError(part, f"{text!r} is not an IPv6 address in brackets with an optional :port")
+        port = rest[1:] if rest else str(DEFAULT_PORT)
+    else:
+        host, colon, port = text.partition(":")
+        if ":" in port:
+            raise ConfigurationError(part, "has several colons: an IPv6 address goes in brackets")
+        port = port if colon else str(DEFAULT_PORT)
+    if not host or host != host.strip() or any(character.isspace() for character in host):
+        raise ConfigurationError(part, f"{text!r} is empty or has a blank in it; hosts are separated by one comma")
+    if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65_535):
+        # Not quoted: in a URL without a host, what looks like the port is the password.
+        raise ConfigurationError("backend_url port", f"the one after {host!r} must be a number from 1 to 65535")
+    return host, int(port)
+
+
+def _parse_namespace(path: str) -> str:
+    """The namespace as ZooKeeper wants its paths: no empty, ``.`` or ``..`` segment, no control character."""
+    if not path.strip("/"):
+        return DEFAULT_NAMESPACE
+    part = "backend_url namespace"
+    segments = [unquote(segment) for segment in path.removesuffix("/").split("/")]
+    for segment in segments:
+        if segment in ("", ".", "..") or "/" in segment:
+            raise ConfigurationError(part, f"{segment!r} cannot be a segment of a path")
+        if any(character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\uf8ff"
+               or character >= "\ufff0" for character in segment):  # fmt: skip
+            raise ConfigurationError(part, f"{segment!r} has a character that ZooKeeper does not allow in paths")
+    if segments[0] == "zookeeper":
+        raise ConfigurationError(part, "/zookeeper is reserved by ZooKeeper")
+    return "/" + "/".join(segments)
+
+
+def _parse_number(part: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(part, f"must be a number of seconds, not {text!r}") from None
+
+
+def _require_integer(part: str, value: object, lowest: int, highest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(part, f"must be an int, not {value!r}")
+    if not lowest <= value <= highest:
+        raise ConfigurationError(part, f"must be between {lowest} and {highest}, not {value}")
+    return value
+
+
+def _require_number(part: str, value: object, lowest: float, highest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise ConfigurationError(part, f"must be a number, not {value!r}")
+    if not lowest <= value <= highest:
+        raise ConfigurationError(part, f"must be between {lowest:g} and {highest:g}, not {value!r}")
+    return float(value)
+
+
+def _require_auth(auth: object) -> tuple[str, str]:
+    # The value itself is never quoted: it is a secret.
+    if not (isinstance(auth, tuple | list) and len(auth) == 2 and all(isinstance(item, str) for item in auth)):
+        raise ConfigurationError("auth", "must be a pair of str: user and password")
+    user, password = cast("tuple[str, str]", auth)
+    if not user or ":" in user:
+        raise ConfigurationError("auth", "the user must not be empty and must not contain ':'")
+    return user, password
+
+
+def _require_metadata(metadata: object) -> Mapping[str, str]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError("metadata", "must map str to str")
+    pairs = dict(cast("Mapping[Any, Any]", metadata))
+    if not all(isinstance(text, str) for pair in pairs.items() for text in pair):
+        raise ConfigurationError("metadata", "must map str to str")
+    if sum(len(text) for pair in pairs.items() for text in pair) > MAX_METADATA:
+        raise ConfigurationError("metadata", f"must be at most {MAX_METADATA} characters in all")
+    return pairs

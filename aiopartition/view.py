@@ -1,0 +1,167 @@
+"""What a member sees of its group: members, views of them, and the change from one view to the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import TypeVar
+
+from aiopartition.keys import Key, encode
+from aiopartition.settings import GroupPolicy
+from aiopartition.table import Table, build
+
+__all__ = ["Change", "Member", "View", "require_iterable"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One coordinator's participation in a group.
+
+    :ivar id: its member id.
+    :ivar weight: how many shares of the work it takes, at least 1.
+    """
+
+    id: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, repr=False)
+class View:
+    """The members of a group at one generation, and who owns what among them, as one of them sees it.
+
+    A view is immutable, hashable and picklable, and answers without the coordinator: it goes on saying what was so at
+    its generation. Two views of one group at one generation give the same owners to every resource.
+
+    :ivar group_id: the group.
+    :ivar generation: grows with each change of the membership; a fencing token in exclusive groups.
+    :ivar members: all members, sorted by id.
+    :ivar policy: the group's policy.
+    :ivar member_id: whose view this is; :meth:`mine` answers for this member. It need not be among ``members``, and
+        then nothing is its own.
+    :ivar table: the compiled ownership, a function of ``members`` and ``policy``. For use inside the library only.
+    """
+
+    group_id: str
+    generation: int
+    members: tuple[Member, ...]
+    policy: GroupPolicy
+    member_id: str
+    table: Table = field(compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        group_id: str,
+        generation: int,
+        weights: Mapping[str, int],
+        policy: GroupPolicy,
+        member_id: str,
+        table: Table | None = None,
+    ) -> View:
+        """Return the view that ``member_id`` has of a group.
+
+        :param weights: the weight of each member by its id, in any order.
+        :param table: what ``table.build(weights, policy)`` returns, where that was built already; it is built here
+            without it, which takes some 20 ms, and 200 ms for 1,000 members.
+        :raises ValueError: without members, or on a weight below 1.
+        """
+        members = tuple(Member(each, weights[each]) for each in sorted(weights))
+        return cls(group_id, generation, members, policy, member_id, table or build(weights, policy))
+
+    def owner(self, resource: Key) -> str:
+        """Return the id of the first owner of ``resource``.
+
+        :raises TypeError: if ``resource`` is of a type that has no stable key.
+        """
+        return self.owners(resource)[0]
+
+    def owners(self, resource: Key) -> tuple[str, ...]:
+        """Return the ids of all owners of ``resource``: ``min(replicas, members)`` distinct ones, the first one first.
+
+        :raises TypeError: if ``resource`` is of a type that has no stable key.
+        """
+        return self.table.owners(encode(resource))
+
+    def owns(self, member_id: str, resource: Key) -> bool:
+        """Return whether ``member_id`` is one of the owners of ``resource``.
+
+        :raises TypeError: if ``resource`` is of a type that has no stable key.
+        """
+        return member_id in self.owners(resource)
+
+    def mine(self, iterable: Iterable[T], key: Callable[[T], Key] | None = None) -> list[T]:
+        """Return those resources of ``iterable`` that this view's member owns, in order.
+
+        :param key: gives what identifies a resource; without it resources identify themselves.
+        :raises TypeError: if a key is of a type that has no stable encoding, or if ``iterable`` is a single ``str`` or
+            ``bytes`` or an async iterable.
+        """
+        return list(chain.from_iterable(self.table.sift(self.mask, require_iterable(iterable), key)))
+
+    def shares(self) -> dict[str, float]:
+        """Return each member's share of the slots by its id; with replicas they add up to the number of owners."""
+        return self.table.shares()
+
+    @cached_property
+    def mask(self) -> bytes:
+        """The slots of this view's member, for :meth:`Table.select`. For use inside the library only."""
+        return self.table.mask(self.member_id)
+
+    def __repr__(self) -> str:
+        # Without members and table: a view is in every log line about its group, and there may be 1,000 members.
+        return (
+            f"<View of {self.group_id!r} at generation {self.generation}, "
+            f"{len(self.members)} members, seen by {self.member_id!r}>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The step from one view of a group to the next, as :meth:`PartitionCoordinator.changes` hands it out.
+
+    :ivar view: the view from now on; ``None`` while ownership is unknown, and then nothing is ours.
+    :ivar previous: the view before; ``None`` if there was none.
+    :ivar joined: the ids of members that are in ``view`` only, sorted.
+    :ivar left: the ids of members that are in ``previous`` only, sorted.
+    :ivar moved: the share of slots whose set of owners changed. A member's new weight moves slots too.
+    """
+
+    view: View | None
+    previous: View | None
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    moved: float
+
+    @classmethod
+    def between(cls, previous: View | None, view: View | None) -> Change:
+        """Return the change from ``previous`` to ``view``.
+
+        Into the unknown (``view`` is ``None``) nobody is said to join or leave, and nothing to move. From nothing
+        (``previous`` is ``None``) all members join and every slot moves.
+        """
+        if view is None:
+            return cls(None, previous, (), (), 0.0)
+        after = {member.id for member in view.members}
+        if previous is None:
+            return cls(view, None, tuple(sorted(after)), (), 1.0)
+        before = {member.id for member in previous.members}
+        moved = view.table.moved(previous.table)
+        return cls(view, previous, tuple(sorted(after - before)), tuple(sorted(before - after)), moved)
+
+
+def require_iterable(iterable: Iterable[T]) -> Iterable[T]:
+    """Return ``iterable`` unless it is something whose parts can hardly be meant for resources.
+
+    :raises TypeError: for a single text or buffer, and for an async iterable.
+    """
+    kind = type(iterable).__name__
+    if isinstance(iterable, str | bytes | bytearray | memoryview):
+        parts = "characters" if isinstance(iterable, str) else "bytes"
+        raise TypeError(f"expected an iterable of resources, and a single {kind} would be split into {parts}")
+    if isinstance(iterable, AsyncIterable) and not hasattr(iterable, "__iter__"):
+        raise TypeError(f"{kind} is an async iterable: my_subset() takes those")
+    return iterable
