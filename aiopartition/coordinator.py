@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -22,6 +22,7 @@ from aiopartition.settings import (
     arguments_from_environment,
     require_id,
     require_min_members,
+    require_policy,
     require_settle,
     require_weight,
 )
@@ -193,11 +194,9 @@ class PartitionCoordinator:
         """
         self._runner.require_started("join_group")
         require_id("group_id", group_id)
-        if policy is not None and not isinstance(policy, GroupPolicy):
-            raise ConfigurationError("policy", f"must be a GroupPolicy, not {type(policy).__name__}")
         arguments = (
             require_weight(weight),
-            policy or GroupPolicy(),
+            require_policy(policy),
             # Partitioning being off, nobody else will ever come.
             require_min_members(min_members) if self.is_active() else 1,
             require_settle(settle),
@@ -240,6 +239,7 @@ class PartitionCoordinator:
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
         """The sorted ids of the members in the current view; otherwise as :meth:`view`."""
+        self._runner.require_started("get_members")
         return tuple(member.id for member in (await self.view(group_id)).members)
 
     # ---- what is mine
@@ -269,7 +269,8 @@ class PartitionCoordinator:
             return []
         lapses = membership.lapses
         chunks = view.table.sift(view.mask, iterable, key)
-        mine = next(chunks, [])
+        mine: list[T] = []
+        mine += next(chunks, mine)
         for chunk in chunks:
             await checkpoint()
             mine += chunk
@@ -286,7 +287,7 @@ class PartitionCoordinator:
         source: Iterable[T] | AsyncIterable[T],
         *,
         key: Callable[[T], Key] | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """Iterate over those items of ``source`` that are mine.
 
         For each item ownership and lease are looked at when it is handed out, so a long or endless iteration follows
@@ -301,7 +302,7 @@ class PartitionCoordinator:
             return self._my_async_items(group_id, source, key)
         return self._my_items(group_id, require_iterable(source), key)
 
-    async def changes(self, group_id: str) -> AsyncIterator[Change]:
+    def changes(self, group_id: str) -> AsyncGenerator[Change, None]:
         """Iterate over the changes of a group, which is joined if need be. The current view comes first.
 
         While ownership is unknown the change's ``view`` is ``None``. A slow consumer gets the newest state, with what
@@ -310,9 +311,13 @@ class PartitionCoordinator:
         :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
         """
         self._runner.require_started("changes")
+        return self._changes(require_id("group_id", group_id))
+
+    # ---- inside
+
+    async def _changes(self, group_id: str) -> AsyncGenerator[Change, None]:
         membership = await self._membership(group_id)
-        view = membership.view
-        known = view
+        view = known = membership.view
         yield Change.between(None, view)
         while True:
             changed = membership.changed
@@ -327,11 +332,9 @@ class PartitionCoordinator:
             yield Change.between(known, view)
             known = view or known
 
-    # ---- inside
-
     async def _my_items(
         self, group_id: str | None, source: Iterable[T], key: Callable[[T], Key] | None
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         if not group_id or not self.is_active():
             for item in source:
                 yield item
@@ -351,7 +354,7 @@ class PartitionCoordinator:
 
     async def _my_async_items(
         self, group_id: str | None, source: AsyncIterable[T], key: Callable[[T], Key] | None
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         if not group_id or not self.is_active():
             async for item in source:
                 yield item

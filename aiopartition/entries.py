@@ -13,7 +13,10 @@ from urllib.parse import quote, unquote
 
 from aiopartition.settings import MAX_WEIGHT
 
-__all__ = ["Entry", "quote_component", "unquote_component"]
+__all__ = ["MAX_INCARNATION", "Entry", "quote_component", "unquote_component"]
+
+MAX_INCARNATION: Final = 10**18 - 1
+"""No honest member gets there."""
 
 _PATTERN: Final = re.compile(
     r"(?P<member>[A-Za-z0-9_.~%-]{1,4096});(?P<weight>[1-9][0-9]{0,3});(?P<incarnation>[0-9]{1,18});(?P<nonce>[0-9a-f]{16})"

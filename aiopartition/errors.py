@@ -157,4 +157,5 @@ class AuthenticationError(BackendError):
     def __str__(self) -> str:
         if self.permission is None:
             return super().__str__()
-        return f"{self.path}: permission {self.permission} denied: {self.reason}"
+        where = "" if self.path is None else f"{self.path}: "
+        return f"{where}permission {self.permission} denied: {self.reason}"

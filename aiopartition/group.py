@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from aiopartition.backends import Entries
-from aiopartition.entries import Entry
+from aiopartition.entries import MAX_INCARNATION, Entry
 from aiopartition.errors import MemberSupersededError, PartitionError, PolicyMismatchError
 from aiopartition.settings import GroupPolicy
 from aiopartition.table import Table
@@ -86,6 +86,7 @@ class Group:
         self._generation: int | None = None  # of the newest entries read
         self._due: Step | None = None  # PROBE, SETTLE or READ
         self._insist = False  # on reading the latest state
+        self._lapses_at_reading = 0
         self._trusted = False  # nothing speaks against the view: neither a lapse of the lease nor a doubt
         self._view: View | None = None
         self._table: Table | None = None  # the last one built, of the members beside it
@@ -97,7 +98,7 @@ class Group:
     @property
     def view(self) -> View | None:
         """The view that holds, as far as the members are concerned; the lease is the caller's to check."""
-        return self._view if self._trusted else None
+        return self._view if self._trusted and not self._leaving else None
 
     @property
     def settled(self) -> bool:
@@ -238,16 +239,22 @@ class Group:
         others = [entry for entry in own if entry.nonce != self.nonce]
         if self._predecessors is None:
             self._predecessors = {entry.nonce for entry in others}
-        # Coming back after an expired session we may find that somebody has taken our place. Then theirs is the later
-        # start, whatever the incarnation: they may have found none of our entries left, and begun to count anew.
-        successors = [entry for entry in others if entry.nonce not in self._predecessors]
+        # What an earlier session of ours has left would count as another incarnation until that session ends.
+        self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce)
+        if self._attempted is not None:
+            # Only an answer was lost: as in any reading, the higher one of two incarnations is the live one.
+            successors = [entry for entry in others if entry.seniority > self._attempted.seniority]
+        else:
+            # We come back after an expired session, and somebody may have taken our place. Theirs is the later start,
+            # whatever the incarnation: they may have found none of our entries left, and begun to count anew.
+            successors = [entry for entry in others if entry.nonce not in self._predecessors]
         if successors:
             raise self._superseded(max(successors, key=_seniority))
         if self._attempted is None:
-            incarnation = max((entry.incarnation for entry in own), default=0) + 1
+            newest = max((entry.incarnation for entry in own), default=0)
+            incarnation = min(newest + 1, MAX_INCARNATION)
             self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
-        # What an earlier session of ours has left would count as another incarnation until that session ends.
-        self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce and entry != self._attempted)
+        self.unwanted.discard(self._attempted.name)
         return self._attempted
 
     def entered(self, entry: Entry) -> None:
@@ -266,6 +273,7 @@ class Group:
         :returns: whether to insist on the latest state.
         """
         self._due = None
+        self._lapses_at_reading = self.lapses
         return self._insist
 
     def read(self, entries: Entries | None) -> None:
@@ -292,7 +300,7 @@ class Group:
         self.established = True
         self._generation = entries.generation
         self.wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
-        self._trusted = self._due is None
+        self._trusted = self._trusted or self.lapses == self._lapses_at_reading
         if self._short:
             self._view = None
         elif self._table is not None and self._table_members == self.wanted:
@@ -301,7 +309,7 @@ class Group:
     def built(self, members: dict[str, int], table: Table) -> None:
         """The table of ``members`` is compiled."""
         self._table, self._table_members = table, members
-        if self._entry is not None and members == self.wanted and not self._short:
+        if self._entry is not None and not self._leaving and members == self.wanted and not self._short:
             self._publish(table)
 
     # ---- decisions

@@ -207,7 +207,10 @@ class Membership:
         group = self._group
         while not group.leaving:
             group.check_document(await self._backend.ensure_group(self.group_id, group.document()))
-            entry = group.choose_entry(await self._backend.read(self.group_id, watch=False))
+            entries = await self._backend.read(self.group_id, watch=False)
+            if group.leaving:
+                return
+            entry = group.choose_entry(entries)
             if await self._backend.enter(self.group_id, entry.name, self._description):
                 group.entered(entry)
                 return

@@ -41,6 +41,7 @@ class State(Enum):
     STARTING = "is still starting"
     STARTED = "is started"
     STOPPED = "was stopped"
+    FAILED = "has failed"
 
 
 class Runner:
@@ -56,6 +57,7 @@ class Runner:
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
         self._refusal: AuthenticationError | None = None
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
@@ -65,7 +67,7 @@ class Runner:
     def require_started(self, operation: str) -> None:
         """:raises NotStartedError: before ``start()`` has returned and after ``stop()`` was called."""
         if self.state is not State.STARTED:
-            raise NotStartedError(operation, self.state.value)
+            raise NotStartedError(operation, self.state.value) from self._failure
 
     async def start(self) -> None:
         if self.state is not State.NEW:
@@ -79,9 +81,8 @@ class Runner:
             with anyio.CancelScope(shield=True):  # bounded: the runner has nothing to wait for but the farewell
                 await asyncio.wait({self._task})
             raise
-        if self.state is State.STOPPED:
+        if self._stopping.is_set():
             await asyncio.wait({self._task})
-            self._task.result()
             if self._refusal is not None:
                 raise self._refusal
 
@@ -89,9 +90,8 @@ class Runner:
         """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call."""
         self._signal_stop()
         if self._task is not None:
+            # Not awaited itself: the cancellation of one who waits is none of the runner's business.
             await asyncio.wait({self._task})
-            if not self._task.cancelled():
-                self._task.result()
 
     def join(
         self, group_id: str, member: Member, policy: GroupPolicy, *, min_members: int, settle: float
@@ -177,6 +177,11 @@ class Runner:
                     with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                         await self.backend.close()
                     tasks.cancel_scope.cancel()
+        except Exception as error:
+            # A defect of ours. Nobody awaits this task while the service runs, so it is told here, and to each call
+            # that is made from now on as the cause of its error.
+            _logger.exception("the coordinator has failed, and owns nothing any more")
+            self._failure = error
         finally:
             self._close_down()
 
@@ -187,7 +192,7 @@ class Runner:
         if self._stopping.is_set():
             return
         if self._refusal is not None:
-            self._stopping.set()
+            self._close_down()
             return
         if not self.backend.connected:
             _logger.error(
@@ -201,7 +206,8 @@ class Runner:
 
     def _close_down(self) -> None:
         """From now on nothing is ours. Said before anybody else can be told that it is theirs."""
-        self.state = State.STOPPED
+        self.state = State.STOPPED if self._failure is None else State.FAILED
+        self._stopping.set()
         self._ready.set()
         self.memberships.clear()
         self._tell(Membership.abandon)
@@ -245,7 +251,6 @@ class Runner:
 
     def _signal_stop(self) -> None:
         self._close_down()
-        self._stopping.set()
         self._decided.set()
 
     def _tell(self, event: Callable[[Membership], None]) -> None:

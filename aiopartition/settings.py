@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import ipaddress
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from aiopartition.errors import ConfigurationError
 
@@ -22,6 +23,7 @@ __all__ = [
     "parse_url",
     "require_id",
     "require_min_members",
+    "require_policy",
     "require_settle",
     "require_weight",
 ]
@@ -85,14 +87,14 @@ class Url:
     namespace: str = DEFAULT_NAMESPACE
     cluster: str = ""
     auth: tuple[str, str] | None = field(default=None, repr=False)
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __str__(self) -> str:
         """The URL without its credentials, fit for logs."""
         if self.scheme == "memory":
-            return f"memory://{self.cluster}"
+            return f"memory://{quote(self.cluster, safe='')}"
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"zookeeper://{hosts}{self.namespace}"
+        return f"zookeeper://{hosts}{quote(self.namespace, safe='/')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,6 @@ class Settings:
 
         if on_unknown not in get_args(OnUnknown):
             raise ConfigurationError("on_unknown", f"must be 'empty' or 'raise', not {on_unknown!r}")
-        if ssl is not None and not isinstance(ssl, SSLContext):
-            raise ConfigurationError("ssl", f"must be an ssl.SSLContext, not {type(ssl).__name__}")
         if url is not None and url.scheme == "memory" and (ssl is not None or auth is not None):
             raise ConfigurationError("ssl" if ssl is not None else "auth", "memory:// has no connection to protect")
         return cls(
@@ -147,7 +147,7 @@ class Settings:
             session_timeout=seconds("session_timeout", session_timeout, 10.0),
             connect_timeout=seconds("connect_timeout", connect_timeout, 10.0),
             on_unknown=cast(OnUnknown, on_unknown),
-            ssl=ssl,
+            ssl=_require_ssl(ssl),
             auth=_require_auth(auth) if auth is not None else (None if url is None else url.auth),
             metadata=_require_metadata(metadata),
         )
@@ -197,6 +197,15 @@ def require_min_members(value: object) -> int:
     return _require_integer("min_members", value, 1, 1_000_000)
 
 
+def require_policy(value: object) -> GroupPolicy:
+    """``value`` when it is a policy, the default one for ``None``, else :class:`ConfigurationError`."""
+    if value is None:
+        return GroupPolicy()
+    if not isinstance(value, GroupPolicy):
+        raise ConfigurationError("policy", f"must be a GroupPolicy, not {type(value).__name__}")
+    return value
+
+
 def require_settle(value: object) -> float:
     """``value`` when it is a settling time in seconds, else :class:`ConfigurationError`."""
     return _require_number("settle", value, 0.0, 3_600.0)
@@ -229,7 +238,7 @@ def parse_url(text: object) -> Url:
     if scheme == "memory":
         if at or slash:
             raise ConfigurationError("backend_url", "memory:// takes a name and options, nothing else")
-        return Url("memory", cluster=unquote(hosts), options=options)
+        return Url("memory", cluster=_decode("backend_url", hosts), options=options)
     return Url(
         "zookeeper",
         hosts=tuple(_parse_host(item) for item in hosts.split(",")),
@@ -252,30 +261,41 @@ def _parse_options(query: str) -> dict[str, float]:
 
 
 def _parse_credentials(text: str) -> tuple[str, str]:
+    part = "backend_url credentials"
     user, colon, password = text.partition(":")
-    if not colon or not user:
-        raise ConfigurationError("backend_url credentials", "must be user:password")
-    return unquote(user), unquote(password)
+    if not colon:
+        raise ConfigurationError(part, "must be user:password")
+    return _require_auth((_decode(part, user), _decode(part, password)), part)
 
 
 def _parse_host(text: str) -> tuple[str, int]:
+    # Only what is certainly a host is ever quoted: in a URL that lacks one, the rest is a user and a password.
     part = "backend_url host"
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ConfigurationError(part, f"{text!r} is not an IPv6 address in brackets with an optional :port")
+        if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
+            raise ConfigurationError(part, "brackets must hold an IPv6 address, and only :port may follow")
         port = rest[1:] if rest else str(DEFAULT_PORT)
     else:
         host, colon, port = text.partition(":")
         if ":" in port:
             raise ConfigurationError(part, "has several colons: an IPv6 address goes in brackets")
+        if not host:
+            raise ConfigurationError(part, "is empty; hosts are separated by one comma")
+        if not all(character.isalnum() or character in "-._" for character in host):
+            raise ConfigurationError(part, "has a character that no host name has")
         port = port if colon else str(DEFAULT_PORT)
-    if not host or host != host.strip() or any(character.isspace() for character in host):
-        raise ConfigurationError(part, f"{text!r} is empty or has a blank in it; hosts are separated by one comma")
-    if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65_535):
-        # Not quoted: in a URL without a host, what looks like the port is the password.
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
         raise ConfigurationError("backend_url port", f"the one after {host!r} must be a number from 1 to 65535")
     return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_namespace(path: str) -> str:
@@ -283,7 +303,7 @@ def _parse_namespace(path: str) -> str:
     if not path.strip("/"):
         return DEFAULT_NAMESPACE
     part = "backend_url namespace"
-    segments = [unquote(segment) for segment in path.removesuffix("/").split("/")]
+    segments = [_decode(part, segment) for segment in path.removesuffix("/").split("/")]
     for segment in segments:
         if segment in ("", ".", "..") or "/" in segment:
             raise ConfigurationError(part, f"{segment!r} cannot be a segment of a path")
@@ -295,36 +315,61 @@ def _parse_namespace(path: str) -> str:
     return "/" + "/".join(segments)
 
 
-def _parse_number(part: str, text: str) -> float:
+def _decode(part: str, text: str) -> str:
     try:
-        return float(text)
-    except ValueError:
-        raise ConfigurationError(part, f"must be a number of seconds, not {text!r}") from None
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        # Not chained: the error holds the text, which may be a secret.
+        raise ConfigurationError(part, "has percent-encoded bytes that are not UTF-8") from None
+
+
+def _parse_number(part: str, text: str) -> float:
+    # float() alone takes spellings that nobody means: digit groups, other scripts' digits, "infinity".
+    if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{0,20})?", text) is None:
+        raise ConfigurationError(part, f"must be a number of seconds, not {_shown(text)}")
+    return float(text)
+
+
+def _shown(value: object) -> str:
+    """``value`` in a message: short, and whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python cares to write
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _require_integer(part: str, value: object, lowest: int, highest: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(part, f"must be an int, not {value!r}")
+        raise ConfigurationError(part, f"must be an int, not {_shown(value)}")
     if not lowest <= value <= highest:
-        raise ConfigurationError(part, f"must be between {lowest} and {highest}, not {value}")
+        raise ConfigurationError(part, f"must be between {lowest} and {highest}, not {_shown(value)}")
     return value
 
 
 def _require_number(part: str, value: object, lowest: float, highest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise ConfigurationError(part, f"must be a number, not {value!r}")
-    if not lowest <= value <= highest:
-        raise ConfigurationError(part, f"must be between {lowest:g} and {highest:g}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(part, f"must be a number, not {_shown(value)}")
+    if not lowest <= value <= highest:  # as no NaN is
+        raise ConfigurationError(part, f"must be between {lowest:g} and {highest:g}, not {_shown(value)}")
     return float(value)
 
 
-def _require_auth(auth: object) -> tuple[str, str]:
+def _require_ssl(value: object) -> SSLContext | None:
+    if value is None or isinstance(value, SSLContext):
+        return value
+    raise ConfigurationError("ssl", f"must be an ssl.SSLContext, not {type(value).__name__}")
+
+
+def _require_auth(auth: object, part: str = "auth") -> tuple[str, str]:
     # The value itself is never quoted: it is a secret.
-    if not (isinstance(auth, tuple | list) and len(auth) == 2 and all(isinstance(item, str) for item in auth)):
-        raise ConfigurationError("auth", "must be a pair of str: user and password")
-    user, password = cast("tuple[str, str]", auth)
+    match auth:
+        case (str(user), str(password)):
+            pass
+        case _:
+            raise ConfigurationError(part, "must be a pair of str: user and password")
     if not user or ":" in user:
-        raise ConfigurationError("auth", "the user must not be empty and must not contain ':'")
+        raise ConfigurationError(part, "the user must not be empty and must not contain ':'")
     return user, password
 
 
@@ -333,7 +378,7 @@ def _require_metadata(metadata: object) -> Mapping[str, str]:
         return {}
     if not isinstance(metadata, Mapping):
         raise ConfigurationError("metadata", "must map str to str")
-    pairs = dict(cast("Mapping[Any, Any]", metadata))
+    pairs: dict[Any, Any] = {**metadata}
     if not all(isinstance(text, str) for pair in pairs.items() for text in pair):
         raise ConfigurationError("metadata", "must map str to str")
     if sum(len(text) for pair in pairs.items() for text in pair) > MAX_METADATA:

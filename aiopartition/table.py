@@ -114,7 +114,7 @@ class Table:
         return list(compress(resources, chosen))
 
     def _look_up(self, mask: bytes, encoder: Callable[[object], bytes], keys: Sequence[object]) -> list[int]:
-        # The hot loop. Local names and a comprehension of its own keep it within half of the bare cost of hashing.
+        # The hot loop. One encoder for all keys, local names and a comprehension keep it near the bare cost of hashing.
         h, shift = hash_key, self.shift
         return [mask[h(encoded) >> shift] for encoded in map(encoder, keys)]
 
@@ -245,7 +245,7 @@ def _rank_steps(
     unpaused = 0
     for count in range(slots):
         slot = int(f"{count:0{bits}b}"[::-1], 2)
-        taken = [earlier[slot] for earlier in ranks]
+        taken = {earlier[slot] for earlier in ranks}
         eligible: Collection[str] = room if with_room.issubset(taken) else with_room
         start = position = bisect_left(points, slot << shift) % len(points)
         while (owner := owners[position]) in taken or owner not in eligible:
@@ -254,7 +254,7 @@ def _rank_steps(
         room[owner] -= 1
         if room[owner] == 0:
             with_room.discard(owner)
-        unpaused += WALK_COST + (position - start) % len(points)
+        unpaused += WALK_COST + len(taken) + (position - start) % len(points)
         if unpaused >= STRIDE:
             unpaused = 0
             yield

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from aiopartition.keys import Key, encode
 from aiopartition.settings import GroupPolicy
@@ -156,12 +156,14 @@ class Change:
 def require_iterable(iterable: Iterable[T]) -> Iterable[T]:
     """Return ``iterable`` unless it is something whose parts can hardly be meant for resources.
 
-    :raises TypeError: for a single text or buffer, and for an async iterable.
+    :raises TypeError: for a single text or buffer, for an async iterable, and for what cannot be iterated over at all.
     """
-    kind = type(iterable).__name__
-    if isinstance(iterable, str | bytes | bytearray | memoryview):
-        parts = "characters" if isinstance(iterable, str) else "bytes"
+    given = cast("object", iterable)  # the annotation admits a str, which is an Iterable of itself, and callers err
+    kind = type(given).__name__
+    if isinstance(given, str | bytes | bytearray | memoryview):
+        parts = "characters" if isinstance(given, str) else "bytes"
         raise TypeError(f"expected an iterable of resources, and a single {kind} would be split into {parts}")
-    if isinstance(iterable, AsyncIterable) and not hasattr(iterable, "__iter__"):
+    if not hasattr(given, "__iter__") and isinstance(given, AsyncIterable):
         raise TypeError(f"{kind} is an async iterable: my_subset() takes those")
+    iter(iterable)  # which says so of what is no iterable at all
     return iterable

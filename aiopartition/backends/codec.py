@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Generic, TypeVar
 
-from aiozk import exc as _exc
-from aiozk import protocol as _protocol
+from aiozk import exc, protocol  # pyright: ignore[reportMissingTypeStubs]
 
 __all__ = [
     "MAX_FRAME",
@@ -45,6 +44,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# aiozk has no type information: from here on it is taken on trust, and a canary test pins what is leaned on.
+_exc: Any = exc
+_protocol: Any = protocol
 
 MAX_FRAME: Final = 16 << 20
 """Bytes. Servers send at most jute.maxbuffer (1 MB by default); a longer frame is rubbish, and not to be waited for."""
@@ -167,7 +170,7 @@ def set_data(path: str, data: bytes, version: int) -> Operation[None]:
 def get_children(path: str, *, watch: bool) -> Operation[Children]:
     return Operation(
         _protocol.GetChildren2Request(path=path, watch=watch),
-        lambda reply: Children(tuple(reply.children), _stat(reply)),
+        _children,
         path if watch else None,
     )
 
@@ -278,6 +281,12 @@ def _deserialize(kind: Any, body: bytes) -> Any:
 
 def _nothing(_reply: Any) -> None:
     return None
+
+
+def _children(reply: Any) -> Children:
+    if None in reply.children:  # which jute allows in a vector of strings
+        raise ProtocolError("a list of children with a null in it")
+    return Children(tuple(reply.children), _stat(reply))
 
 
 def _stat(reply: Any) -> Stat:

@@ -41,8 +41,8 @@ class _Session:
 class _Group:
     document: bytes
     generation: int
-    entries: dict[str, _Session] = field(default_factory=dict)
-    watchers: set[_Session] = field(default_factory=set)
+    entries: dict[str, _Session] = field(default_factory=dict[str, _Session])
+    watchers: set[_Session] = field(default_factory=set[_Session])
 
 
 class MemoryCluster:
@@ -107,10 +107,7 @@ class MemoryCluster:
     def ensure_group(self, session: _Session, group_id: str, document: bytes) -> bytes:
         with self._lock:
             self._require(session)
-            group = self._groups.get(group_id)
-            if group is None:
-                self._generation += 1
-                group = self._groups[group_id] = _Group(document, self._generation)
+            group = self._group(group_id, document)
             group.document = group.document or document
             return group.document
 
@@ -159,6 +156,16 @@ class MemoryCluster:
             if group is not None:
                 self._changed(group_id, group)
 
+    def entries(self, group_id: str) -> list[str]:
+        """The names of the entries, sorted."""
+        with self._lock:
+            return sorted(self._groups[group_id].entries)
+
+    def put_document(self, group_id: str, document: bytes) -> None:
+        """Overwrite the group's document, creating the group at need."""
+        with self._lock:
+            self._group(group_id, b"").document = document
+
     def put_entry(self, group_id: str, name: str) -> None:
         """Put an entry that belongs to no live client, whatever its name."""
         with self._lock:
@@ -179,6 +186,13 @@ class MemoryCluster:
             self._groups[group_id].watchers.clear()
 
     # ---- inside; all with the lock held
+
+    def _group(self, group_id: str, document: bytes) -> _Group:
+        group = self._groups.get(group_id)
+        if group is None:
+            self._generation += 1
+            group = self._groups[group_id] = _Group(document, self._generation)
+        return group
 
     def _touch(self, session: _Session) -> bool:
         moment = self.clock()

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
-_NO_PASSWORD: Final = bytes(16)
+_NO_PASSWORD: Final[bytes] = bytes(16)
 _FIRST_BACKOFF: Final = 0.1  # seconds, doubled with each failed round
 _LONGEST_BACKOFF: Final = 1.0
 _STABLE_AFTER: Final = 1.0  # seconds that a connection must live to count as a success
@@ -117,7 +117,7 @@ class Session:
         self._refusal: AuthenticationError | None = None
         self._watched: set[str] = set()  # paths whose children the server watches for us
         self._last_zxid = 0
-        self._password = _NO_PASSWORD
+        self._password: bytes = _NO_PASSWORD
         self.session_id = 0
         self.timeout = timeout
         """Seconds, as negotiated."""
@@ -204,8 +204,8 @@ class Session:
     def _attempt_limit(self, failures: int) -> float:
         """Seconds for TCP, TLS, the handshake and authentication with one server. It grows with failures: a server
         that has just started, or one that everybody returns to, is slow, yet must not be given up each time."""
-        several = max(6, 2 * len(self._hosts))
-        return min(max(0.25, self.timeout / several) * 2 ** min(failures, 9), max(0.5, self.timeout / 2))
+        first = max(0.25, self.timeout / max(6, 2 * len(self._hosts)))
+        return min(first * 2.0 ** min(failures, 9), max(0.5, self.timeout / 2))
 
     async def _addresses(self, limit: float, last: Address | None) -> list[Address]:
         """Every address of every host, shuffled, the one just lost at the end."""
@@ -295,7 +295,8 @@ class Session:
                 due = self._clock() + asked
                 with anyio.move_on_after(asked):
                     await connection.lost.wait()
-                asked = self._keep_alive(connection, late=self._clock() - due > self.timeout / 10)
+                if not connection.lost.is_set():
+                    asked = self._keep_alive(connection, late=self._clock() - due > self.timeout / 10)
         finally:
             connection.abort("cancelled")
 

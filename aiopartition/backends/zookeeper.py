@@ -9,7 +9,7 @@ very read that lists the entries, it is the same for everybody who sees the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -195,7 +195,7 @@ class ZooKeeperBackend:
         return stat.ephemeral_owner == self._session.session_id
 
     @contextmanager
-    def _translated(self, path: str, permission: str, *expected: ErrorCode) -> Iterator[None]:
+    def _translated(self, path: str, permission: str, *expected: ErrorCode) -> Generator[None]:
         """Turn what a session raises into the library's errors, but for the ``expected`` refusals.
 
         :param path: the node whose ``permission`` it takes.

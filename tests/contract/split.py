@@ -1,0 +1,52 @@
+"""How the tests look at a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
+from tests.bench import wait_until
+
+__all__ = ["RESOURCES", "current_view", "owners", "split_exactly"]
+
+RESOURCES = [f"host-{number}.example.org" for number in range(500)]
+
+
+async def current_view(coordinator: PartitionCoordinator, group_id: str = "g") -> View | None:
+    """The view, or ``None`` while it is unknown."""
+    try:
+        return await coordinator.view(group_id)
+    except OwnershipUnknownError:
+        return None
+
+
+async def owners(
+    coordinators: Sequence[PartitionCoordinator], group_id: str = "g", resources: Sequence[str] = RESOURCES
+) -> list[list[str]]:
+    """For each resource the ids of those who say that it is theirs."""
+    subsets = {
+        coordinator.member_id: set(await coordinator.extract_my_subset(group_id, resources))
+        for coordinator in coordinators
+    }
+    return [[member_id for member_id, subset in subsets.items() if resource in subset] for resource in resources]
+
+
+async def split_exactly(
+    *coordinators: PartitionCoordinator, group_id: str = "g", replicas: int = 1, timeout: float = 10.0
+) -> View:
+    """Wait until these, and nobody else, are the members at one generation and each resource has its owners."""
+    wanted = tuple(sorted({coordinator.member_id for coordinator in coordinators}))
+    views: list[View | None] = []
+
+    async def agreed() -> bool:
+        views[:] = [await current_view(coordinator, group_id) for coordinator in coordinators]
+        return (
+            all(view is not None and tuple(member.id for member in view.members) == wanted for view in views)
+            and len({view.generation for view in views if view is not None}) == 1
+        )
+
+    await wait_until(agreed, timeout=timeout, what=lambda: f"all of {wanted} at one generation: {views}")
+    for each in await owners(coordinators, group_id):
+        assert len(each) == min(replicas, len(wanted))
+    assert views[0] is not None
+    return views[0]
