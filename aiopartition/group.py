@@ -202,7 +202,7 @@ class Group:
             self._due = Step.READ  # at once: the change is older than the question, there is nothing to wait for
         elif self._due is Step.PROBE or self._due is None:
             self._due = None
-            self._trusted = True
+            self._trust()
 
     # ---- joining
 
@@ -300,7 +300,8 @@ class Group:
         self.established = True
         self._generation = entries.generation
         self.wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
-        self._trusted = self._trusted or self.lapses == self._lapses_at_reading
+        if self.lapses == self._lapses_at_reading:
+            self._trust()
         if self._short:
             self._view = None
         elif self._table is not None and self._table_members == self.wanted:
@@ -339,6 +340,12 @@ class Group:
         view = View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table)
         if view != self._view:  # the object stays the same while nothing changes
             self._view = view
+
+    def _trust(self) -> None:
+        """What was read last is true. A view that had gone unconfirmed must not come back if it is of the past."""
+        if not self._trusted and self._view is not None and self._view.generation != self._generation:
+            self._view = None
+        self._trusted = True
 
     def _forget_entry(self) -> None:
         self.lapses += 1

@@ -39,6 +39,8 @@ MAX_ID_BYTES: Final = 1_024
 MAX_METADATA: Final = 16_384
 """Characters. It is stored with each entry, and a server takes at most 1 MB at once."""
 
+_NOT_TEXT: Final = "bytes that are not UTF-8, percent-encoded or not"
+
 DEFAULT_PORT: Final = 2181
 DEFAULT_NAMESPACE: Final = "/aiopartition"
 URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
@@ -303,7 +305,10 @@ def _parse_namespace(path: str) -> str:
     if not path.strip("/"):
         return DEFAULT_NAMESPACE
     part = "backend_url namespace"
-    segments = [_decode(part, segment) for segment in path.removesuffix("/").split("/")]
+    try:
+        segments = [unquote(segment, errors="strict") for segment in path.removesuffix("/").split("/")]
+    except UnicodeDecodeError:
+        raise ConfigurationError(part, f"{_shown(path)} has {_NOT_TEXT}") from None
     for segment in segments:
         if segment in ("", ".", "..") or "/" in segment:
             raise ConfigurationError(part, f"{segment!r} cannot be a segment of a path")
@@ -317,10 +322,12 @@ def _parse_namespace(path: str) -> str:
 
 def _decode(part: str, text: str) -> str:
     try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
+        decoded = unquote(text, errors="strict")
+        decoded.encode()
+    except UnicodeError:
         # Not chained: the error holds the text, which may be a secret.
-        raise ConfigurationError(part, "has percent-encoded bytes that are not UTF-8") from None
+        raise ConfigurationError(part, f"has {_NOT_TEXT}") from None
+    return decoded
 
 
 def _parse_number(part: str, text: str) -> float:

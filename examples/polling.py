@@ -1,0 +1,80 @@
+"""Two pollers share an inventory that comes page by page; each target is polled by exactly one of them a cycle.
+
+python examples/polling.py                                  both in this process
+python examples/polling.py zookeeper://localhost/polling    with a ZooKeeper server
+"""
+
+import argparse
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiopartition import PartitionCoordinator
+
+GROUP = "targets"
+CYCLES = 3
+
+
+@dataclass(frozen=True)
+class Target:
+    host: str
+    port: int
+
+
+async def inventory() -> AsyncIterator[Target]:
+    """All targets, as a slow service might list them. Both pollers ask for all of them."""
+    for page in range(4):
+        await asyncio.sleep(0.02)
+        for number in range(6):
+            yield Target(f"host-{page * 6 + number:02}", 161)
+
+
+def identity(target: Target) -> tuple[str, int]:
+    """What tells a target from all others, in every process. An object as such has no key that others could know."""
+    return target.host, target.port
+
+
+async def poll(coordinator: PartitionCoordinator, polled: Counter[tuple[int, Target]]) -> None:
+    for cycle in range(1, CYCLES + 1):
+        count = 0
+        # Whether a target is ours is decided when it is handed out, so a poller that joins or dies while a cycle is
+        # under way is reckoned with at the next item, not at the next cycle.
+        async for target in coordinator.my_subset(GROUP, inventory(), key=identity):
+            await asyncio.sleep(0.005)  # here the target would be asked for its figures
+            polled[cycle, target] += 1
+            count += 1
+        print(f"cycle {cycle}: {coordinator.member_id} has polled {count} targets")
+
+
+async def main(url: str) -> bool:
+    """Return whether each target was polled exactly once in each cycle."""
+    polled = Counter[tuple[int, Target]]()
+    async with (
+        PartitionCoordinator(url, member_id="poller-1") as first,
+        PartitionCoordinator(url, member_id="poller-2") as second,
+    ):
+        for coordinator in (first, second):
+            # Not before both are there: otherwise the first one begins alone, and takes everything.
+            await coordinator.join_group(GROUP, min_members=2)
+        for coordinator in (first, second):
+            async for change in coordinator.changes(GROUP):
+                if change.view:
+                    break
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(poll(first, polled))
+            tasks.create_task(poll(second, polled))
+
+    targets = [target async for target in inventory()]
+    once = [polled[cycle, target] == 1 for cycle in range(1, CYCLES + 1) for target in targets]
+    print(f"{sum(once)} of {len(once)} polls were made exactly once ({len(targets)} targets, {CYCLES} cycles)")
+    return all(once)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", default="memory://", help="the backend (default: %(default)s)")
+    try:
+        raise SystemExit(not asyncio.run(main(parser.parse_args().url)))
+    except KeyboardInterrupt:
+        print("interrupted")

@@ -1,0 +1,139 @@
+"""What is checked, and how: ``nox`` runs all that a change must pass, ``nox --list`` names the rest.
+
+Tests need a real ZooKeeper server; as root on Debian the sessions install it. With pyenv, make every version active
+before ``tests-all``: ``PYENV_VERSION=3.11.7:3.12.1:3.13.0 nox -s tests-all``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+# A missing interpreter would otherwise be skipped, and the run be called a success.
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "typing", "tests", "examples"]
+
+# Where a machine has certificates of its own, uv is to trust them as pip does.
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.11", "3.12", "3.13"]
+CHECK_INSTALLED = Path("tests", "installed.py").resolve()
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, and what the linter knows of mistakes."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Two type checkers, and whether every public name is typed completely."""
+    session.install("-e", ".", *group("typing"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "aiopartition", "--ignoreexternal")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit, contract and fault tests under coverage. With arguments, which are pytest's, there is no report."""
+    session.install("-e", ".", *group("test"))
+    require_zookeeper(session)
+    # Not pytest-cov: plugins are imported before it begins, and the library has one.
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    if not session.posargs:
+        session.run("coverage", "report")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Runs every example, in memory and on a real server."""
+    session.install("-e", ".", *group("test", "examples"))
+    require_zookeeper(session)
+    session.run("python", "-m", "pytest", "tests/examples", *session.posargs)
+
+
+@nox.session(name="tests-all", python=PYTHONS)
+def tests_all(session: nox.Session) -> None:
+    """The tests on every supported Python; tests-all-3.13 for one of them."""
+    session.install("-e", ".", *group("test"))
+    require_zookeeper(session)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measures the library, and others beside it."""
+    session.install("-e", ".", *group("test", "benchmarks"))
+    require_zookeeper(session)
+    session.run("python", "-m", "pytest", "tests/benchmarks", "-s", *NO_TIME_LIMIT, *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Faults at random, for a long time."""
+    session.install("-e", ".", *group("test"))
+    require_zookeeper(session)
+    session.run("python", "-m", "pytest", "tests/soak", "-s", *NO_TIME_LIMIT, *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Builds the distributions, and installs the wheel into an environment that has nothing else."""
+    session.install("build", "virtualenv")
+    place = Path(session.create_tmp()).resolve()
+    shutil.rmtree(place / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(place / "dist"))
+    session.run("python", "-m", "virtualenv", "--clear", str(place / "empty"))
+    python = str(place / "empty" / "bin" / "python")
+    session.run(python, "-m", "pip", "install", *map(str, (place / "dist").glob("*.whl")), external=True)
+    session.run(python, "-m", "pip", "list", external=True)
+    with session.chdir(place):
+        session.run(python, str(CHECK_INSTALLED), external=True)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Whether the library works with the oldest dependencies that it admits."""
+    oldest = [requirement.replace(">=", "==").split(",")[0] for requirement in PROJECT["project"]["dependencies"]]
+    session.install(".", *oldest)
+    with session.chdir(session.create_tmp()):
+        session.run("python", str(CHECK_INSTALLED))
+
+
+NO_TIME_LIMIT = ("-o", "timeout=0", "-o", "faulthandler_timeout=0")
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """The requirements of dependency groups, for installers that know no groups."""
+    return nox.project.dependency_groups(PROJECT, *names)
+
+
+def require_zookeeper(session: nox.Session) -> None:
+    """Make sure that the tests find a ZooKeeper server, or end the session with the command that installs one."""
+    problem = look_for_zookeeper()
+    if problem and os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("apt-get", "update", external=True)
+        install = ("apt-get", "install", "-y", "--no-install-recommends", "libzookeeper-java")
+        session.run(*install, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
+        problem = look_for_zookeeper()
+    if problem:
+        session.error(problem)
+
+
+def look_for_zookeeper() -> str:
+    """What is missing; empty if nothing is. It is the tests themselves that look."""
+    look = subprocess.run([sys.executable, "tests/bench/java.py"], capture_output=True, text=True, check=False)
+    return look.stderr.strip() if look.returncode else ""

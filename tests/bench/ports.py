@@ -1,0 +1,44 @@
+"""Ports for servers that are going to be stopped and started again."""
+
+from __future__ import annotations
+
+import random
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+__all__ = ["LOOPBACK", "free_port", "free_ports"]
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A loopback TCP port that nobody listens on."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct loopback TCP ports that nobody listens on.
+
+    They lie below the range from which the kernel takes the ports of outgoing connections. From inside that range
+    another connection could take a port while its server is down, even a client that connects to the very port:
+    on the loopback interface it would then be connected to itself.
+    """
+    ports: list[int] = []
+    with ExitStack() as held:
+        while len(ports) < count:
+            candidate = held.enter_context(socket.socket())
+            port = random.randrange(10_000, _first_ephemeral_port())
+            try:
+                candidate.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            ports.append(port)
+    return ports
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 32_768

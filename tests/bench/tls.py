@@ -1,0 +1,72 @@
+"""Certificates of the bench's own authority, as ZooKeeper's server and Python's ``ssl`` want them."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from tests.bench.ports import LOOPBACK
+
+__all__ = ["Certificates"]
+
+ORGANIZATION = "aiopartition"
+UNIT = "tests"
+
+
+class Certificates:
+    """One authority, and what it issues; ``directory`` holds the files that ZooKeeper reads."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.authority = trustme.CA()
+
+    def server_settings(self, port: int, *, client_certificate: bool = False) -> dict[str, object]:
+        """Lines of configuration for a server that speaks TLS on ``port``, and plain text on its other one.
+
+        With ``client_certificate`` clients must show one of this authority, and are known to ACLs by it.
+        """
+        issued = self.authority.issue_cert("localhost", LOOPBACK)
+        key_store = self.directory / "server-keystore.pem"
+        key_store.write_bytes(
+            _pkcs8(issued.private_key_pem.bytes())
+            + b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+            + self.authority.cert_pem.bytes()
+        )
+        trust_store = self.directory / "truststore.pem"
+        trust_store.write_bytes(self.authority.cert_pem.bytes())
+        return {
+            "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
+            "secureClientPort": port,
+            "secureClientPortAddress": LOOPBACK,
+            "ssl.keyStore.location": key_store,
+            "ssl.keyStore.type": "PEM",
+            "ssl.trustStore.location": trust_store,
+            "ssl.trustStore.type": "PEM",
+            "ssl.clientAuth": "need" if client_certificate else "none",
+            "authProvider.x509": "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+        }
+
+    def client_context(self, *, name: str | None = None) -> ssl.SSLContext:
+        """A client that trusts this authority and, if it has a ``name``, shows a certificate of it."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        if name is not None:
+            issued = self.authority.issue_cert(
+                name, common_name=name, organization_name=ORGANIZATION, organization_unit_name=UNIT
+            )
+            issued.configure_cert(context)
+        return context
+
+    @staticmethod
+    def identity(name: str) -> str:
+        """How the server knows a client of this ``name``: the ``id`` of an ACL with the scheme ``x509``."""
+        return f"CN={name},OU={UNIT},O={ORGANIZATION}"
+
+
+def _pkcs8(private_key: bytes) -> bytes:
+    """ZooKeeper reads no other form of a private key."""
+    key = load_pem_private_key(private_key, password=None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,38 @@
+"""What the fault tests share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.bench import ZooKeeperServer
+from tests.bench.admin import Operator
+from tests.bench.fleet import Fleet
+
+Measure = Callable[[str, float], None]
+
+
+@pytest.fixture
+async def fleet(anyio_backend: str) -> AsyncIterator[Fleet]:
+    """Members that are stopped when the test is over."""
+    async with Fleet() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def operator(zookeeper: ZooKeeperServer) -> AsyncIterator[Operator]:
+    """Somebody at the shell of ``zookeeper``."""
+    async with Operator(zookeeper.address) as operator:
+        yield operator
+
+
+@pytest.fixture
+def measure(record_property: Callable[[str, object], None]) -> Measure:
+    """Reports a figure: into the JUnit report, and to whoever runs pytest with ``-s``."""
+
+    def report(what: str, seconds: float) -> None:
+        record_property(what, f"{seconds:.4f}")
+        print(f"\n    {what}: {seconds:.3f} s", end="")
+
+    return report

@@ -1,0 +1,427 @@
+"""Between a member and its server: silence, interruptions, rubbish."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from aiopartition import BackendError, BackendUnavailableError, Change, OwnershipUnknownError
+from tests.bench import Frame, Proxy, ZooKeeperServer, wait_until
+from tests.bench.admin import session_of
+from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.bench.lookout import overlap
+from tests.bench.ports import LOOPBACK, free_port
+from tests.faults.conftest import Measure
+
+TIMEOUT = 2.0
+LEASE = TIMEOUT * 2 / 3
+
+
+def warnings_of_unknown_ownership(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.WARNING and "nothing is handed out" in record.getMessage()
+    ]
+
+
+def is_unknown(changes: list[Change]) -> list[bool]:
+    return [change.view is None for change in changes]
+
+
+class TestSilence:
+    async def test_a_member_lets_go_before_another_takes_over(
+        self,
+        fleet: Fleet,
+        zookeeper: ZooKeeperServer,
+        network: Proxy,
+        namespace: str,
+        caplog: pytest.LogCaptureFixture,
+        measure: Measure,
+    ) -> None:
+        """In a network that fell silent a member hands out nothing from two thirds of its session timeout after the
+        last answered request, and so before any other can own its keys. It is back within 2 s of the healing."""
+        cut_off = await fleet.start(network.url(namespace), "cut off")
+        strict = await fleet.start(network.url(namespace), "strict", on_unknown="raise")
+        other = await fleet.start(zookeeper.url(namespace), "other")
+        await fleet.settle()
+        changes = fleet.changes(cut_off)
+        await wait_until(lambda: len(changes) == 1)
+        seen, strictly_seen, seen_elsewhere = [await fleet.watch(member) for member in fleet.members]
+
+        network.silent()
+        silent = time.monotonic()
+        await wait_until(lambda: len(seen_elsewhere.mine) == len(KEYS))
+        taken_over = seen_elsewhere.sightings[-1].first
+        assert not seen.mine
+        assert not strictly_seen.mine
+        for fenced in (seen, strictly_seen):
+            handed_out = [sighting for sighting in fenced.sightings if sighting.mine]
+            measure("silence to nothing handed out", handed_out[-1].last - silent)
+            assert handed_out[-1].last <= silent + LEASE
+            assert overlap(handed_out, seen_elsewhere.since(silent)[1:]) < 0
+        measure("silence to taken over", taken_over - silent)
+        assert seen.errors == []
+        assert [type(error) for error in strictly_seen.errors] == [OwnershipUnknownError]
+        with pytest.raises(OwnershipUnknownError):
+            await strict.extract_my_subset(GROUP, KEYS)
+        with pytest.raises(OwnershipUnknownError):
+            await cut_off.view(GROUP)
+        assert is_unknown(changes) == [False, True]
+
+        network.pass_through()
+        healed = time.monotonic()
+        await fleet.settle()
+        measure("healing to exact split", time.monotonic() - healed)
+        assert time.monotonic() - healed < 2.0
+        await wait_until(lambda: changes[-1].view is not None)
+        view = await cut_off.view(GROUP)
+        assert changes[-1].view == view
+        assert len(view.members) == 3
+        assert sum(is_unknown(changes)) == 1
+        assert [message for message in warnings_of_unknown_ownership(caplog)] == [  # noqa: C416
+            f"ownership in group {GROUP!r} is unknown: no answer from the backend for so long "
+            "that the session may have expired; nothing is handed out"
+        ]
+        assert (await other.view(GROUP)).generation == view.generation
+
+    async def test_one_warning_for_each_episode(
+        self, fleet: Fleet, network: Proxy, namespace: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """However often somebody asks, one warning is logged for each time that ownership becomes unknown."""
+        member = await fleet.start(network.url(namespace), "a", session_timeout=0.6, heartbeat=0.1)
+        seen = await fleet.watch(member)
+        for episode in (1, 2):
+            with network.silent():
+                await wait_until(lambda: not seen.mine)
+                looks = len(seen.sightings)
+                await asyncio.sleep(0.1)
+                assert len(seen.sightings) == looks
+                assert len(warnings_of_unknown_ownership(caplog)) == episode
+            await fleet.settle()
+            await wait_until(lambda: seen.mine)
+        assert len(warnings_of_unknown_ownership(caplog)) == 2
+
+    async def test_shorter_than_the_lease_it_changes_nothing(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+    ) -> None:
+        """A short interruption, with or without a broken connection, is nothing that a user can notice: nobody can
+        have taken over yet."""
+        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
+        await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.settle()
+        changes, view = fleet.changes(member), await member.view(GROUP)
+        seen = await fleet.watch(member)
+        with network.hold():
+            await asyncio.sleep(0.7)
+        await member.heartbeat()
+        with network.refuse():
+            network.reset()
+            await wait_until(lambda: not member.connected)
+            await asyncio.sleep(0.3)
+        await wait_until(lambda: member.connected)
+        await member.heartbeat()
+        await wait_until(lambda: changes)
+        assert len(seen.sightings) == len(changes) == 1
+        assert await member.view(GROUP) == view
+        assert seen.errors == []
+
+    async def test_longer_than_the_lease_but_not_than_the_session(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+    ) -> None:
+        """A member that was silent for longer than its lease goes on with the same session and the same view as
+        soon as it is heard again, and nothing has moved."""
+        member = await fleet.start(network.url(namespace), "a", session_timeout=4.0, heartbeat=0.1)
+        other = await fleet.start(zookeeper.url(namespace), "b", session_timeout=4.0)
+        await fleet.settle()
+        seen, seen_elsewhere = [await fleet.watch(each) for each in (member, other)]
+        view, session, changes = await member.view(GROUP), session_of(member).session_id, fleet.changes(member)
+        with network.silent():
+            await wait_until(lambda: not seen.mine)
+        await fleet.settle()
+        assert session_of(member).session_id == session
+        assert await member.view(GROUP) == view
+        assert len(seen_elsewhere.sightings) == 1
+        await wait_until(lambda: is_unknown(changes) == [False, True, False])
+        assert (changes[-1].joined, changes[-1].left, changes[-1].moved) == ((), (), 0.0)
+
+    async def test_in_one_direction_only(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+    ) -> None:
+        """Answers that do not arrive count as silence too, although the server goes on hearing us: the member lets
+        go, and has its keys again when answers come."""
+        member = await fleet.start(network.url(namespace), "a", session_timeout=1.0, heartbeat=0.1)
+        await fleet.start(zookeeper.url(namespace), "b", session_timeout=1.0)
+        await fleet.settle()
+        seen = await fleet.watch(member)
+        with network.silent("client"):
+            silent = time.monotonic()
+            await wait_until(lambda: not seen.mine)
+        assert seen.sightings[0].last <= silent + 1.0 * 2 / 3
+        await fleet.settle()
+
+
+class TestLostWatch:
+    async def test_is_made_good_by_the_next_heartbeat(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+    ) -> None:
+        """A watch event that never arrives is made good by the next heartbeat, and by nothing before."""
+        deaf = await fleet.start(network.url(namespace), "a", heartbeat=60.0)
+        network.drop_next_event()
+        other = await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.settle(other) if await fleet.exact(other) else None
+        await wait_until(lambda: network.events_dropped == 1)
+        assert await deaf.get_members(GROUP) == ("a",)
+        await deaf.heartbeat()
+        await fleet.settle()
+        # The watch is armed again: what comes next needs no heartbeat.
+        await other.stop()
+        await fleet.settle(deaf)
+
+    async def test_heartbeats_come_by_themselves(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+    ) -> None:
+        """Nobody has to call ``heartbeat()``: the background does."""
+        await fleet.start(network.url(namespace), "a", heartbeat=0.3)
+        network.drop_next_event()
+        await fleet.start(zookeeper.url(namespace), "b")
+        joined = time.monotonic()
+        await fleet.settle()
+        measure("lost watch made good", time.monotonic() - joined)
+        assert network.events_dropped == 1
+
+
+class TestBrokenConnection:
+    @pytest.mark.parametrize("trouble", ["reset", "half_close", "cut_mid_frame"])
+    async def test_is_replaced_at_once(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, trouble: str, measure: Measure
+    ) -> None:
+        """A connection that was reset, closed or cut in the middle of a frame is replaced each time, by one other,
+        with the same session; nothing moves and nothing is left behind."""
+        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
+        await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.settle()
+        seen, session = await fleet.watch(member), session_of(member).session_id
+        for count in range(1, 4):
+            getattr(network, trouble)()
+            broken = time.monotonic()
+            await wait_until(lambda: network.connections > count, interval=0.001)  # noqa: B023
+            await wait_until(lambda: member.connected, interval=0.001)
+            measure(f"{trouble} to connected", time.monotonic() - broken)
+            await member.heartbeat()
+            assert session_of(member).session_id == session
+        await fleet.settle()
+        await wait_until(lambda: network.open_connections == 1)
+        assert network.connections == 4
+        assert len(seen.sightings) == 1
+
+    async def test_a_request_under_way_fails_at_once(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+        """Whoever waits for an answer when the connection breaks is told so, instead of waiting for a timeout."""
+        member = await fleet.start(network.url(namespace), "a", heartbeat=60.0)
+        with network.hold():
+            waiting = asyncio.create_task(member.heartbeat())
+            await wait_until(lambda: network.traffic["server"] and not waiting.done())
+            network.reset()
+            with pytest.raises(BackendUnavailableError):
+                async with asyncio.timeout(0.5):
+                    await waiting
+        await fleet.settle()
+
+    async def test_right_after_each_handshake(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+    ) -> None:
+        """A server that takes each connection and drops it at the first question is not besieged."""
+        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
+
+        def drop(frame: Frame) -> bool:
+            if frame.towards == "server" and not frame.is_handshake:
+                asyncio.get_running_loop().call_soon(network.reset)
+                return False
+            return True
+
+        with network.on_frame(drop):
+            await wait_until(lambda: not member.connected, interval=0.001)
+            assert await connections_in_a_second(lambda: network.connections) < 20
+        await fleet.settle()
+        await wait_until(lambda: network.open_connections == 1)
+
+
+async def connections_in_a_second(count: Callable[[], int]) -> int:
+    before = count()
+    await asyncio.sleep(1.0)
+    return count() - before
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Impostor:
+    """Something that listens on a port and is no ZooKeeper."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.port = free_port()
+        self.connections = 0
+        self._answer = answer
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        self.connections += 1
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
+
+    @property
+    def open(self) -> int:
+        return len(self._writers)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await wait_until(lambda: not self._writers)
+
+
+@asynccontextmanager
+async def impostor(answer: Answer) -> AsyncIterator[Impostor]:
+    """Has it listen."""
+    listening = Impostor(answer)
+    async with await asyncio.start_server(listening.serve, LOOPBACK, listening.port) as server:
+        yield listening
+        server.close()
+        await listening.close()
+
+
+def frame(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big", signed=True) + body
+
+
+GOOD_HANDSHAKE = frame(bytes(4) + (2000).to_bytes(4, "big") + (77).to_bytes(8, "big") + frame(bytes(16)) + b"\0")
+
+
+async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept and say nothing."""
+    await reader.read(-1)
+
+
+def saying(words: bytes, *, handshake: bool = False) -> Answer:
+    """Answer the first frame with these words, after a good handshake or instead of one, and then nothing more."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+        if handshake:
+            writer.write(GOOD_HANDSHAKE)
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+        writer.write(words)
+        await reader.read(-1)
+
+    return answer
+
+
+async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Accept and hang up."""
+
+
+IMPOSTORS = {
+    "never answers": never,
+    "hangs up": closing,
+    "speaks HTTP": saying(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
+    "sends an empty frame": saying(bytes(4)),
+    "sends a negative length": saying(b"\xff\xff\xff\xfe????"),
+    "sends a short handshake": saying(frame(b"\0\0\0")),
+    "sends a handshake of rubbish": saying(frame(bytes(range(37)))),
+    "says that the session has expired": saying(frame(bytes(16) + frame(bytes(16)))),
+    "grants no time": saying(frame(bytes(8) + (77).to_bytes(8, "big") + frame(bytes(16)))),
+    "sends half a handshake": saying(GOOD_HANDSHAKE[:20]),
+    "answers requests with rubbish": saying(frame(b"rubbish"), handshake=True),
+    "answers what nobody asked": saying(frame((4711).to_bytes(4, "big") + bytes(12)), handshake=True),
+    "answers with an unknown error": saying(
+        frame((1).to_bytes(4, "big") + bytes(8) + (-999).to_bytes(4, "big", signed=True)), handshake=True
+    ),
+    "answers with a body of rubbish": saying(frame((1).to_bytes(4, "big") + bytes(12) + b"\xff" * 30), handshake=True),
+    "sends a watch event of rubbish": saying(frame(b"\xff" * 4 + bytes(12) + b"\x7f" * 9), handshake=True),
+    "sends an event of no known kind": saying(
+        frame(b"\xff" * 4 + bytes(12) + (99).to_bytes(4, "big") + (99).to_bytes(4, "big") + b"\xff" * 4), handshake=True
+    ),
+}
+
+PLAUSIBLE = [answer for name, answer in IMPOSTORS.items() if name.startswith("answers with")]
+"""Those that nothing tells from a server, except that it is a useless one."""
+
+
+class TestImpostor:
+    @pytest.mark.parametrize("answer", IMPOSTORS.values(), ids=IMPOSTORS)
+    async def test_is_neither_trusted_nor_besieged(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, answer: Answer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whatever answers instead of ZooKeeper: nothing is handed out, no error gets out of the background, attempts
+        to connect stay rare and leave nothing behind, and a real server in the same list is found."""
+        async with impostor(answer) as listening:
+            member = await fleet.start(
+                f"zookeeper://{LOOPBACK}:{listening.port}{namespace}", "a", join=False, connect_timeout=0.2
+            )
+            begun = time.monotonic()
+            before = listening.connections
+            while time.monotonic() < begun + 1.0:
+                with suppress(BackendError):
+                    async with asyncio.timeout(0.3):
+                        assert await member.extract_my_subset(GROUP, KEYS) == []
+                await asyncio.sleep(0.05)
+            assert listening.connections - before < 20
+            assert listening.open <= 1
+            await member.stop()
+            await wait_until(lambda: listening.open == 0)
+
+            if answer in PLAUSIBLE:
+                return
+            url = f"zookeeper://{LOOPBACK}:{listening.port},{zookeeper.address}{namespace}"
+            fleet.members.clear()
+            await fleet.start(url, "b", join=False, connect_timeout=5.0)
+            await fleet.settle()
+
+
+class TestNames:
+    @pytest.fixture
+    def names(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+        """What the DNS knows: one name, once it is put in here."""
+        known: dict[str, str] = {}
+        resolve = socket.getaddrinfo
+
+        def getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
+            if str(host).endswith(".example"):
+                if host not in known:
+                    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+                host = known[host]
+            return resolve(host, *arguments, **keywords)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        return known
+
+    async def test_that_do_not_resolve_at_first(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, names: dict[str, str], measure: Measure
+    ) -> None:
+        """A name that does not resolve when the service starts is looked up again until it does."""
+        url = f"zookeeper://zk.example:{zookeeper.port}{namespace}"
+        member = await fleet.start(url, "a", connect_timeout=0.3)
+        assert await member.extract_my_subset(GROUP, KEYS) == []
+        assert not member.connected
+        names["zk.example"] = LOOPBACK
+        known = time.monotonic()
+        await fleet.settle()
+        measure("name known to exact split", time.monotonic() - known)
+
+    async def test_one_that_does_not_resolve_among_others(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, names: dict[str, str]
+    ) -> None:
+        """One bad name in the list does no harm."""
+        await fleet.start(f"zookeeper://zk.example,{zookeeper.address}{namespace}", "a", connect_timeout=5.0)
+        await fleet.settle()

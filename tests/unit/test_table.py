@@ -1,0 +1,391 @@
+"""The slot table: every slot has its owners, everybody agrees on them, few move, and no release moves any."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import random
+import subprocess
+import sys
+import uuid
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+from uuid import UUID
+
+import pytest
+import uhashring  # type: ignore[import-untyped]
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiopartition import table as table_module
+from aiopartition.keys import Key, encode, hash_key
+from aiopartition.settings import GroupPolicy
+from aiopartition.table import LOT, Table, build, build_steps
+
+Points = list[tuple[int, str]]
+
+
+# What a table must be, written from the text of "format 1" alone.
+
+
+def ring_of(members: Mapping[str, int], vnodes: int) -> Points:
+    """The points of one HashRing over all the members, made in one go."""
+
+    def hash_label(label: str) -> int:
+        return hash_key(label.encode("utf-8", "surrogatepass"))
+
+    ring: Any = uhashring.HashRing({each: members[each] for each in sorted(members)}, vnodes=vnodes, hash_fn=hash_label)
+    return sorted(ring.get_points())
+
+
+def reference(members: Mapping[str, int], policy: GroupPolicy, ring: Points | None = None) -> list[list[str]]:
+    """The owners of each slot by format 1, as plainly as possible."""
+    ring = ring_of(members, policy.vnodes) if ring is None else ring
+    bits = int(math.log2(policy.slots))
+    owners: list[list[str]] = [[] for _ in range(policy.slots)]
+    owned = Counter[str]()
+    for rank in range(min(policy.replicas, len(members))):
+        cap = {
+            each: math.ceil(policy.load_bound * (rank + 1) * policy.slots * weight / sum(members.values()))
+            for each, weight in members.items()
+        }
+        for count in range(policy.slots):
+            slot = sum(1 << (bits - 1 - bit) for bit in range(bits) if count >> bit & 1)
+            first = bisect_left(ring, (slot << (64 - bits), ""))
+            walk = [owner for _, owner in ring[first:] + ring[:first] if owner not in owners[slot]]
+            owner = next((owner for owner in walk if owned[owner] < cap[owner]), walk[0])
+            owners[slot].append(owner)
+            owned[owner] += 1
+    return owners
+
+
+def owners_by_slot(table: Table) -> list[list[str]]:
+    return [list(row) for row in zip(*table.ranks, strict=True)]
+
+
+def fingerprint(table: Table) -> str:
+    text = "\n".join(",".join(row) for row in owners_by_slot(table))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def equal(ids: Sequence[str]) -> dict[str, int]:
+    return dict.fromkeys(ids, 1)
+
+
+def agents(count: int, name: str = "agent") -> list[str]:
+    return [f"{name}-{number}" for number in range(count)]
+
+
+def uuids(count: int, seed: int) -> list[str]:
+    source = random.Random(seed)
+    return [str(uuid.UUID(int=source.getrandbits(128), version=4)) for _ in range(count)]
+
+
+member_ids = st.text(st.characters(), min_size=1, max_size=6)
+memberships = st.dictionaries(member_ids, st.integers(1, 5), min_size=1, max_size=9)
+policies = st.builds(
+    GroupPolicy,
+    replicas=st.integers(1, 4),
+    load_bound=st.sampled_from([1.0, 1.05, 1.1, 1.5, 2.0]),
+    slots=st.sampled_from([16, 64, 256]),
+    vnodes=st.integers(1, 12),
+)
+
+
+# Format 1.
+
+GOLDEN: list[tuple[str, dict[str, int], GroupPolicy, str]] = [
+    ("one", {"only": 1}, GroupPolicy(), "82018424c2a60f6d1e0a7eda"),
+    ("three", equal(agents(3)), GroupPolicy(), "bc9790ecc9ea55138df5a343"),
+    ("ten", equal(agents(10)), GroupPolicy(), "2c12022f0008e96adc931048"),
+    ("hundred", equal(uuids(100, 1)), GroupPolicy(), "48807472a4cbc810009b32a5"),
+    ("weights", {"small": 1, "middle": 3, "large": 10}, GroupPolicy(), "8fae478858d7e5b4050e2a1f"),
+    ("two replicas", equal(agents(5)), GroupPolicy(replicas=2), "13727f6a2a85466937f0837f"),
+    (
+        "three replicas, weights",
+        {"a": 1, "b": 2, "c": 2, "d": 4, "e": 1},
+        GroupPolicy(replicas=3),
+        "f681bf14a78dc20af8135beb",
+    ),
+    ("more replicas than members", equal(agents(2)), GroupPolicy(replicas=5), "f473d87ebfd9ba6ff6443b36"),
+    ("no slack", equal(agents(8)), GroupPolicy(load_bound=1.0), "d575695657d364400a8edcec"),
+    (
+        "other numbers",
+        equal(agents(7)),
+        GroupPolicy(load_bound=1.25, slots=1024, vnodes=40),
+        "a57e2caab03c4f5f77cab4e6",
+    ),
+    (
+        "unicode",
+        {"Zürich": 1, "東京": 2, "\U0001f40d": 1, "a/b c": 1, "\udcff": 1},
+        GroupPolicy(),
+        "61a27db40bd021f2be02b0d4",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("members", "policy", "expected"), [case[1:] for case in GOLDEN], ids=[case[0] for case in GOLDEN]
+)
+def test_golden_tables(members: dict[str, int], policy: GroupPolicy, expected: str) -> None:
+    """Format 1 is fixed: no release gives a slot other owners. A failure here moves keys at every user."""
+    assert fingerprint(build(members, policy)) == expected
+
+
+GOLDEN_OWNERS: dict[Key, tuple[int, tuple[str, ...]]] = {
+    "": (2881, ("agent-0", "agent-2")),
+    "order-7": (5300, ("agent-2", "agent-1")),
+    "Zürich/東京": (4789, ("agent-2", "agent-1")),
+    b"\xff\x00": (705, ("agent-2", "agent-0")),
+    0: (1632, ("agent-2", "agent-0")),
+    -12: (2424, ("agent-2", "agent-1")),
+    UUID("12345678-abcd-1234-5678-1234567890ab"): (13337, ("agent-1", "agent-2")),
+    ("eu", 7): (2437, ("agent-2", "agent-1")),
+}
+
+
+def test_golden_owners() -> None:
+    """Some keys and their owners in full, for whoever implements format 1 elsewhere."""
+    table = build({"agent-0": 1, "agent-1": 1, "agent-2": 2}, GroupPolicy(replicas=2))
+    assert [(key, table.slot(encode(key)), table.owners(encode(key))) for key in GOLDEN_OWNERS] == [
+        (key, slot, owners) for key, (slot, owners) in GOLDEN_OWNERS.items()
+    ]
+
+
+@given(memberships, policies)
+@settings(deadline=None, max_examples=150)
+def test_equals_the_plain_reference(members: dict[str, int], policy: GroupPolicy) -> None:
+    """However it is compiled, the table is what the text of format 1 says over one ring of all the members."""
+    assert owners_by_slot(build(members, policy)) == reference(members, policy)
+
+
+@pytest.mark.parametrize(
+    ("members", "policy"),
+    [
+        ({"heavy": 12, "light": 1, "other": 3}, GroupPolicy(slots=512, replicas=2)),
+        ({"heavy": 4, "light": 1}, GroupPolicy(slots=512, vnodes=1000)),
+    ],
+    ids=["weights", "vnodes"],
+)
+def test_heavy_members_equal_the_reference(members: dict[str, int], policy: GroupPolicy) -> None:
+    """A member whose points are made in several lots has the points of one uhashring node."""
+    assert policy.vnodes * members["heavy"] > 3 * LOT
+    assert owners_by_slot(build(members, policy)) == reference(members, policy)
+
+
+def test_is_the_lookup_of_uhashring_where_no_cap_binds() -> None:
+    """With room for everybody a slot belongs to the node that uhashring finds for the start of its range."""
+    members = {**equal(agents(9)), "heavy": 7}
+    table = build(members, GroupPolicy(load_bound=2.0))
+
+    def hash_label(label: str | int) -> int:
+        return label if isinstance(label, int) else hash_key(label.encode())
+
+    ring: Any = uhashring.HashRing(dict(sorted(members.items())), vnodes=160, hash_fn=hash_label)
+    assert list(table.ranks[0]) == [ring.get_node(slot << 50) for slot in range(16384)]
+
+
+@given(memberships, policies)
+@settings(deadline=None, max_examples=50)
+def test_equal_points_are_taken_in_the_order_of_ids(members: dict[str, int], policy: GroupPolicy) -> None:
+    """Should two labels have one hash, nothing depends on chance, and no member drops off the ring."""
+
+    def coarse_hash(label: bytes) -> int:
+        return hash_key(label) >> 61 << 61
+
+    points = {
+        (coarse_hash(f"{each}-{number}".encode("utf-8", "surrogatepass")), each)
+        for each, weight in members.items()
+        for number in range(policy.vnodes * weight)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_module, "hash_key", coarse_hash)
+        table = build(members, policy)
+    assert owners_by_slot(table) == reference(members, policy, sorted(points))
+
+
+# Agreement, completeness, disjointness.
+
+
+@given(memberships, policies)
+@settings(deadline=None)
+def test_each_slot_has_exactly_its_owners(members: dict[str, int], policy: GroupPolicy) -> None:
+    """Each slot has min(replicas, members) distinct owners, all of them members; the masks say the same."""
+    table = build(members, policy)
+    count = min(policy.replicas, len(members))
+    assert table.slots == policy.slots
+    assert len(table.ranks) == count
+    assert all(len(set(row)) == count and set(row) <= members.keys() for row in owners_by_slot(table))
+    masks = [table.mask(each) for each in table.members]
+    assert all(len(mask) == policy.slots and set(mask) <= {0, 1} for mask in masks)
+    assert [sum(column) for column in zip(*masks, strict=True)] == [count] * policy.slots
+
+
+@given(memberships, policies, st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_the_order_of_members_does_not_matter(
+    members: dict[str, int], policy: GroupPolicy, shuffler: random.Random
+) -> None:
+    """Whoever joined first, the table is the same, down to its representation."""
+    shuffled = list(members.items())
+    shuffler.shuffle(shuffled)
+    assert build(dict(shuffled), policy) == build(members, policy)
+    assert build(members, policy).members == tuple(sorted(members))
+
+
+def test_the_process_does_not_matter() -> None:
+    """Processes with other hash seeds, which order their sets differently, compile the same table."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from tests.unit.test_table import agents, build, equal, fingerprint, GroupPolicy\n"
+        "members = {name: 1 + len(name) % 3 for name in set(agents(30))}\n"
+        "print(fingerprint(build(members, GroupPolicy(replicas=2, load_bound=1.0, slots=1024))))"
+    )
+    root = str(Path(__file__).parents[2])
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", program, root],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("0", "1", "4242")
+    ]
+    members = {name: 1 + len(name) % 3 for name in agents(30)}
+    assert printed == [fingerprint(build(members, GroupPolicy(replicas=2, load_bound=1.0, slots=1024)))] * 3
+
+
+@given(memberships, policies)
+@settings(deadline=None, max_examples=50)
+def test_more_replicas_only_add_owners(members: dict[str, int], policy: GroupPolicy) -> None:
+    """The first owner of a slot does not depend on how many replicas follow."""
+    single = GroupPolicy(load_bound=policy.load_bound, slots=policy.slots, vnodes=policy.vnodes)
+    assert build(members, policy).ranks[0] == build(members, single).ranks[0]
+
+
+def test_a_table_without_members_is_an_error() -> None:
+    """Nobody to own a slot is a mistake of the caller's, and so is a weight that gives no place on the ring."""
+    with pytest.raises(ValueError, match="at least one member"):
+        build({}, GroupPolicy())
+    with pytest.raises(ValueError, match="weight of a member is at least 1"):
+        build({"a": 1, "b": 0}, GroupPolicy(replicas=2))
+
+
+# Balance and stability.
+
+
+@given(memberships, policies)
+@settings(deadline=None)
+def test_no_cap_is_exceeded(members: dict[str, int], policy: GroupPolicy) -> None:
+    """As the first owner of slots, nobody goes beyond load_bound times the fair share, rounded up to a slot."""
+    firsts = Counter(build(members, policy).ranks[0])
+    for each, weight in members.items():
+        assert firsts[each] <= math.ceil(policy.load_bound * policy.slots * weight / sum(members.values()))
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("count", [10, 30, 100])
+def test_equal_members_have_equal_work(count: int, replicas: int) -> None:
+    """With replicas too, the busiest member has at most load_bound times the mean, and nobody goes short."""
+    shares = build(equal(agents(count)), GroupPolicy(replicas=replicas)).shares()
+    assert sum(shares.values()) == pytest.approx(replicas)
+    mean = replicas / count
+    assert max(shares.values()) <= 1.1 * mean + 1 / 16384
+    assert min(shares.values()) >= 0.65 * mean
+
+
+def test_work_follows_the_weights() -> None:
+    """A member of ten times the weight takes ten times the slots, within the bound."""
+    weights = {"a": 1, "b": 2, "c": 5, "d": 10, "e": 10}
+    shares = build(weights, GroupPolicy()).shares()
+    assert list(shares) == sorted(weights)
+    for each, weight in weights.items():
+        assert 0.8 * weight / 28 <= shares[each] <= 1.1 * weight / 28 + 1 / 16384
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("count", [3, 10, 30, 100])
+def test_few_slots_move(count: int, replicas: int) -> None:
+    """When one member joins or leaves, at most 1.3 times the share of slots moves that has to, averaged over names."""
+    policy = GroupPolicy(replicas=replicas)
+    joins: list[float] = []
+    leaves: list[float] = []
+    for ids in (agents(count + 1), agents(count + 1, "host.example"), uuids(count + 1, 1), uuids(count + 1, 2)):
+        before = build(equal(ids[:count]), policy)
+        joins.append(build(equal(ids), policy).moved(before) / (replicas / (count + 1)))
+        leaves.append(build(equal(ids[1:count]), policy).moved(before) / (replicas / count))
+    assert 0.8 <= fmean(joins) <= 1.3
+    assert 0.8 <= fmean(leaves) <= 1.3
+
+
+@given(memberships, memberships, policies, policies)
+@settings(deadline=None, max_examples=60)
+def test_moved_compares_sets_of_owners(
+    members: dict[str, int], others: dict[str, int], policy: GroupPolicy, another: GroupPolicy
+) -> None:
+    """The share that moved counts slots whose set of owners differs; another order among them is no move."""
+    table, other = build(members, policy), build({**others, min(members): 2}, policy)
+    pairs = list(zip(owners_by_slot(table), owners_by_slot(other), strict=True))
+    assert table.moved(other) == sum(set(left) != set(right) for left, right in pairs) / policy.slots
+    assert table.moved(table) == 0.0
+    resized = build(members, another)
+    if another.slots != policy.slots or len(resized.ranks) != len(table.ranks):
+        assert table.moved(resized) == 1.0
+
+
+def test_moved_ignores_the_order_of_owners() -> None:
+    """Two owners of a slot that change places move nothing."""
+    left = Table(("a", "b", "c"), (("a", "b"), ("b", "c")))
+    right = Table(("a", "b", "c"), (("b", "b"), ("a", "a")))
+    assert left.moved(right) == right.moved(left) == 0.5
+
+
+# Giving way to the event loop.
+
+
+def work_of_steps(members: Mapping[str, int], policy: GroupPolicy, patch: pytest.MonkeyPatch) -> list[Counter[str]]:
+    """How many labels each step of the build hashes, and how many slots it places."""
+    now = Counter[str]()
+    steps: list[Counter[str]] = []
+
+    def counted(name: str, function: Callable[..., int]) -> Callable[..., int]:
+        def count(*args: Any) -> int:
+            now[name] += 1
+            return function(*args)
+
+        return count
+
+    patch.setattr(table_module, "hash_key", counted("labels", hash_key))
+    patch.setattr(table_module, "bisect_left", counted("slots", bisect_left))
+    for _ in build_steps(members, policy):
+        steps.append(now.copy())
+        now.clear()
+    return [*steps, now]
+
+
+@pytest.mark.parametrize("members", [equal(agents(200)), {"heavy": 100, "light": 1}], ids=["many", "heavy"])
+def test_the_build_gives_way(members: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many or heavy the members are, little is done between two yields of the build."""
+    steps = work_of_steps(members, GroupPolicy(), monkeypatch)
+    assert sum(step["labels"] for step in steps) == 160 * sum(members.values())
+    assert sum(step["slots"] for step in steps) == 16384
+    assert max(step["labels"] for step in steps) <= LOT
+    assert max(step["slots"] for step in steps) <= 256
+    assert not any(step["labels"] and step["slots"] for step in steps)
+    assert sum(not step for step in steps) >= sum(members.values()) * 160 // (2 * LOT)  # the ring is sorted in these
+
+
+def test_long_walks_give_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each slot takes a long walk, fewer of them are placed between two yields."""
+    # Two heavy members own everything at first, and alternate on the ring: the third owner of a slot is far away.
+    members = {"heavy": 1000, "other": 1000, "light": 1}
+    steps = work_of_steps(members, GroupPolicy(replicas=3, slots=1024, vnodes=16), monkeypatch)
+    placing = [step["slots"] for step in steps if step["slots"]]
+    assert sum(placing) == 3 * 1024
+    assert max(placing[-4:]) < 128
