@@ -111,11 +111,11 @@ class Group:
 
     @property
     def unknown_reason(self) -> str:
-        """Why there is no view."""
+        """Why there is no view, while there is a connection."""
         if self._leaving:
             return "the group was left"
         if self._entry is None:
-            return "this member has not joined yet" if self._connected else "there is no connection to the backend"
+            return "this member has not joined yet"
         if self._short:
             return f"{len(self.wanted)} of at least {self.min_members} members are present"
         return "the members are being read"
@@ -299,7 +299,9 @@ class Group:
         self.error = None
         self.established = True
         self._generation = entries.generation
-        self.wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
+        wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
+        if wanted != self.wanted:  # a build of the same members goes on
+            self.wanted = wanted
         if self.lapses == self._lapses_at_reading:
             self._trust()
         if self._short:

@@ -18,7 +18,7 @@ objects that text holds a memory address, which gives each process another key f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias, cast
@@ -26,7 +26,7 @@ from uuid import UUID
 
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["Key", "encode", "encoder_for", "hash_key"]
+__all__ = ["Key", "encode", "encode_all", "hash_key"]
 
 Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
 """What identifies a resource. Type checkers take ``bool`` for an ``int``; :func:`encode` does not."""
@@ -52,13 +52,15 @@ def encode(resource: object) -> bytes:
     :returns: its key, as the table at the top of this module defines it.
     :raises TypeError: for any other type, ``bool`` among them, also inside a tuple or as an enum member's value.
     """
-    # Nearly every resource is exactly one of these three; the general match costs several times as much.
+    # Nearly every resource is exactly one of these; the general match costs several times as much.
     if type(resource) is str:
         return resource.encode("utf-8", "surrogatepass")
     if type(resource) is bytes:
         return resource
     if type(resource) is int:
         return b"%d" % resource
+    if type(resource) is UUID:
+        return str(resource).encode()
     return _encode_general(resource)
 
 
@@ -92,17 +94,18 @@ def _encode_item(item: object) -> bytes:
     return len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded
 
 
-# Any instead of the exact argument: the type of the keys is known only at run time, and encoder_for() looks at it.
-_ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {str: str.encode, bytes: bytes, int: b"%d".__mod__}
+# Any instead of the exact argument: the type of the keys is known only at run time, and encode_all() looks at it.
+_ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {str: str.encode, int: b"%d".__mod__}
 
 
-def encoder_for(keys: Iterable[object]) -> Callable[[Any], bytes]:
-    """Return the fastest function that encodes all of ``keys``, one call of C code each if they are of one plain type.
+def encode_all(keys: Sequence[object]) -> Iterable[bytes]:
+    """Return what :func:`encode` returns for each of ``keys``, lazily, at one call of C code each for plain types.
 
-    :param keys: what is to be encoded; only the exact types are looked at.
-    :returns: a function that returns what :func:`encode` returns for each of them, except that on a ``str`` with a
-        lone surrogate it may raise ``UnicodeEncodeError``: encoding without an error handler is a third faster,
-        and the caller can fall back on :func:`encode`.
+    :raises TypeError: while iterating, as :func:`encode` does.
+    :raises UnicodeEncodeError: while iterating, at a ``str`` with a lone surrogate: without an error handler all others
+        are encoded a third faster, and the caller can fall back on :func:`encode`.
     """
     kinds = set(map(type, keys))
-    return _ENCODERS.get(kinds.pop(), encode) if len(kinds) == 1 else encode
+    if kinds == {bytes}:
+        return cast("Sequence[bytes]", keys)
+    return map(_ENCODERS.get(kinds.pop(), encode) if len(kinds) == 1 else encode, keys)

@@ -93,9 +93,13 @@ class Membership:
 
     def unknown(self) -> OwnershipUnknownError:
         """The error that says why :attr:`view` is ``None``."""
-        lapsed = self._group.view is not None or not self._backend.connected
-        reason = "no answer from the backend for so long that the session may have expired"
-        return OwnershipUnknownError(self.group_id, reason if lapsed else self._group.unknown_reason)
+        if not self._backend.connected:
+            reason = f"no connection to the backend ({self._backend.trouble})"
+        elif self._group.view is not None:
+            reason = "the backend has not answered for so long that the session may have expired"
+        else:
+            reason = self._group.unknown_reason
+        return OwnershipUnknownError(self.group_id, reason)
 
     def warn_once(self) -> None:
         """One warning for each episode in which the ownership is unknown."""

@@ -196,8 +196,8 @@ class Runner:
             return
         if not self.backend.connected:
             _logger.error(
-                "no connection to %s within %g s; going on without, and trying to connect in the background",
-                self._settings.url, self._settings.connect_timeout,
+                "no connection to %s within %g s (%s); going on without, and trying in the background",
+                self._settings.url, self._settings.connect_timeout, self.backend.trouble,
             )  # fmt: skip
         tasks.start_soon(self._beat, name="aiopartition heartbeat")
         tasks.start_soon(self._watch_lease, name="aiopartition lease")

@@ -42,7 +42,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 import uhashring  # type: ignore[import-untyped]
 
-from aiopartition.keys import Key, encode, encoder_for, hash_key
+from aiopartition.keys import Key, encode, encode_all, hash_key
 from aiopartition.settings import GroupPolicy
 
 __all__ = ["Table", "build", "build_steps"]
@@ -108,15 +108,15 @@ class Table:
         """
         keys: Sequence[object] = resources if key is None else list(map(key, resources))
         try:
-            chosen = self._look_up(mask, encoder_for(keys), keys)
+            chosen = self._look_up(mask, encode_all(keys))
         except UnicodeEncodeError:
-            chosen = self._look_up(mask, encode, keys)
+            chosen = self._look_up(mask, map(encode, keys))
         return list(compress(resources, chosen))
 
-    def _look_up(self, mask: bytes, encoder: Callable[[object], bytes], keys: Sequence[object]) -> list[int]:
-        # The hot loop. One encoder for all keys, local names and a comprehension keep it near the bare cost of hashing.
+    def _look_up(self, mask: bytes, encoded_keys: Iterable[bytes]) -> list[int]:
+        # The hot loop. Local names and a comprehension keep it near the bare cost of hashing.
         h, shift = hash_key, self.shift
-        return [mask[h(encoded) >> shift] for encoded in map(encoder, keys)]
+        return [mask[h(encoded) >> shift] for encoded in encoded_keys]
 
     def sift(self, mask: bytes, resources: Iterable[T], key: Callable[[T], Key] | None = None) -> Iterator[list[T]]:
         """Like :meth:`select`, for any iterable and a chunk at a time, so that the caller can pause in between.

@@ -20,6 +20,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import logging
 import os
 import shutil
 import sys
@@ -35,8 +36,10 @@ from aiopartition import ConfigurationError, PartitionCoordinator, PartitionErro
 
 GROUP = "files"
 SESSION_TIMEOUT = 2.0
-REST = 0.5  # seconds that an agent pauses when it is through with its files
+REST = 1.0  # seconds that an agent pauses when it is through with its files
 PATIENCE = 30.0  # seconds until the picture must be whole again
+
+log = logging.getLogger("aiopartition.fleet")
 
 # ---- an agent: all of it that concerns the library
 
@@ -162,11 +165,9 @@ class Fleet:
         self.folder = folder
         self.files = files
         self.rows: dict[str, Row] = {}
-        self.holders: dict[str, list[int]] = {}
-        """The numbers of the agents that hold each file, by their own words."""
         self.checked: dict[str, set[str]] = {}
         """Who has checksummed each file at the newest generation."""
-        self.on_change: Callable[[str], None] = lambda event: None
+        self._holders: dict[str, list[int]] | None = None
         self._newest = -1
         self._tasks = tasks
         self._lives: dict[str, asyncio.Task[None]] = {}
@@ -190,11 +191,10 @@ class Fleet:
         else:
             self._lives[row.name].cancel()
         row.state, row.generation, row.files = "killed", None, ()
-        self._update()
+        self._holders = None
 
     def disband(self) -> None:
-        """End all agents in good order. The picture stays as it is."""
-        self.on_change = lambda event: None
+        """End all agents in good order."""
         for life in self._lives.values():
             life.cancel()
 
@@ -204,14 +204,14 @@ class Fleet:
             row.checksums += 1
             if report.generation == self._newest:
                 self.checked.setdefault(report.file, set()).add(report.agent)
-            self._changed.set()
         elif row.state != "killed":  # else it had said so before, and nobody had listened yet
             row.state = "unsure" if report.generation is None else "alive"
             row.generation, row.files, row.session_timeout = report.generation, report.files, report.session_timeout
             if report.generation is not None and report.generation > self._newest:
                 self._newest = report.generation
                 self.checked = {}
-            self._update()
+            self._holders = None
+        self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -219,6 +219,16 @@ class Fleet:
             await self._changed.wait()
 
     # ---- what the picture tells
+
+    @property
+    def holders(self) -> dict[str, list[int]]:
+        """The numbers of the agents that hold each file, by their own words."""
+        if self._holders is None:
+            self._holders = {}
+            for row in self.rows.values():
+                for file in row.files:
+                    self._holders.setdefault(file, []).append(row.number)
+        return self._holders
 
     @property
     def missing(self) -> int:
@@ -243,14 +253,6 @@ class Fleet:
 
     # ---- inside
 
-    def _update(self) -> None:
-        self.holders = {}
-        for row in self.rows.values():
-            for file in row.files:
-                self.holders.setdefault(file, []).append(row.number)
-        self._changed.set()
-        self.on_change("")
-
     async def _attend(self, row: Row) -> None:
         """Run an agent in a process of its own, and listen to it."""
         process = self._processes[row.name] = await asyncio.create_subprocess_exec(
@@ -268,8 +270,8 @@ class Fleet:
             async for line in process.stdout:
                 if line.startswith(b"["):
                     self.receive(decode(line))
-                else:  # something in its log
-                    self.on_change(f"{row.name}: {line.decode(errors='replace').rstrip()}")
+                else:
+                    log.warning("%s: %s", row.name, line.decode(errors="replace").rstrip())
         finally:
             process.stdin.close()
             try:
@@ -285,8 +287,8 @@ class Fleet:
 # ---- the picture
 
 
-class Screen:
-    """Draws the fleet: on a terminal in place, else a line for each change."""
+class Screen(logging.Handler):
+    """Draws the fleet: on a terminal in place, else a line for each change. What is logged goes above the picture."""
 
     WIDTH = 78
     BAR = 18
@@ -295,9 +297,10 @@ class Screen:
     RED = 31
 
     def __init__(self, fleet: Fleet, agents: int) -> None:
+        super().__init__()
         self._fleet = fleet
         self._started = monotonic()
-        self._full_bar = 1.3 / max(1, agents - 1)  # the share that it stands for
+        self._full_bar = 1.3 / (agents - 1)  # the share that it stands for
         # As many files as there is room for, from all over the list.
         signs = min(len(fleet.files), self.WIDTH * self.MAP_LINES)
         self._sample = [fleet.files[index * len(fleet.files) // signs] for index in range(signs)]
@@ -310,7 +313,10 @@ class Screen:
     async def keep_current(self) -> None:
         while True:
             self.draw()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.draw(record.getMessage())
 
     def draw(self, event: str = "") -> None:
         """Draw what there is now. ``event`` is a line that stays."""
@@ -323,9 +329,9 @@ class Screen:
             sys.stdout.write(back + "".join(f"{line}\x1b[K\n" for line in lines + picture))
             self._height = len(picture)
         else:
-            if self._sum() != self._last_sum:
-                self._last_sum = self._sum()
-                lines.append(f"{time}{self._last_sum} {self._note()}".rstrip())
+            if (total := self._sum()) != self._last_sum:
+                self._last_sum = total
+                lines.append(f"{time}{total} {self._note()}".rstrip())
                 lines += self._table() if self._fleet.is_whole() else ()
             sys.stdout.writelines(f"{line}\n" for line in lines)
         sys.stdout.flush()
@@ -394,14 +400,16 @@ async def show(url: str, folder: Path, files: Sequence[str], agents: int, pause:
             await asyncio.wait_for(fleet.until(fleet.is_whole), PATIENCE)
         except TimeoutError:
             raise FleetError(f"the picture is not whole after {PATIENCE:g} s") from None
+        took = monotonic() - began
         moved = sum(before.get(file) != holder for file, holder in fleet.holders.items())
         before = fleet.holders
-        return f"all files held after {monotonic() - began:.2f} s, {moved:,} moved"
+        screen.draw()
+        return f"all files held after {took:.2f} s, {moved:,} moved"
 
     async with asyncio.TaskGroup() as tasks:
         fleet = Fleet(url, folder, files, tasks)
         screen = Screen(fleet, agents)
-        fleet.on_change = screen.draw
+        logging.getLogger("aiopartition").addHandler(screen)
         drawing = tasks.create_task(screen.keep_current())
 
         for _ in range(agents):
@@ -414,6 +422,7 @@ async def show(url: str, folder: Path, files: Sequence[str], agents: int, pause:
         held = len(victim.files)
         screen.draw(f"{victim.name} is killed")
         fleet.kill(victim)
+        screen.draw()
         summary.append(f"{victim.name} killed:   {await whole()} (it had {held:,})")
         await asyncio.sleep(pause)
 
@@ -422,7 +431,9 @@ async def show(url: str, folder: Path, files: Sequence[str], agents: int, pause:
         summary.append(f"{joiner.name} started:  {await whole()} (it has {len(joiner.files):,})")
         await asyncio.sleep(pause)
 
-        await fleet.until(fleet.is_checked)
+        while not fleet.is_checked():
+            await whole()
+            await fleet.until(lambda: fleet.is_checked() or not fleet.is_whole())
         went_well = fleet.is_whole()
         drawing.cancel()
         screen.draw()
@@ -460,7 +471,10 @@ def main() -> int:
         expected, others = errors.split((FleetError, PartitionError))
         if others or not expected:
             raise
-        print(f"\n{expected.exceptions[0]}")
+        first: Exception = expected
+        while isinstance(first, ExceptionGroup):
+            first = first.exceptions[0]
+        print(f"\n{first}")
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted")

@@ -59,6 +59,11 @@ class Backend(Protocol):
         """Whether the session is connected now."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why the session is not connected, in words for a log; of no meaning while it is."""
+        ...
+
     def lease_left(self) -> float:
         """Seconds for which no service can yet have expired the session; 0 or less: it may have. Reads the clock."""
         ...

@@ -249,6 +249,10 @@ class MemoryBackend:
     def connected(self) -> bool:
         return self._session is not None and not self._cut_off
 
+    @property
+    def trouble(self) -> str:
+        return f"cut off from memory cluster {self.cluster.name!r}"
+
     def lease_left(self) -> float:
         return self._safe_until - self.cluster.clock()
 

@@ -50,6 +50,10 @@ class ZooKeeperBackend:
     def connected(self) -> bool:
         return self._session.connected
 
+    @property
+    def trouble(self) -> str:
+        return self._session.error
+
     def lease_left(self) -> float:
         return self._session.lease.safe_until - self._clock()
 
