@@ -50,7 +50,7 @@ URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
 class GroupPolicy:
     """How a group places keys. All members must agree; the first one writes it into the group.
 
-    :param replicas: how many members own each key, at least 1. With fewer members than that, all of them do.
+    :param replicas: how many members own each key, 1 to 16. With fewer members than that, all of them do.
     :param load_bound: how far above its fair share of slots a member may go, 1.0 to 2.0 (1.1 is 10 % above).
     :param slots: hash buckets, a power of two from 16 to 65,536.
     :param vnodes: points on the ring for each unit of weight, 1 to 1,000.
@@ -62,7 +62,7 @@ class GroupPolicy:
     vnodes: int = 160
 
     def __post_init__(self) -> None:
-        _require_integer("replicas", self.replicas, 1, 1_000)
+        _require_integer("replicas", self.replicas, 1, 16)
         _require_number("load_bound", self.load_bound, 1.0, 2.0)
         _require_integer("slots", self.slots, 16, 65_536)
         if self.slots & (self.slots - 1):

@@ -31,11 +31,10 @@ Sources: D. Karger et al., "Consistent Hashing and Random Trees", STOC 1997; V. 
 from __future__ import annotations
 
 import math
-from array import array
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import compress, islice, repeat
 from operator import contains, countOf, ne
 from typing import Final, NamedTuple, Protocol, TypeVar, cast
@@ -57,7 +56,7 @@ CHUNK: Final = 2048
 # Of the work between two yields of build_steps(), each meant to take a few tenths of a millisecond.
 LOT: Final = 512  # points of one member made, or points of the ring sorted
 STRIDE: Final = 8192  # points passed on walks; finding where a walk starts counts for WALK_COST of them
-WALK_COST: Final = 32
+WALK_COST: Final = 8
 
 BUCKET_BITS: Final = 10
 """The ring is sorted in 1,024 parts: sorting the points of 1,000 members at once would stall the event loop."""
@@ -176,16 +175,17 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
         raise ValueError("a table needs at least one member")
     if min(members.values()) < 1:
         raise ValueError("the weight of a member is at least 1")
-    ring = yield from _ring_steps(members, policy.vnodes)
-    owned = Counter[str]()
-    ranks: list[tuple[str, ...]] = []
-    for number in range(1, min(policy.replicas, len(members)) + 1):
+    ids = sorted(members)
+    ring = yield from _ring_steps(ids, members, policy)
+    owned = [0] * len(ids)
+    ranks: list[list[int]] = []
+    for number in range(1, min(policy.replicas, len(ids)) + 1):
         caps = _caps(members, policy.load_bound, number * policy.slots)
-        room = {member_id: cap - owned[member_id] for member_id, cap in caps.items()}
-        rank = yield from _rank_steps(ring, policy.slots, room, ranks)
-        owned.update(rank)
+        room = [caps[member_id] - count for member_id, count in zip(ids, owned, strict=True)]
+        rank = yield from _rank_steps(ring, room, ranks)
         ranks.append(rank)
-    return Table(tuple(sorted(members)), tuple(ranks))
+        owned = [caps[member_id] - left for member_id, left in zip(ids, room, strict=True)]
+    return Table(tuple(ids), tuple(tuple(map(ids.__getitem__, rank)) for rank in ranks))
 
 
 def _caps(members: Mapping[str, int], load_bound: float, slots: int) -> dict[str, int]:
@@ -197,68 +197,74 @@ def _shift(slots: int) -> int:
     return HASH_BITS + 1 - slots.bit_length()
 
 
+@cache
+def _visiting_order(slots: int) -> tuple[int, ...]:
+    """All slots, in the order of a counter whose bits are reversed."""
+    order = [0]
+    while len(order) < slots:
+        order = [2 * slot for slot in order] + [2 * slot + 1 for slot in order]
+    return tuple(order)
+
+
 class _Ring(NamedTuple):
-    """The ring, clockwise. Of neighbouring points of one member only the last stands here: all lead to that member."""
+    """The ring, clockwise: members by their numbers. Neighbouring points of one member are one, as they lead to it."""
 
-    points: array[int]  # rather than a list: to free 160,000 integers takes milliseconds
-    owners: list[str]
+    owners: list[int]
+    starts: list[int]
+    """For each slot where in ``owners`` its walk begins."""
 
 
-def _ring_steps(members: Mapping[str, int], vnodes: int) -> Generator[None, None, _Ring]:
-    ids = sorted(members)
+def _ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPolicy) -> Generator[None, None, _Ring]:
     # Each entry is a point and its member in one integer, which sorts by point and then by member, and which, unlike
     # a pair, is nothing to the garbage collector.
     buckets: list[list[int]] = [[] for _ in range(1 << BUCKET_BITS)]
     for index, member_id in enumerate(ids):
-        count = vnodes * members[member_id]
+        count = policy.vnodes * members[member_id]
         for first in range(0, count, LOT):
             for point in _points(member_id, first, min(LOT, count - first)):
                 buckets[point >> HASH_BITS - BUCKET_BITS].append(point * len(ids) + index)
             yield
-    ring = _Ring(array("Q"), [])
+    shift = _shift(policy.slots)
+    owners, starts = list[int](), list[int]()
     unpaused = 0
     for bucket in buckets:
         bucket.sort()
         for entry in bucket:
-            point, index = divmod(entry, len(ids))
-            if ring.owners and ring.owners[-1] == ids[index]:
-                ring.points[-1] = point
-            else:
-                ring.points.append(point)
-                ring.owners.append(ids[index])
+            point, owner = divmod(entry, len(ids))
+            if not owners or owners[-1] != owner:
+                owners.append(owner)
+            # Of the slots that begin at or before this point, those that have met no earlier one.
+            starts += [len(owners) - 1] * ((point >> shift) + 1 - len(starts))
         unpaused += len(bucket)
-        bucket.clear()  # to free all of them at once, at the end, takes milliseconds too
+        bucket.clear()  # to free all of them at once, at the end, takes milliseconds
         if unpaused >= LOT:
             unpaused = 0
             yield
-    return ring
+    starts += [0] * (policy.slots - len(starts))  # past the last point it goes on with the first
+    return _Ring(owners, starts)
 
 
-def _rank_steps(
-    ring: _Ring, slots: int, room: dict[str, int], ranks: Sequence[Sequence[str]]
-) -> Generator[None, None, tuple[str, ...]]:
+def _rank_steps(ring: _Ring, room: list[int], ranks: Sequence[Sequence[int]]) -> Generator[None, None, list[int]]:
     """Give each slot its owner of the next rank after ``ranks``, and take that from ``room``."""
-    bits, shift = slots.bit_length() - 1, _shift(slots)
-    points, owners = ring
-    rank = [""] * slots
-    with_room = {member_id for member_id, free in room.items() if free > 0}
+    owners, starts = ring
+    rank = [0] * len(starts)
+    with_room = {owner for owner, free in enumerate(room) if free > 0}
     unpaused = 0
-    for count in range(slots):
-        slot = int(f"{count:0{bits}b}"[::-1], 2)
-        taken = {earlier[slot] for earlier in ranks}
-        eligible: Collection[str] = room if with_room.issubset(taken) else with_room
-        start = position = bisect_left(points, slot << shift) % len(points)
-        while (owner := owners[position]) in taken or owner not in eligible:
-            position = (position + 1) % len(points)
+    for slot in _visiting_order(len(starts)):
+        taken = [earlier[slot] for earlier in ranks]
+        everybody = len(with_room) <= len(taken) and with_room.issubset(taken)  # for whom there is room owns it already
+        start = position = starts[slot]
+        while (owner := owners[position]) in taken or not (everybody or room[owner] > 0):
+            position = position + 1 if position + 1 < len(owners) else 0
         rank[slot] = owner
         room[owner] -= 1
         if room[owner] == 0:
             with_room.discard(owner)
-        unpaused += WALK_COST + len(taken) + (position - start) % len(points)
+        unpaused += WALK_COST + len(taken) + (position - start) % len(owners)
         if unpaused >= STRIDE:
             unpaused = 0
             yield
-    return tuple(rank)
+    return rank
 
 
 class _HashRing(Protocol):

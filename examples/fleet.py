@@ -26,7 +26,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -121,11 +121,14 @@ async def agent_process(name: str, url: str, folder: Path, files: Sequence[str])
         print(json.dumps([type(report).__name__, asdict(report)]), flush=True)
 
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with asyncio.TaskGroup() as tasks:
-        life = tasks.create_task(agent(name, url, folder, files, report))
-        await reader.read()
-        life.cancel()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    with closing(transport):
+        async with asyncio.TaskGroup() as tasks:
+            life = tasks.create_task(agent(name, url, folder, files, report))
+            await reader.read()
+            life.cancel()
 
 
 def decode(line: bytes) -> Report:
@@ -474,7 +477,7 @@ def main() -> int:
         first: Exception = expected
         while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
-        print(f"\n{first}")
+        print(first, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted")

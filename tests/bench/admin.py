@@ -90,10 +90,13 @@ class Operator:
 async def end_session(hosts: str, session: Session) -> None:
     """Have the servers end somebody else's session: take it over, with its id and password, and close it."""
     client: Any = KazooClient(hosts, client_id=(session.session_id, session._password), timeout=session.timeout)
-    await asyncio.to_thread(client.start)
-    assert client.client_id[0] == session.session_id, "it had ended already"
-    await asyncio.to_thread(client.stop)
-    await asyncio.to_thread(client.close)
+    ended = session.session_id
+    try:
+        await asyncio.to_thread(client.start)
+        assert client.client_id[0] == ended, "it had ended already"
+    finally:
+        await asyncio.to_thread(client.stop)
+        await asyncio.to_thread(client.close)
 
 
 def session_of(coordinator: PartitionCoordinator) -> Session:

@@ -1,33 +1,261 @@
-"""Every example runs to its end as it stands, on the embedded backend and on a real server."""
+"""Every example does what it says, as it stands, on the embedded backend and on a real server."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import re
+import signal
+import struct
 import subprocess
 import sys
+import termios
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.bench import ZooKeeperServer
+from aiopartition import GroupPolicy, PartitionCoordinator
+from tests.bench import ZooKeeperServer, wait_until
+from tests.bench.ports import free_port
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
-every_example = pytest.mark.parametrize("example", EXAMPLES, ids=[example.stem for example in EXAMPLES])
-
-
-def run(example: Path, backend_url: str) -> None:
-    """Run one as a user would, and show what it said if it fails."""
-    environment = {**os.environ, "AIOPARTITION_BACKEND_URL": backend_url}
-    command = [sys.executable, "-W", "error", str(example)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-
-
-@every_example
-def test_in_memory(example: Path, namespace: str) -> None:
-    run(example, f"memory:/{namespace}")
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "error",  # in the processes that an example starts, too
+}
 
 
-@every_example
-def test_on_zookeeper(example: Path, zookeeper: ZooKeeperServer, namespace: str) -> None:
-    run(example, zookeeper.url(namespace))
+@pytest.fixture(params=["memory", "zookeeper"])
+def url(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
+    """A backend of its own for one test, which must not leave behind a process that was given it."""
+    if request.param == "memory":
+        backend = f"memory:/{namespace}"
+    else:
+        server: ZooKeeperServer = request.getfixturevalue("zookeeper")
+        backend = server.url(namespace)
+    yield backend
+    left = processes_with(namespace)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+@pytest.fixture
+def on_zookeeper(zookeeper: ZooKeeperServer, namespace: str) -> str:
+    """A place on the real server alone."""
+    return zookeeper.url(namespace)
+
+
+def processes_with(argument: str) -> list[psutil.Process]:
+    """Those with ``argument`` in their command line."""
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if argument in " ".join(process.info["cmdline"] or ())
+    ]
+
+
+def command(example: str, *arguments: object) -> list[str]:
+    """How a user starts an example."""
+    return [sys.executable, "-W", "error", str(ROOT / "examples" / f"{example}.py"), *map(str, arguments)]
+
+
+def run(example: str, *arguments: object, code: int = 0) -> str:
+    """Run an example to its end; what it has printed."""
+    ended = subprocess.run(
+        command(example, *arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    return ended.stdout if code == 0 else ended.stdout + ended.stderr
+
+
+def start(example: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start an example."""
+    return subprocess.Popen(
+        command(example, *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def read_until(process: subprocess.Popen[str], wanted: str) -> str:
+    """What it prints, up to the line that contains ``wanted``."""
+    assert process.stdout is not None
+    read = ""
+    for line in process.stdout:
+        read += line
+        if wanted in line:
+            return read
+    raise AssertionError(f"ended without {wanted!r}:\n{read}")
+
+
+# What they show
+
+
+def test_quickstart(url: str) -> None:
+    """All hosts are somebody's, before and after, and those who stay keep what they had."""
+    before, after = run("quickstart", url).split("\nbob stops")
+    first = {name: set(hosts.split()) for name, hosts in re.findall(r"(\w+) +has \d+: (.+)", before)}
+    second = {name: set(hosts.split()) for name, hosts in re.findall(r"(\w+) +has \d+: (.+)", after)}
+    assert sorted(first) == ["alice", "bob", "carol"]
+    assert sorted(second) == ["alice", "carol"]
+    for shares in (first, second):
+        assert sorted(host for hosts in shares.values() for host in hosts) == [f"host-{n:02}" for n in range(1, 13)]
+    assert first["alice"] <= second["alice"]
+    assert first["carol"] <= second["carol"]
+
+
+def test_polling(url: str) -> None:
+    """In each cycle each target is polled exactly once."""
+    output = run("polling", url)
+    counts = re.findall(r"cycle (\d): poller-(\d) has polled (\d+) targets", output)
+    assert sorted((cycle, poller) for cycle, poller, _ in counts) == [(c, p) for c in "123" for p in "12"]
+    assert sum(int(count) for *_, count in counts) == 72
+    assert "72 of 72 polls were made exactly once" in output
+
+
+def test_watching(url: str) -> None:
+    """Who came and went is told, and what is loaded follows."""
+    output = run("watching", url, "--pause", 0.5)
+    events = [line for line in output.splitlines() if not line.startswith(" ")]
+    loaded = [int(count) for count in re.findall(r"(\d+) shards are loaded", output)]
+    assert events == [
+        "it is unknown what is ours: 0 shards cleared",
+        "cache-1 has joined",
+        "cache-2 has joined",
+        "cache-3 has joined",
+        "cache-3 has left",
+        f"it is unknown what is ours: {loaded[-1]} shards cleared",
+    ]
+    assert loaded[0] > loaded[1]
+    assert loaded[0] == loaded[2]
+
+
+def test_web_service(url: str) -> None:
+    """It is healthy once it knows what it has to do, and says what that is."""
+    output = run("web_service", url, "--check")
+    assert output.startswith("GET /healthz: 503")
+    for answer in ("GET /healthz: 200", "GET /members: 200", "GET /mine: 200"):
+        assert answer in output
+    shares = re.search(r"(\d+) of 100 targets are polled here, the other (\d+) elsewhere", output)
+    assert shares is not None
+    assert sum(map(int, shares.groups())) == 100
+
+
+def test_fleet(url: str) -> None:
+    """After every change the sum is whole again, and in the end each file was checksummed by exactly one agent."""
+    output = run("fleet", url, "--agents", 3, "--files", 300, "--seconds", 0.2)
+    sums = re.findall(r"(\d+) of 300 files held, (\d+) held twice, (\d+) held by nobody", output)
+    assert sums[-1] == ("300", "0", "0")
+    assert output.count("300 of 300 files held, 0 held twice, 0 held by nobody") >= 3
+    assert "of the last fleet: 300 of 300 files by exactly one agent" in output
+
+    moves = re.findall(r"all files held after ([\d.]+) s, (\d+) moved \(it ha[sd] (\d+)\)", output)
+    (until_taken_over, moved, had), (_, moved_back, has) = moves
+    assert int(moved) < int(had) + 30, "hardly anything moves but what must"
+    assert int(moved_back) < int(has) + 30
+    if url.startswith("zookeeper"):
+        assert "held by nobody (session of agent-2 expires within" in output
+        assert float(until_taken_over) > 1, "a process that was killed cannot say farewell"
+
+
+# How they look
+
+
+def test_fleet_in_a_terminal(on_zookeeper: str) -> None:
+    """The picture fits a terminal of 80 columns, and is drawn over and over in the same place."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fleet = subprocess.Popen(
+        command("fleet", on_zookeeper, "--seconds", 0.2), env=ENVIRONMENT, stdin=end, stdout=end, stderr=end
+    )
+    os.close(end)
+    written = b""
+    try:
+        while part := os.read(terminal, 65536):
+            written += part
+    except OSError:  # the other end was closed: this is how a terminal says so
+        pass
+    finally:
+        os.close(terminal)
+    assert fleet.wait(timeout=10) == 0, written.decode()
+    lines = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", written.decode()).split("\r\n")
+    assert max(map(len, lines)) < 80
+    heights = {int(height) for height in re.findall(r"\x1b\[(\d+)A", written.decode())}
+    assert max(heights) <= 20
+    assert sum(line.startswith("agent-1 ") for line in lines) > 10
+    assert any("·" in line for line in lines), "for a while some files were nobody's"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_help(example: str) -> None:
+    """--help says what one will see."""
+    output = run(example, "--help")
+    assert f"python examples/{example}.py" in output
+    assert "(default: memory://)" in output
+
+
+# How they end
+
+
+@pytest.mark.parametrize(
+    ("example", "arguments", "sign"),
+    [
+        ("quickstart", (), "alice"),
+        ("polling", (), "cycle 1"),
+        ("watching", (), "cache-2"),
+        ("fleet", ("--files", 200, "--seconds", 30), "files held"),
+        ("fleet", ("--files", 200, "--seconds", 30), "agent-4   alive"),
+        ("fleet", ("--files", 200, "--seconds", 0), "agent-2 is killed"),
+    ],
+    ids=["quickstart", "polling", "watching", "fleet-starting", "fleet", "fleet-after-kill"],
+)
+def test_interrupt(example: str, arguments: tuple[object, ...], sign: str, url: str) -> None:
+    """Ctrl-C ends it without a traceback."""
+    with start(example, url, *arguments) as process:
+        output = read_until(process, sign)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in output + rest
+    if example == "fleet":
+        assert rest.endswith("interrupted\n")
+
+
+def test_interrupt_web_service(url: str) -> None:
+    """Ctrl-C ends the server."""
+    with start("web_service", url, "--port", free_port()) as process:
+        output = read_until(process, "Uvicorn running")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in output + rest
+
+
+async def test_fleet_dies_as_a_whole(on_zookeeper: str, namespace: str) -> None:
+    """Agents end with the one who started them, even if it had no chance to tell them."""
+    with start("fleet", on_zookeeper, "--files", 200, "--seconds", 30) as process:
+        read_until(process, "agent-4   alive")
+        assert len(processes_with(namespace)) == 5
+        process.kill()
+        process.communicate(timeout=20)
+    await wait_until(lambda: not processes_with(namespace), what="the end of all agents")
+
+
+async def test_fleet_that_cannot_work(on_zookeeper: str, namespace: str) -> None:
+    """If the agents cannot join, the reason is told, and the exit code says that it went wrong."""
+    async with PartitionCoordinator(on_zookeeper) as coordinator:
+        await coordinator.join_group("files", policy=GroupPolicy(replicas=2))
+        output = run("fleet", on_zookeeper, "--files", 200, code=1)
+    assert "has another policy: replicas is 2 there and 1 here" in output
+    assert not processes_with(namespace)
+
+
+def test_fleet_with_impossible_arguments(tmp_path: Path) -> None:
+    """What makes no sense is refused at once."""
+    assert "scheme: 'redis'" in run("fleet", "redis://localhost", code=2)
+    assert "at least 2 agents" in run("fleet", "--agents", 1, code=2)
+    assert "no files below" in run("fleet", "--path", tmp_path, code=2)

@@ -1,0 +1,193 @@
+"""An ensemble that loses servers: members move on to the others, and keys stay where they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from aiopartition import PartitionCoordinator
+from tests.bench import Ensemble, ZooKeeperServer, wait_until
+from tests.bench.admin import session_of
+from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.bench.lookout import Lookout
+from tests.faults.conftest import Measure
+
+
+def server_of(ensemble: Ensemble, member: PartitionCoordinator) -> ZooKeeperServer | None:
+    """The server that a member is connected to."""
+    peer = session_of(member).peer
+    return ensemble.server_of(peer.port) if peer is not None else None
+
+
+async def start_members(
+    fleet: Fleet, ensemble: Ensemble, namespace: str, server: ZooKeeperServer, *, session_timeout: float
+) -> tuple[PartitionCoordinator, list[Lookout]]:
+    """Three members, or more until one is connected to ``server``: that one, and a lookout on each."""
+
+    def connected_there() -> list[PartitionCoordinator]:
+        return [member for member in fleet.members if server_of(ensemble, member) is server]
+
+    while len(fleet.members) < 3 or not connected_there():
+        name = f"member-{len(fleet.members)}"
+        await fleet.start(ensemble.url(namespace), name, session_timeout=session_timeout)
+    await fleet.settle()
+    return connected_there()[0], [await fleet.watch(member, interval=0.005) for member in fleet.members]
+
+
+def never_anything_else(lookouts: list[Lookout]) -> bool:
+    """Whether no member was seen to hand out a key that it did not have at first, nor at another generation."""
+    return all(
+        {seen.mine for seen in lookout.sightings} <= {lookout.sightings[0].mine, frozenset()}
+        and {seen.generation for seen in lookout.sightings} <= {lookout.sightings[0].generation, None}
+        for lookout in lookouts
+    )
+
+
+class TestKilledServer:
+    @pytest.mark.parametrize("role", ["follower", "leader"])
+    async def test_changes_nothing(
+        self, fleet: Fleet, ensemble: Ensemble, namespace: str, role: str, measure: Measure
+    ) -> None:
+        """The server that a member is connected to is killed: no member's view or generation changes, ``changes()``
+        has nothing to tell, and where no new leader must be elected first, the member is connected again within
+        half a second."""
+        killed = await ensemble.leader() if role == "leader" else (await ensemble.followers())[0]
+        # An election takes longer than the lease of a short session where the machine is busy.
+        member, lookouts = await start_members(
+            fleet, ensemble, namespace, killed, session_timeout=2.0 if role == "follower" else 4.0
+        )
+        views = [await each.view(GROUP) for each in fleet.members]
+        changes = [fleet.changes(each) for each in fleet.members]
+        await wait_until(lambda: all(changes))
+
+        session = session_of(member).session_id
+        moment = time.monotonic()
+        await killed.kill()
+        await wait_until(lambda: not member.connected, interval=0.001)
+        await wait_until(lambda: member.connected, interval=0.001)
+        took = time.monotonic() - moment
+        measure(f"{role} killed to connected", took)
+        if role == "follower":
+            assert took < 0.5
+        await ensemble.wait_quorum()
+        for each in fleet.members:
+            await wait_until(lambda: each.connected)  # noqa: B023
+            await each.heartbeat()
+        await fleet.settle()
+
+        assert session_of(member).session_id == session
+        assert [await each.view(GROUP) for each in fleet.members] == views
+        assert [len(seen) for seen in changes] == [1] * len(changes)
+        assert [len(lookout.sightings) for lookout in lookouts] == [1] * len(lookouts)
+
+
+class TestFrozenServer:
+    async def test_is_left_for_another(
+        self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure
+    ) -> None:
+        """A server that is stopped (SIGSTOP) keeps its connections and answers nothing: its clients go on with the
+        same session at another one, and no key moves."""
+        frozen = (await ensemble.followers())[0]
+        member, lookouts = await start_members(fleet, ensemble, namespace, frozen, session_timeout=4.0)
+        session = session_of(member).session_id
+        moment = time.monotonic()
+        await frozen.freeze()
+        await wait_until(lambda: not member.connected, interval=0.001)
+        measure("follower frozen to noticed", time.monotonic() - moment)
+        await wait_until(lambda: member.connected, interval=0.001)
+        measure("follower frozen to connected", time.monotonic() - moment)
+        assert server_of(ensemble, member) is not frozen
+        await fleet.settle()
+        assert session_of(member).session_id == session
+        assert never_anything_else(lookouts)
+
+
+class TestQuorum:
+    async def test_lost_and_healed(
+        self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure
+    ) -> None:
+        """Without a quorum ownership becomes unknown. When it is back everything is as before: the same sessions, the
+        same generation, every key where it was."""
+        leader = await ensemble.leader()
+        _, lookouts = await start_members(fleet, ensemble, namespace, leader, session_timeout=2.0)
+        sessions = [session_of(member).session_id for member in fleet.members]
+        lost = [server for server in ensemble.servers if server is not leader]
+        for server in lost:
+            await server.kill()
+        await wait_until(lambda: not any(lookout.mine for lookout in lookouts))
+        await wait_until(lambda: not any(member.connected for member in fleet.members))
+        for server in lost:
+            await server.start(wait=False)
+        await ensemble.wait_quorum()
+        healed = time.monotonic()
+        await fleet.settle()
+        measure("quorum healed to exact split", time.monotonic() - healed)
+        assert [session_of(member).session_id for member in fleet.members] == sessions
+        assert never_anything_else(lookouts)
+
+    async def test_rolling_restart(
+        self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure
+    ) -> None:
+        """All three servers are restarted one after the other, while members ask all the time what is theirs: no key
+        moves, the generation stays as it is."""
+        _, lookouts = await start_members(
+            fleet, ensemble, namespace, await ensemble.leader(), session_timeout=4.0
+        )
+        begun = time.monotonic()
+        for server in ensemble.servers:
+            await server.restart()
+            await ensemble.wait_quorum()
+        measure("rolling restart", time.monotonic() - begun)
+        for member in fleet.members:
+            await wait_until(lambda: member.connected)  # noqa: B023
+            await member.heartbeat()
+        await fleet.settle()
+        assert never_anything_else(lookouts)
+        measure("longest time without an answer to what is mine", longest_unknown(lookouts))
+
+    async def test_wiped(self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure) -> None:
+        """All servers come back empty: every member joins again, and they converge."""
+        _, lookouts = await start_members(fleet, ensemble, namespace, ensemble.servers[0], session_timeout=2.0)
+        sessions = sessions_of(fleet)
+        for server in ensemble.servers:
+            await server.kill()
+            await server.wipe()
+        await ensemble.heal()
+        back = time.monotonic()
+        await wait_until(lambda: not sessions & sessions_of(fleet))
+        await fleet.settle()
+        measure("empty ensemble back to exact split", time.monotonic() - back)
+        assert all(lookout.errors == [] for lookout in lookouts)
+
+
+class TestWipedServer:
+    async def test_comes_back_empty(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
+    ) -> None:
+        """A single server comes back without its disk: every member joins again, and they converge."""
+        for name in ("a", "b", "c"):
+            await fleet.start(zookeeper.url(namespace), name)
+        await fleet.settle()
+        sessions = sessions_of(fleet)
+        await zookeeper.kill()
+        await zookeeper.wipe()
+        await zookeeper.start()
+        back = time.monotonic()
+        await wait_until(lambda: not sessions & sessions_of(fleet))
+        await fleet.settle()
+        measure("empty server back to exact split", time.monotonic() - back)
+        assert [len(await member.get_members(GROUP)) for member in fleet.members] == [3, 3, 3]
+
+
+def sessions_of(fleet: Fleet) -> set[int]:
+    """The ids of the members' sessions."""
+    return {session_of(member).session_id for member in fleet.members}
+
+
+def longest_unknown(lookouts: list[Lookout]) -> float:
+    """The longest time for which any member handed out nothing."""
+    return max(
+        (seen.last - seen.first for lookout in lookouts for seen in lookout.sightings if not seen.mine), default=0.0
+    )

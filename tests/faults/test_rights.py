@@ -1,0 +1,228 @@
+"""Servers that do not let everybody do everything."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from urllib.parse import quote
+
+import pytest
+from kazoo.exceptions import NoAuthError
+
+from aiopartition import AuthenticationError, OwnershipUnknownError
+from tests.bench import ZooKeeperServer, wait_until
+from tests.bench.admin import Operator, rights, super_user_properties
+from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.faults.conftest import Measure
+
+SUPER_USER = ("super", "s3cret")
+AGENT = ("agent", "pass:w/rd@?#")
+STRANGER = ("stranger", "guess")
+
+
+@pytest.fixture(scope="module")
+async def guarded_server(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
+    """A server on which one user may do everything."""
+    async with ZooKeeperServer(properties=super_user_properties(*SUPER_USER)) as server:
+        yield server
+
+
+@pytest.fixture
+async def administrator(guarded_server: ZooKeeperServer) -> AsyncIterator[Operator]:
+    async with Operator(guarded_server.address, auth=SUPER_USER) as operator:
+        yield operator
+
+
+@pytest.fixture
+async def guarded(administrator: Operator, namespace: str) -> str:
+    """A namespace below which the agents' user may create nodes, and that is all; above it, they may do nothing."""
+    await administrator.create(namespace, acl=[rights(SUPER_USER, "crwda")])
+    await administrator.create(f"{namespace}/groups", acl=[rights(AGENT, "c")])
+    return f"{namespace}/groups"
+
+
+def url_of(server: ZooKeeperServer, namespace: str, auth: tuple[str, str] | None = None) -> str:
+    """The backend URL, with credentials in it."""
+    credentials = ":".join(quote(part, safe="") for part in auth) + "@" if auth else ""
+    return f"zookeeper://{credentials}{server.address}{namespace}"
+
+
+def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+class TestUnprivilegedUser:
+    @pytest.mark.parametrize("auth_in_url", [True, False], ids=["auth in the URL", "auth as an argument"])
+    async def test_may_create_and_nothing_else(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str, auth_in_url: bool
+    ) -> None:
+        """The right to create below the namespace is all that it takes to join, to follow the others and to leave."""
+        url = url_of(guarded_server, guarded, AGENT if auth_in_url else None)
+        auth = None if auth_in_url else AGENT
+        first = await fleet.start(url, "a", auth=auth)
+        second = await fleet.start(url, "b", auth=auth)
+        third = await fleet.start(url, "c", auth=auth)
+        await fleet.settle()
+        await second.leave_group(GROUP)
+        await fleet.settle(first, third)
+        await third.stop()
+        await fleet.settle(first)
+        await second.join_group(GROUP)
+        await fleet.settle(first, second)
+        assert "pass" not in repr(first)
+
+    async def test_the_namespace_itself_may_be_missing(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str
+    ) -> None:
+        """What lies between the place where one may create and the group is made too, if it is not there."""
+        await fleet.start(url_of(guarded_server, f"{guarded}/deeply/nested/space"), "a", auth=AGENT)
+        await fleet.start(url_of(guarded_server, f"{guarded}/deeply/nested/space"), "b", auth=AGENT)
+        await fleet.settle()
+
+    async def test_others_can_read_nothing(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str
+    ) -> None:
+        """With credentials, nodes that the library makes are closed to everybody else: the group, its members, and
+        what stands in their entries."""
+        await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT)
+        group, members = f"{guarded}/{GROUP}", f"{guarded}/{GROUP}/members"
+        async with Operator(guarded_server.address, auth=AGENT) as colleague:
+            [entry] = await colleague.children(members)
+            assert b"a" in await colleague.get(f"{members}/{entry}")
+        async with Operator(guarded_server.address, auth=STRANGER) as stranger:
+            for path in (group, members, f"{members}/{entry}"):
+                with pytest.raises(NoAuthError):
+                    await stranger.get(path)
+                with pytest.raises(NoAuthError):
+                    await stranger.children(path)
+                with pytest.raises(NoAuthError):
+                    await stranger.create(f"{path}/x")
+            with pytest.raises(NoAuthError):
+                await stranger.delete(f"{members}/{entry}")
+
+
+class TestRefused:
+    @pytest.mark.parametrize("auth", [STRANGER, None], ids=["wrong credentials", "none"])
+    async def test_create(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str, auth: tuple[str, str] | None
+    ) -> None:
+        """Who may not create a group is told which right is missing on which node."""
+        member = await fleet.start(url_of(guarded_server, guarded), "a", auth=auth, join=False)
+        with pytest.raises(AuthenticationError, match="permission CREATE denied") as refused:
+            await member.join_group(GROUP)
+        assert (refused.value.path, refused.value.permission) == (guarded, "CREATE")
+        assert member.groups == ()
+        with pytest.raises(AuthenticationError):
+            await member.extract_my_subset(GROUP, KEYS)
+
+    @pytest.mark.parametrize("auth", [STRANGER, None], ids=["wrong credentials", "none"])
+    async def test_read(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str, auth: tuple[str, str] | None
+    ) -> None:
+        """Likewise who may not read a group that exists. The members that are there do not notice."""
+        await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT)
+        member = await fleet.start(url_of(guarded_server, guarded), "b", auth=auth, join=False)
+        with pytest.raises(AuthenticationError, match="permission READ denied") as refused:
+            await member.join_group(GROUP)
+        assert (refused.value.path, refused.value.permission) == (f"{guarded}/{GROUP}", "READ")
+        await fleet.settle(fleet.members[0])
+
+    async def test_write(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, guarded: str
+    ) -> None:
+        """A bare node that one may read and not write cannot become a group."""
+        await administrator.create(f"{guarded}/{GROUP}", acl=[rights(AGENT, "cr")])
+        member = await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT, join=False)
+        with pytest.raises(AuthenticationError, match="permission WRITE denied") as refused:
+            await member.join_group(GROUP)
+        assert (refused.value.path, refused.value.permission) == (f"{guarded}/{GROUP}", "WRITE")
+
+    async def test_entering(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, guarded: str
+    ) -> None:
+        """Who may read a group and create nothing in it is told so."""
+        first = await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT)
+        await administrator.set_acl(f"{guarded}/{GROUP}/members", [rights(AGENT, "rd")])
+        second = await fleet.start(url_of(guarded_server, guarded), "b", auth=AGENT, join=False)
+        with pytest.raises(AuthenticationError, match="permission CREATE denied") as refused:
+            await second.join_group(GROUP)
+        assert (refused.value.path, refused.value.permission) == (f"{guarded}/{GROUP}/members", "CREATE")
+        await fleet.settle(first)
+
+    async def test_delete(
+        self,
+        fleet: Fleet,
+        guarded_server: ZooKeeperServer,
+        administrator: Operator,
+        guarded: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Who may not delete its own entry cannot leave a group before the session ends. The log says why, and no
+        call hangs."""
+        member = await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT)
+        other = await fleet.start(url_of(guarded_server, guarded), "b", auth=AGENT)
+        await fleet.settle()
+        members = f"{guarded}/{GROUP}/members"
+        await administrator.set_acl(members, [rights(AGENT, "cr")])
+        begun = time.monotonic()
+        await member.leave_group(GROUP)
+        assert time.monotonic() - begun < 1.5
+        assert any(f"{members}: permission DELETE denied" in message for message in errors_in(caplog))
+        assert member.groups == ()
+        assert len(await other.get_members(GROUP)) == 2
+        await member.stop()
+        await fleet.settle(other)
+
+
+class TestAclsChangedWhileRunning:
+    async def test_right_to_read_taken_away_and_given_back(
+        self,
+        fleet: Fleet,
+        guarded_server: ZooKeeperServer,
+        administrator: Operator,
+        guarded: str,
+        caplog: pytest.LogCaptureFixture,
+        measure: Measure,
+    ) -> None:
+        """A member that may no longer read the members says so, by name of the node and the right, in the log and to
+        whoever asks; it hands out nothing meanwhile, and recovers by itself when the right is restored."""
+        url, members = url_of(guarded_server, guarded, AGENT), f"{guarded}/{GROUP}/members"
+        first = await fleet.start(url, "a", heartbeat=0.2)
+        second = await fleet.start(url, "b", heartbeat=0.2)
+        await fleet.settle()
+        acl = await administrator.get_acl(members)
+        await administrator.set_acl(members, [rights(AGENT, "cd")])
+        await second.leave_group(GROUP)  # news, which cannot be read
+
+        async def is_refused() -> AuthenticationError | None:
+            try:
+                await first.extract_my_subset(GROUP, KEYS)
+            except AuthenticationError as error:
+                return error
+            return None
+
+        error = await wait_until(is_refused)
+        assert error is not None
+        assert (error.path, error.permission) == (members, "READ")
+        with pytest.raises((AuthenticationError, OwnershipUnknownError)):
+            await first.view(GROUP)
+        with pytest.raises(AuthenticationError):
+            await first.join_group(GROUP)
+        told = [message for message in errors_in(caplog) if f"{members}: permission READ denied" in message]
+        assert len(told) == 1
+        assert first.groups == (GROUP,)
+
+        await administrator.set_acl(members, acl)
+        restored = time.monotonic()
+
+        async def is_well() -> bool:
+            with suppress(AuthenticationError):
+                return await fleet.exact(first)
+            return False
+
+        await wait_until(is_well)
+        measure("right restored to exact split", time.monotonic() - restored)
+        await second.join_group(GROUP)
+        await fleet.settle()

@@ -1,0 +1,161 @@
+"""TLS, and what it looks like when it fails."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from aiopartition import AuthenticationError, PartitionCoordinator
+from tests.bench import Proxy, ZooKeeperServer, wait_until
+from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.bench.ports import free_port
+from tests.bench.tls import Certificates
+from tests.faults.conftest import Measure
+
+
+@dataclass(frozen=True)
+class SecureServer:
+    """A server with a port that speaks TLS beside its plain one."""
+
+    server: ZooKeeperServer
+    certificates: Certificates
+    port: int
+
+    def url(self, namespace: str) -> str:
+        return f"zookeeper://localhost:{self.port}{namespace}"
+
+
+@pytest.fixture(scope="module")
+async def shared_secure(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecureServer]:
+    """A server that demands a certificate of its clients."""
+    certificates, port = Certificates(tmp_path_factory.mktemp("certificates")), free_port()
+    async with ZooKeeperServer(settings=certificates.server_settings(port, client_certificate=True)) as server:
+        # The first handshake of a new JVM takes long: not the tests' business.
+        yield SecureServer(server, certificates, port)
+
+
+@pytest.fixture
+async def secure(shared_secure: SecureServer) -> SecureServer:
+    await shared_secure.server.heal()
+    return shared_secure
+
+
+class TestTrusted:
+    async def test_members_share_their_work(
+        self, fleet: Fleet, secure: SecureServer, namespace: str, measure: Measure
+    ) -> None:
+        """With certificates on both sides everything works as without, a broken connection included."""
+        begun = time.monotonic()
+        first = await fleet.start(secure.url(namespace), "a", ssl=secure.certificates.client_context(name="a"))
+        measure("first TLS connection to a new server", time.monotonic() - begun)
+        await fleet.start(secure.url(namespace), "b", ssl=secure.certificates.client_context(name="b"))
+        await fleet.settle()
+        view = await first.view(GROUP)
+        async with Proxy("localhost", secure.port) as network:
+            third = await fleet.start(
+                f"zookeeper://localhost:{network.port}{namespace}",
+                "c",
+                ssl=secure.certificates.client_context(name="c"),
+            )
+            await fleet.settle()
+            network.reset()
+            broken = time.monotonic()
+            await wait_until(lambda: network.connections == 2 and third.connected, interval=0.001)
+            measure("TLS, reset to connected", time.monotonic() - broken)
+            await fleet.settle()
+            await third.stop()
+            await fleet.settle(*fleet.members[:2])
+        assert (await first.view(GROUP)).members == view.members
+
+    async def test_killed_and_restarted_server(self, fleet: Fleet, secure: SecureServer, namespace: str) -> None:
+        """The end of a TLS connection is noticed at once, and a JVM that has just started is waited for."""
+        member = await fleet.start(secure.url(namespace), "a", ssl=secure.certificates.client_context(name="a"))
+        await secure.server.kill()
+        await wait_until(lambda: not member.connected, timeout=1.0)
+        await secure.server.start()
+        await wait_until(lambda: member.connected)
+        await fleet.settle()
+
+    async def test_stop_with_a_frozen_server(
+        self, fleet: Fleet, secure: SecureServer, namespace: str, measure: Measure
+    ) -> None:
+        """Closing does not wait for TLS to say good-bye."""
+        member = await fleet.start(secure.url(namespace), "a", ssl=secure.certificates.client_context(name="a"))
+        await secure.server.freeze()
+        begun = time.monotonic()
+        await member.stop()
+        measure("stop, TLS server frozen", time.monotonic() - begun)
+        assert time.monotonic() - begun < 1.5
+
+
+class TestRefused:
+    async def refusal(self, url: str, context: ssl.SSLContext, measure: Measure) -> AuthenticationError:
+        """The error with which start() ends."""
+        coordinator = PartitionCoordinator(url, ssl=context, connect_timeout=8.0)
+        begun = time.monotonic()
+        with pytest.raises(AuthenticationError) as refused:
+            await coordinator.start()
+        measure("refused", time.monotonic() - begun)
+        await coordinator.stop()
+        return refused.value
+
+    async def test_untrusted_server(self, secure: SecureServer, namespace: str, measure: Measure) -> None:
+        """A server whose authority we do not trust is an error at the start that says so and names the server."""
+        error = await self.refusal(secure.url(namespace), ssl.create_default_context(), measure)
+        assert "certificate" in str(error)
+        assert "not trusted" in str(error)
+        assert f"localhost (127.0.0.1:{secure.port})" in str(error)
+        assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+
+    async def test_server_of_another_name(self, secure: SecureServer, namespace: str, measure: Measure) -> None:
+        """So is one whose certificate is for another name."""
+        context = secure.certificates.client_context(name="a")
+        error = await self.refusal(f"zookeeper://127.0.0.2:{secure.port}{namespace}", context, measure)
+        assert "127.0.0.2" in str(error)
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+    @pytest.mark.parametrize("certificate", ["missing", "of another authority"])
+    async def test_client_certificate(
+        self, secure: SecureServer, namespace: str, version: ssl.TLSVersion, certificate: str, measure: Measure
+    ) -> None:
+        """A server that wants a certificate of us, and does not get one that it trusts, refuses us; the error says so.
+        With TLS 1.3 the refusal comes only after the handshake."""
+        context = secure.certificates.client_context()
+        if certificate != "missing":
+            other = Certificates(secure.certificates.directory)
+            other.authority.issue_cert("a").configure_cert(context)
+        context.minimum_version = context.maximum_version = version
+        error = await self.refusal(secure.url(namespace), context, measure)
+        assert "certificate" in str(error)
+        assert str(secure.port) in str(error)
+
+
+class TestMixedUp:
+    async def test_plain_client_at_a_tls_port(
+        self, fleet: Fleet, secure: SecureServer, namespace: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nothing hangs; the log says that there is no connection, and what the server did."""
+        begun = time.monotonic()
+        member = await fleet.start(secure.url(namespace), "a", connect_timeout=0.5)
+        assert time.monotonic() - begun < 1.5
+        assert await member.extract_my_subset(GROUP, KEYS) == []
+        [message] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert f"localhost:{secure.port}" in message
+        assert "closed the connection" in message
+
+    async def test_tls_client_at_a_plain_port(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, secure: SecureServer, namespace: str
+    ) -> None:
+        """Likewise the other way round."""
+        begun = time.monotonic()
+        member = await fleet.start(
+            zookeeper.url(namespace), "a", connect_timeout=0.5, ssl=secure.certificates.client_context(name="a")
+        )
+        assert time.monotonic() - begun < 1.5
+        assert await member.extract_my_subset(GROUP, KEYS) == []
+        assert not member.connected
