@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,20 @@ def measure(record_property: Callable[[str, object], None]) -> Measure:
         print(f"\n    {what}: {seconds:.3f} s", end="")
 
     return report
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the DNS knows of names that end with ``.example``: nothing but what is put in here."""
+    known: dict[str, str] = {}
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
+        if str(host).endswith(".example"):
+            if host not in known:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            host = known[host]
+        return resolve(host, *arguments, **keywords)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return known

@@ -105,9 +105,7 @@ class TestFrozenServer:
 
 
 class TestQuorum:
-    async def test_lost_and_healed(
-        self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure
-    ) -> None:
+    async def test_lost_and_healed(self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure) -> None:
         """Without a quorum ownership becomes unknown. When it is back everything is as before: the same sessions, the
         same generation, every key where it was."""
         leader = await ensemble.leader()
@@ -127,14 +125,10 @@ class TestQuorum:
         assert [session_of(member).session_id for member in fleet.members] == sessions
         assert never_anything_else(lookouts)
 
-    async def test_rolling_restart(
-        self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure
-    ) -> None:
+    async def test_rolling_restart(self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure) -> None:
         """All three servers are restarted one after the other, while members ask all the time what is theirs: no key
         moves, the generation stays as it is."""
-        _, lookouts = await start_members(
-            fleet, ensemble, namespace, await ensemble.leader(), session_timeout=4.0
-        )
+        _, lookouts = await start_members(fleet, ensemble, namespace, await ensemble.leader(), session_timeout=4.0)
         begun = time.monotonic()
         for server in ensemble.servers:
             await server.restart()

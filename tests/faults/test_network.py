@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -386,7 +385,6 @@ class TestImpostor:
                     url = f"zookeeper://{deceived},{zookeeper.address}{namespace}"
                     found = await fleet.start(url, name, join=False, connect_timeout=5.0)
 
-
                     async def takes_part() -> bool:
                         try:
                             return await found.get_members(name) == (name,)
@@ -402,22 +400,6 @@ class TestImpostor:
 
 
 class TestNames:
-    @pytest.fixture
-    def names(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-        """What the DNS knows: one name, once it is put in here."""
-        known: dict[str, str] = {}
-        resolve = socket.getaddrinfo
-
-        def getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
-            if str(host).endswith(".example"):
-                if host not in known:
-                    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-                host = known[host]
-            return resolve(host, *arguments, **keywords)
-
-        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-        return known
-
     async def test_that_do_not_resolve_at_first(
         self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, names: dict[str, str], measure: Measure
     ) -> None:

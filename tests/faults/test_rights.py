@@ -81,9 +81,7 @@ class TestUnprivilegedUser:
         await fleet.start(url_of(guarded_server, f"{guarded}/deeply/nested/space"), "b", auth=AGENT)
         await fleet.settle()
 
-    async def test_others_can_read_nothing(
-        self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str
-    ) -> None:
+    async def test_others_can_read_nothing(self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str) -> None:
         """With credentials, nodes that the library makes are closed to everybody else: the group, its members, and
         what stands in their entries."""
         await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT)

@@ -159,7 +159,25 @@ class TestStopWithoutBackend:
         await asyncio.sleep(0.2)
         measure("stop, silent network", await stop_within(1.5, member))
 
-    async def test_leaving_a_group_without_backend(
+
+class TestLeaving:
+    async def test_is_over_when_it_is_done(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
+    ) -> None:
+        """``leave_group()`` waits for the server's answer and not a moment longer; the others know by then."""
+        member, other = [await fleet.start(zookeeper.url(namespace), name) for name in "ab"]
+        await fleet.settle()
+        begun = time.monotonic()
+        await member.leave_group(GROUP)
+        took = time.monotonic() - begun
+        measure("leave_group", took)
+        assert took < 0.3
+        await fleet.settle(other)
+        measure("leave_group to exact split", time.monotonic() - begun)
+        await member.join_group(GROUP)
+        await fleet.settle()
+
+    async def test_without_backend(
         self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
     ) -> None:
         """``leave_group()`` waits for a frozen server no longer than about a second, and then the entry is deleted

@@ -1,0 +1,581 @@
+"""Several groups' state machines on one small model of a coordination service, interleaved at random.
+
+What the model may do is what ZooKeeper and networks do: lose requests before or after they took effect, lose watches,
+end sessions, answer from a server that lags, refuse; operators delete entries and whole groups; processes crash, are
+started again with the same id while the old one lives, and leave at any moment. Each actor does what
+:meth:`aiopartition.membership.Membership.tend` does, one request at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from aiopartition.backends import Entries
+from aiopartition.entries import Entry
+from aiopartition.errors import AuthenticationError, BackendError, MemberSupersededError, PartitionError
+from aiopartition.group import Group, Step
+from aiopartition.settings import GroupPolicy
+from aiopartition.table import build
+from aiopartition.view import Member
+
+POLICY: Final = GroupPolicy(slots=16, vnodes=1)
+IDS: Final = ("x", "y", "z")
+MOST_ACTORS: Final = 7
+MOST_STEPS_TO_REST: Final = 60
+"""Far more than any way from any state to the next rest takes."""
+
+
+class LostError(Exception):
+    """The connection broke."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an actor asks of the service."""
+
+    kind: str
+    name: str = ""
+    watch: bool = False
+    latest: bool = False
+
+
+PAUSE: Final = Request("pause")
+"""Not a request: other tasks have their turn."""
+
+Actions: TypeAlias = Generator[Request, Any, None]
+
+
+class Service:
+    """One group in a coordination service: its document, its entries, and the sessions that hold them."""
+
+    def __init__(self) -> None:
+        self.transaction = 0
+        self.generation = 0
+        self.document: bytes | None = None
+        self.entries: dict[str, int] | None = None  # name -> session
+        self.history: dict[int, frozenset[str]] = {}  # generation -> names
+        self.sessions: set[int] = set()
+        self.watchers: set[Actor] = set()
+        self._numbers = itertools.count(1)
+
+    def open(self) -> int:
+        session = next(self._numbers)
+        self.sessions.add(session)
+        return session
+
+    def end(self, session: int) -> None:
+        self.sessions.discard(session)
+        self.delete([name for name, owner in (self.entries or {}).items() if owner == session])
+
+    def delete(self, names: list[str]) -> None:
+        if names and self.entries is not None:
+            for name in names:
+                del self.entries[name]
+            self._changed()
+
+    def delete_group(self) -> None:
+        if self.entries is not None:
+            self.document, self.entries = None, None
+            self.transaction += 1
+            self._tell()
+
+    def perform(self, request: Request, actor: Actor) -> object:
+        """Carry out a request of ``actor``."""
+        if request.kind == "ensure":
+            self.document = self.document or request.name.encode()
+            return self.document
+        if request.kind == "enter":
+            return self._enter(request.name, actor.session)
+        if request.kind == "withdraw":
+            self.delete([name for name in (self.entries or {}) if name == request.name])
+            return None
+        if request.kind == "generation":
+            return None if self.entries is None else self.generation
+        assert request.kind == "read"
+        if request.watch and self.entries is not None:
+            self.watchers.add(actor)
+        return None if self.entries is None else Entries(self.generation, tuple(self.entries))
+
+    def _enter(self, name: str, session: int) -> bool:
+        if self.document is None:
+            return False
+        if self.entries is None:
+            self.entries = {}
+            self._changed()
+        if name not in self.entries:
+            self.entries[name] = session
+            self._changed()
+        if self.entries[name] != session:
+            raise BackendError("the node belongs to another session")
+        return True
+
+    def _changed(self) -> None:
+        self.transaction += 1
+        self.generation = self.transaction
+        self.history[self.generation] = frozenset(self.entries or ())
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher.news += 1
+        self.watchers.clear()
+
+
+@dataclass(eq=False)
+class Actor:
+    """One process's participation, with its session and the one task that tends to the group."""
+
+    service: Service
+    group: Group
+    session: int
+    connected: bool = True
+    holding: bool = True  # the lease
+    gone: bool = False  # crashed
+    finished: bool = False
+    news: int = 0  # watch events on their way
+    seen: int = 0  # the newest generation that this session has been shown
+    pending: Request = PAUSE
+    answer: list[object] = field(default_factory=list)  # of the pending request, on its way: at most one
+    answer_generation: int = 0  # of the service when it gave that answer
+    floor: int = 0  # no view of before that may be used any more
+    had_view: bool = False  # and nothing has happened since that could take it away
+    lapses: int = 0
+    steps: int = 0  # without resting
+
+    def __post_init__(self) -> None:
+        self._task = self._tend()
+        self.group.session_opened(fresh=True)
+        self.pending = next(self._task)
+
+    def __repr__(self) -> str:
+        return f"<{self.group.member.id} {self.group.nonce[-2:]}>"
+
+    # ---- what Membership.tend() does
+
+    def _tend(self) -> Actions:
+        while True:
+            step = self.group.next_step()
+            if step is Step.FINISH:
+                self.finished = True
+                yield PAUSE
+                continue
+            if step is Step.REST:
+                self.steps = 0
+                yield PAUSE
+                continue
+            self.steps += 1
+            assert self.steps < MOST_STEPS_TO_REST, f"{self} goes on for ever: {step}"
+            try:
+                yield from self._take(step)
+            except LostError:
+                self.group.interrupted()
+            except PartitionError as error:
+                self.group.failed(error)
+                self.had_view = False
+
+    def _take(self, step: Step) -> Actions:
+        group = self.group
+        if step is Step.JOIN:
+            yield from self._join()
+        elif step is Step.WITHDRAW:
+            for name in sorted(group.unwanted):
+                yield Request("withdraw", name)
+                group.withdrawn(name)
+        elif step is Step.PROBE:
+            group.probed((yield Request("generation")))
+        elif step is Step.BUILD:
+            members = group.wanted
+            yield PAUSE
+            if group.wanted is members:
+                group.built(members, build(members, POLICY))
+        else:
+            if step is Step.SETTLE:
+                yield PAUSE
+                if group.next_step() is not Step.SETTLE:
+                    return
+            latest = group.reading()
+            group.read((yield Request("read", watch=True, latest=latest)))
+
+    def _join(self) -> Actions:
+        group = self.group
+        while not group.leaving:
+            group.check_document((yield Request("ensure", group.document().decode())))
+            entries = yield Request("read")
+            if group.leaving:
+                return
+            entry = group.choose_entry(entries)
+            if (yield Request("enter", entry.name)):
+                group.entered(entry)
+                return
+
+    # ---- the session
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still to take part in anything."""
+        return not self.gone and not self.finished
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still to be a member."""
+        return self.alive and not self.group.leaving and not isinstance(self.group.error, MemberSupersededError)
+
+    def execute(self, lag: int = 0) -> None:
+        """The service carries out the pending request; the answer is on its way."""
+        if self.pending is PAUSE or self.answer or not self.connected:
+            return
+        if self.session not in self.service.sessions:
+            self.disconnect()  # it says so, or hangs up
+            return
+        if self.pending.kind == "read" and lag and not self.pending.latest and self.floor <= self.seen:
+            older = [each for each in self.service.history if self.seen <= each <= self.service.generation]
+            if older and self.service.entries is not None:
+                generation = older[-1 - min(lag, len(older) - 1)]
+                self.answer = [Entries(generation, tuple(self.service.history[generation]))]
+                self.answer_generation = generation
+                if self.pending.watch:
+                    self.service.watchers.add(self)
+                    if generation != self.service.generation:  # the watch is on the server that lags
+                        self.service.watchers.discard(self)
+                        self.news += 1
+                return
+        try:
+            self.answer = [self.service.perform(self.pending, self)]
+        except PartitionError as error:
+            self.answer = [error]
+        self.answer_generation = self.service.generation
+        self.seen = max(self.seen, self.service.generation)
+
+    def deliver(self) -> None:
+        """The answer arrives, and the task goes on to its next request."""
+        if self.pending is PAUSE:
+            self.pending = self._task.send(None)
+        elif not self.connected:
+            self.pending = self._task.throw(LostError())
+        elif self.answer:
+            answer = self.answer.pop()
+            self.renew()
+            if isinstance(answer, PartitionError):
+                self.pending = self._task.throw(answer)
+            else:
+                self.pending = self._task.send(answer)
+
+    def advance(self, lag: int = 0) -> None:
+        self.execute(lag)
+        self.deliver()
+
+    def refuse(self, error: PartitionError) -> None:
+        if self.pending is not PAUSE and self.connected:
+            self.answer.clear()
+            self.renew()
+            self.pending = self._task.throw(error)
+
+    def renew(self) -> None:
+        if not self.holding:
+            self.holding = True
+            self.group.lease_renewed()
+
+    def lapse(self) -> None:
+        self.holding = False
+        self.had_view = False
+        # What was answered before the lapse may confirm the view after it: the lease goes by when it was asked.
+        self.floor = self.answer_generation if self.answer else self.service.generation
+
+    def disconnect(self) -> None:
+        if self.connected:
+            self.connected = False
+            self.answer.clear()
+            self.news = 0
+            self.service.watchers.discard(self)
+            self.group.session_suspended()
+            if self.pending is not PAUSE:
+                self.pending = self._task.throw(LostError())
+
+    def reconnect(self) -> None:
+        if self.connected:
+            return
+        self.connected = True
+        if self.session in self.service.sessions:
+            self.renew()
+            self.group.session_opened(fresh=False)
+            return
+        self.group.session_expired()
+        self.session = self.service.open()
+        self.holding = True
+        self.had_view = False
+        self.seen = self.floor = 0
+        self.group.session_opened(fresh=True)
+
+    def hear(self) -> None:
+        if self.news and self.connected:
+            self.news -= 1
+            self.group.changed()
+
+    def heartbeat(self) -> None:
+        if not self.connected:
+            return
+        if self.session not in self.service.sessions:
+            self.disconnect()
+        else:
+            self.renew()
+            self.group.probed(None if self.service.entries is None else self.service.generation)
+            self.group.heartbeat()
+
+    def crash(self) -> None:
+        self.gone = True
+        self.connected = False
+        self.service.watchers.discard(self)
+
+
+actors_indices: Final = st.integers(0, MOST_ACTORS - 1)
+
+
+class GroupMachine(RuleBasedStateMachine):
+    """The interleavings. See the invariants for what is promised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.service = Service()
+        self.actors: list[Actor] = []
+        self.views: dict[int, dict[str, int]] = {}  # generation -> the members in anybody's view of it
+
+    def actor(self, index: int) -> Actor:
+        alive = [each for each in self.actors if each.alive] or self.actors
+        return alive[index % len(alive)]
+
+    # ---- what happens
+
+    @rule(
+        member_id=st.sampled_from(IDS), weight=st.integers(1, 2), min_members=st.sampled_from([1, 1, 2]), steps=st.integers(0, 12)
+    )
+    @precondition(lambda self: len(self.actors) < MOST_ACTORS)
+    def start(self, member_id: str, weight: int, min_members: int, steps: int) -> None:
+        # Nonces in no order: the later process need not have the higher one.
+        nonce = f"{(len(self.actors) * 5 + 3) % 11:016x}"
+        group = Group("g", Member(member_id, weight), POLICY, min_members, nonce)
+        self.actors.append(Actor(self.service, group, self.service.open()))
+        for _ in range(steps):
+            self.actors[-1].advance()
+
+    @rule(index=actors_indices, steps=st.integers(1, 6))
+    @precondition(lambda self: self.actors)
+    def advance(self, index: int, steps: int) -> None:
+        for _ in range(steps):
+            self.actor(index).advance()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def execute(self, index: int) -> None:
+        self.actor(index).execute()
+
+    @rule(index=actors_indices, lag=st.integers(1, 3))
+    @precondition(lambda self: self.actors)
+    def execute_on_a_server_that_lags(self, index: int, lag: int) -> None:
+        self.actor(index).execute(lag)
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def deliver(self, index: int) -> None:
+        self.actor(index).deliver()
+
+    @rule(index=actors_indices, error=st.sampled_from([AuthenticationError("no"), BackendError("no")]))
+    @precondition(lambda self: self.actors)
+    def refuse(self, index: int, error: PartitionError) -> None:
+        self.actor(index).refuse(error)
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def disconnect(self, index: int) -> None:
+        self.actor(index).disconnect()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def reconnect(self, index: int) -> None:
+        self.actor(index).reconnect()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def lapse(self, index: int) -> None:
+        self.actor(index).lapse()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def expire(self, index: int) -> None:
+        """No session is expired before its lease has lapsed."""
+        actor = self.actor(index)
+        actor.lapse()
+        self.service.end(actor.session)
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def hear(self, index: int) -> None:
+        self.actor(index).hear()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def lose_watch(self, index: int) -> None:
+        self.actor(index).news = 0
+        self.service.watchers.discard(self.actor(index))
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def heartbeat(self, index: int) -> None:
+        self.actor(index).heartbeat()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def leave(self, index: int) -> None:
+        self.actor(index).group.leave()
+
+    @rule(index=actors_indices)
+    @precondition(lambda self: self.actors)
+    def crash(self, index: int) -> None:
+        self.actor(index).crash()
+
+    @rule(index=st.integers(0, 9))
+    @precondition(lambda self: self.service.entries)
+    def operator_deletes_entry(self, index: int) -> None:
+        names = sorted(self.service.entries or ())
+        name = names[index % len(names)]
+        for actor in self.actors:
+            if name.endswith(actor.group.nonce):
+                actor.had_view = False
+        self.service.delete([name])
+
+    @rule()
+    @precondition(lambda self: self.service.entries is not None)
+    def operator_deletes_group(self) -> None:
+        for actor in self.actors:
+            actor.had_view = False
+        self.service.delete_group()
+
+    # ---- what is promised
+
+    @invariant()
+    def one_generation_has_one_set_of_members(self) -> None:
+        """P1: whoever sees a generation sees the same members with the same weights, and no more and no fewer."""
+        for actor in self.actors:
+            view = actor.group.view
+            if view is None or actor.gone:
+                continue
+            members = {member.id: member.weight for member in view.members}
+            assert members == live_members(self.service.history[view.generation])
+            assert self.views.setdefault(view.generation, members) == members
+            assert actor.group.member.id in members
+            assert len(members) >= actor.group.min_members
+
+    @invariant()
+    def nothing_is_believed_of_before_a_lapse(self) -> None:
+        """P3: a view that was used before the lease lapsed is used again only if it was the newest one then."""
+        for actor in self.actors:
+            view = actor.group.view
+            if actor.holding and not actor.gone and view is not None:
+                assert view.generation >= actor.floor
+
+    @invariant()
+    def a_view_stays_unless_something_speaks_against_it(self) -> None:
+        """P3, the other half: joins, leaves and short disconnections of whomever take no view away."""
+        for actor in self.actors:
+            if actor.active and actor.holding and actor.group.view is not None:
+                actor.had_view = True
+            elif actor.active and actor.had_view:
+                short = len(live_members(self.service.history.get(actor.group._generation or 0, frozenset())))
+                assert short < actor.group.min_members
+                actor.had_view = False
+
+    @invariant()
+    def who_has_left_or_was_superseded_owns_nothing(self) -> None:
+        """P6: from the very call or reading on, for ever."""
+        for actor in self.actors:
+            if not actor.active and not actor.gone:
+                assert actor.group.view is None
+
+    @invariant()
+    def asking_changes_nothing(self) -> None:
+        """next_step() is a question."""
+        for actor in self.actors:
+            before = state_of(actor.group)
+            assert actor.group.next_step() is actor.group.next_step()
+            assert state_of(actor.group) == before
+
+    @invariant()
+    def lapses_only_grow(self) -> None:
+        """So that whoever remembers the number notices that the continuity was broken."""
+        for actor in self.actors:
+            assert actor.group.lapses >= actor.lapses
+            actor.lapses = actor.group.lapses
+
+    def teardown(self) -> None:
+        """P5: once the faults are over, everything converges by itself."""
+        for actor in self.actors:
+            if actor.gone:
+                self.service.end(actor.session)
+        # Each round: everybody has a connection, hears the news, has a heartbeat, and comes to rest. What one does is
+        # news to the others, so the rounds go on until nothing changes; a few must do.
+        for _ in range(4 + 2 * len(self.actors)):
+            before = self.service.transaction
+            for actor in self.actors:
+                if actor.alive:
+                    self.settle(actor)
+            if self.service.transaction == before:
+                break
+        else:
+            raise AssertionError("the members never come to rest")
+        for actor in self.actors:
+            if actor.alive:
+                self.settle(actor)
+        self.one_generation_has_one_set_of_members()
+        self.converged()
+
+    def settle(self, actor: Actor) -> None:
+        actor.reconnect()
+        while actor.news:
+            actor.hear()
+        for _ in range(2):  # the first may find that the session has ended
+            actor.heartbeat()
+            for _ in range(3 * MOST_STEPS_TO_REST):
+                actor.advance()
+            actor.reconnect()
+
+    def converged(self) -> None:
+        names = frozenset(self.service.entries or ())
+        active = [actor for actor in self.actors if actor.active]
+        # Exactly the live members are there, each once, at the newest generation.
+        assert sorted(name.rpartition(";")[2] for name in names) == sorted(actor.group.nonce for actor in active)
+        assert len({actor.group.member.id for actor in active}) == len(active)
+        for actor in active:
+            assert actor.group.error is None
+            if len(active) < actor.group.min_members:
+                assert actor.group.view is None
+            else:
+                assert actor.group.view is not None
+                assert actor.group.view.generation == self.service.generation
+                assert live_members(names) == {member.id: member.weight for member in actor.group.view.members}
+        # Who was asked to leave is through with it, and nobody was superseded but by another.
+        for actor in self.actors:
+            assert actor.gone or actor.finished or not actor.group.leaving
+        for member_id in IDS:
+            namesakes = [actor for actor in self.actors if actor.group.member.id == member_id]
+            if namesakes and not any(actor.gone or actor.group.leaving for actor in namesakes):
+                assert any(actor.active for actor in namesakes)
+
+
+def live_members(names: frozenset[str]) -> dict[str, int]:
+    """The members and their weights, by the rule of the documentation."""
+    entries = sorted((Entry.parse(name) for name in names), key=lambda entry: entry.seniority if entry else (0, ""))
+    return {entry.member_id: entry.weight for entry in entries if entry is not None}
+
+
+def state_of(group: Group) -> dict[str, Any]:
+    return {name: value.copy() if isinstance(value, set | dict) else value for name, value in vars(group).items()}
+
+
+TestGroups = GroupMachine.TestCase
+TestGroups.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
