@@ -55,7 +55,8 @@ class Operator:
 
     async def get(self, path: str) -> bytes:
         """A node's data."""
-        return (await self._call(self._client.get, path))[0]
+        data: bytes = (await self._call(self._client.get, path))[0]
+        return data
 
     async def set(self, path: str, data: bytes) -> None:
         """Write a node's data."""
@@ -67,11 +68,13 @@ class Operator:
 
     async def get_acl(self, path: str) -> list[ACL]:
         """Who may do what."""
-        return (await self._call(self._client.get_acls, path))[0]
+        acl: list[ACL] = (await self._call(self._client.get_acls, path))[0]
+        return acl
 
     async def owner(self, path: str) -> int:
         """The session that an ephemeral node belongs to; 0 for others."""
-        return (await self._call(self._client.get, path))[1].ephemeralOwner
+        owner: int = (await self._call(self._client.get, path))[1].ephemeralOwner
+        return owner
 
     async def delete(self, path: str) -> None:
         """Delete a node and all that is below it. What grows again meanwhile is deleted again."""

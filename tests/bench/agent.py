@@ -52,7 +52,7 @@ class Agent:
         """Name and text of each error."""
         self.log: list[str] = []
         self.told: dict[str, float] = {}
-        """When other things happened: ``started``, ``joined``, ``stopping``, ``stopped``, ``blocking``, ``unblocked``."""
+        """When other things happened: it ``started``, ``joined``, was ``stopping``, had ``stopped``, ``blocking``, …"""
         self._process = process
         self._reader = asyncio.create_task(self._read(), name=f"reader of agent {member_id}")
 

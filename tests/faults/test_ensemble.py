@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from aiopartition import PartitionCoordinator
 from tests.bench import Ensemble, ZooKeeperServer, wait_until
 from tests.bench.admin import session_of
-from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.bench.fleet import GROUP, Fleet
 from tests.bench.lookout import Lookout
 from tests.faults.conftest import Measure
 

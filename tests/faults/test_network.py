@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 
@@ -85,10 +84,8 @@ class TestSilence:
         assert changes[-1].view == view
         assert len(view.members) == 3
         assert sum(is_unknown(changes)) == 1
-        assert [message for message in warnings_of_unknown_ownership(caplog)] == [  # noqa: C416
-            f"ownership in group {GROUP!r} is unknown: no answer from the backend for so long "
-            "that the session may have expired; nothing is handed out"
-        ]
+        [warning] = warnings_of_unknown_ownership(caplog)
+        assert f"ownership in group {GROUP!r} is unknown" in warning
         assert (await other.view(GROUP)).generation == view.generation
 
     async def test_one_warning_for_each_episode(

@@ -1,0 +1,75 @@
+"""Many members for the price of one session."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from aiopartition import GroupPolicy
+from aiopartition.backends import open_backend
+from aiopartition.entries import Entry
+from aiopartition.group import Group
+from aiopartition.settings import Settings
+from aiopartition.view import Member
+
+__all__ = ["Crowd"]
+
+AT_ONCE = 100  # requests under way
+
+
+class Crowd:
+    """Members that are nothing but their entries, all of one session.
+
+    To whoever reads a group they are members like all others, so one coordinator can see a thousand of them without a
+    thousand coordinators that compile their tables beside it.
+
+    :param url: a server, or a cluster in memory.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._backend = open_backend(Settings.resolve(url, session_timeout=30.0), self)
+        self._nonces = itertools.count(1)
+        self._entries: dict[tuple[str, str], str] = {}
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._backend.run())
+        await self._backend.first_connection()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._backend.close()
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def join(self, group_id: str, member_ids: Sequence[str], policy: GroupPolicy | None = None) -> None:
+        """They all join a group, which is made at need."""
+        group = Group(group_id, Member("crowd"), policy or GroupPolicy(), 1, f"{0:016x}")
+        await self._backend.ensure_group(group_id, group.document())
+        for first in range(0, len(member_ids), AT_ONCE):
+            await asyncio.gather(*(self._enter(group_id, each) for each in member_ids[first : first + AT_ONCE]))
+
+    async def leave(self, group_id: str, member_ids: Sequence[str]) -> None:
+        """They leave it."""
+        for first in range(0, len(member_ids), AT_ONCE):
+            names = [self._entries.pop((group_id, each)) for each in member_ids[first : first + AT_ONCE]]
+            await asyncio.gather(*(self._backend.withdraw(group_id, name) for name in names))
+
+    async def _enter(self, group_id: str, member_id: str) -> None:
+        name = Entry(member_id, 1, 1, f"{next(self._nonces):016x}").name
+        self._entries[group_id, member_id] = name
+        assert await self._backend.enter(group_id, name, b"")
+
+    # ---- what the session reports is nobody's business here
+
+    def session_opened(self, *, fresh: bool) -> None: ...
+    def session_suspended(self, reason: str) -> None: ...
+    def session_expired(self) -> None: ...
+    def lease_renewed(self) -> None: ...
+    def group_changed(self, group_id: str) -> None: ...

@@ -1,0 +1,19 @@
+"""What all are measured on: the same keys and the same members at every run."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+__all__ = ["member_ids", "switches"]
+
+
+def switches(count: int) -> list[str]:
+    """Keys: names of hosts, 25 characters each."""
+    return [f"switch-{number:06}.example.org" for number in range(count)]
+
+
+def member_ids(count: int, *, seed: int = 1) -> list[str]:
+    """Ids of members: UUIDs, as coordinators choose them by default."""
+    chance = random.Random(seed)
+    return [str(uuid.UUID(int=chance.getrandbits(128), version=4)) for _ in range(count)]

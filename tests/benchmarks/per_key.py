@@ -1,0 +1,241 @@
+"""How long it takes to tell for one key whether it is mine.
+
+The floor is a bare loop that encodes each key and hashes it with xxh3, and does nothing with that. ``extract_my_subset``
+is called on a coordinator in memory, as the backend has no part in it; its other members are entries without
+coordinators. The rings of others are built beforehand, and asked in a list comprehension: ``uhashring`` once as it
+comes, with MD5, and once with our hash; tooz's ``HashRing`` as in Ceilometer, ``me in ring.get_nodes(key.encode())``, and
+its ``Partitioner`` by ``belongs_to_self(key)``. All run on the same keys in turns; beyond 100 members tooz, whose
+price for a key grows with the members, gets each tenth key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import uhashring  # type: ignore[import-untyped]
+from xxhash import xxh3_64_intdigest
+
+from aiopartition import PartitionCoordinator
+from tests.benchmarks.crowd import Crowd
+from tests.benchmarks.inputs import member_ids, switches
+from tests.benchmarks.report import Column, Report, Table, Target
+from tests.benchmarks.rings import tooz_partitioner, tooz_ring, uhashring_ring
+from tests.benchmarks.timing import Candidate, Sample, race
+
+__all__ = ["measure"]
+
+URL = "memory://per-key"
+GROUP = "switches"
+
+FLOOR, OURS = "floor: encode and hash", "extract_my_subset"
+UHASHRING, UHASHRING_XXH3 = "uhashring", "uhashring with xxh3"
+TOOZ, PARTITIONER = "tooz HashRing", "tooz Partitioner"
+
+
+async def measure(*, quick: bool) -> Report:
+    keys = switches(5_000 if quick else 200_000)
+    sizes = (3, 10) if quick else (3, 10, 100, 1_000)
+    rounds = 1 if quick else 7
+    report = Report()
+    await _by_members(report, keys, sizes, rounds)
+    await _by_kind(report, keys, rounds)
+    await _item_by_item(report, keys, rounds)
+    return report
+
+
+async def _by_members(report: Report, keys: list[str], sizes: Sequence[int], rounds: int) -> None:
+    headings = tuple(Column(f"{size:,}") for size in sizes)
+    times = Table("time", f"nanoseconds a key, {len(keys):,} str keys, by the number of members", (Column("members"), *headings))
+    ratios = Table(
+        "ratio",
+        "the same as multiples of extract_my_subset",
+        (Column("members"), *(Column(f"{size:,}", ",.2f") for size in sizes)),
+    )
+    results = [await _ring_race(keys, size, rounds) for size in sizes]
+    for name in (FLOOR, OURS, UHASHRING, UHASHRING_XXH3, TOOZ, PARTITIONER):
+        times.add(name, *(result[name].nanoseconds for result in results))
+        ratios.add(name, *(result[name].over(result[OURS]) for result in results))
+    report.tables += [times, ratios]
+    for size, result in zip(sizes, results, strict=True):
+        ours = result[OURS]
+        report.targets.append(Target(f"{OURS} against the floor, {size:,} members", ours.over(result[FLOOR]), 2.0))
+        report.targets.append(
+            Target(f"uhashring against {OURS}, {size:,} members", result[UHASHRING].over(ours), 10.0, at_least=True)
+        )
+        tooz_limit = 100.0 if size >= 1_000 else 15.0
+        report.targets.append(
+            Target(f"tooz against {OURS}, {size:,} members", result[TOOZ].over(ours), tooz_limit, at_least=True)
+        )
+    # By the floor of its own rounds, which takes out what else the machine did at either time.
+    growth = results[-1][OURS].over(results[-1][FLOOR]) / results[0][OURS].over(results[0][FLOOR])
+    report.targets.append(Target(f"{OURS}, {sizes[-1]:,} members against {sizes[0]:,}", growth, 1.2))
+
+
+async def _ring_race(keys: list[str], size: int, rounds: int) -> dict[str, Sample]:
+    members = member_ids(size)
+    me, my_bytes = members[0], members[0].encode()
+    ring, tooz, partitioner = uhashring_ring(members), tooz_ring(members), tooz_partitioner(members)
+    xxh3_ring: Any = uhashring.HashRing(members, hash_fn=lambda key: xxh3_64_intdigest(key.encode()))
+    fewer = keys if size <= 100 else keys[::10]
+
+    async with coordinator_among(members) as coordinator:
+        return await race(
+            [
+                Candidate(FLOOR, lambda: _floor(keys), len(keys)),
+                Candidate(OURS, lambda: coordinator.extract_my_subset(GROUP, keys), len(keys)),
+                Candidate(UHASHRING, lambda: [k for k in keys if ring.get_node(k) == me], len(keys)),
+                Candidate(UHASHRING_XXH3, lambda: [k for k in keys if xxh3_ring.get_node(k) == me], len(keys)),
+                Candidate(TOOZ, lambda: [k for k in fewer if my_bytes in tooz.get_nodes(k.encode())], len(fewer)),
+                Candidate(PARTITIONER, lambda: [k for k in fewer if partitioner.belongs_to_self(k)], len(fewer)),
+            ],
+            rounds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A resource that needs ``key=``."""
+
+    name: str
+
+
+async def _by_kind(report: Report, keys: list[str], rounds: int) -> None:
+    table = Table(
+        "kinds",
+        f"nanoseconds a key by the kind of the resource, {len(keys):,} resources, 10 members",
+        (
+            *(Column("resource"), Column("floor"), Column(OURS), Column("× floor", ".2f")),
+            *(Column("uhashring"), Column("× ours", ",.1f"), Column("tooz"), Column("× ours ", ",.1f")),
+        ),
+        "Each kind's floor is its own: reading the attribute belongs to it, encoding does where there is any to do.",
+    )
+    members = member_ids(10)
+    me, my_bytes = members[0], members[0].encode()
+    ring, tooz = uhashring_ring(members), tooz_ring(members)
+    numbers, raw, objects = list(range(len(keys))), [key.encode() for key in keys], [Switch(key) for key in keys]
+    name = attrgetter("name")
+    kinds: list[tuple[str, list[Any], Any, Callable[[], object], Callable[[Any], object], Callable[[Any], bytes]]] = [
+        ("str", keys, None, lambda: _floor(keys), lambda each: each, str.encode),
+        ("bytes", raw, None, lambda: _floor_bytes(raw), lambda each: each, bytes),
+        ("int", numbers, None, lambda: _floor_int(numbers), lambda each: each, b"%d".__mod__),
+        ("key=attrgetter", objects, name, lambda: _floor_attribute(objects), name, lambda each: each.name.encode()),
+    ]
+    async with coordinator_among(members) as coordinator:
+        for kind, resources, key, floor, ring_key, tooz_key in kinds:
+            count = len(resources)
+
+            def in_ring(items: list[Any] = resources, of: Callable[[Any], object] = ring_key) -> list[Any]:
+                return [each for each in items if ring.get_node(of(each)) == me]
+
+            def in_tooz(items: list[Any] = resources, of: Callable[[Any], bytes] = tooz_key) -> list[Any]:
+                return [each for each in items if my_bytes in tooz.get_nodes(of(each))]
+
+            def ours(items: list[Any] = resources, of: Any = key) -> object:
+                return coordinator.extract_my_subset(GROUP, items, key=of)
+
+            result = await race(
+                [
+                    Candidate("floor", floor, count),
+                    Candidate(OURS, ours, count),
+                    Candidate("uhashring", in_ring, count),
+                    Candidate("tooz", in_tooz, count),
+                ],
+                rounds,
+            )
+            mine = result[OURS]
+            against_floor = mine.over(result["floor"])
+            table.add(
+                *(kind, result["floor"].nanoseconds, mine.nanoseconds, against_floor),
+                *(result["uhashring"].nanoseconds, result["uhashring"].over(mine)),
+                *(result["tooz"].nanoseconds, result["tooz"].over(mine)),
+            )
+            if kind != "str":
+                report.targets.append(Target(f"{OURS} against the floor, {kind}, 10 members", against_floor, 2.0))
+    report.tables.append(table)
+
+
+async def _item_by_item(report: Report, keys: list[str], rounds: int) -> None:
+    table = Table(
+        "my_subset",
+        f"nanoseconds an item, {len(keys):,} str items walked through with my_subset",
+        (Column("source"), Column("members"), Column("source alone"), Column("my_subset"), Column(OURS)),
+        "With one member each item is handed out, with ten each tenth. The source alone: an empty loop over it. "
+        "What my_subset takes beyond that is the price of looking at the view and the lease anew for each item.",
+    )
+
+    def generator() -> Iterable[str]:
+        yield from keys
+
+    async def stream() -> AsyncIterator[str]:
+        for key in keys:
+            yield key
+
+    async def through(items: AsyncIterator[str]) -> None:
+        async for _ in items:
+            pass
+
+    def over(items: Iterable[str]) -> None:
+        for _ in items:
+            pass
+
+    for size in (1, 10):
+        async with coordinator_among(member_ids(size)) as coordinator:
+            ours = Candidate(OURS, lambda: coordinator.extract_my_subset(GROUP, keys), len(keys))  # noqa: B023
+            sources: list[tuple[str, Callable[[], object], Callable[[], Any]]] = [
+                ("list", lambda: over(keys), lambda: keys),
+                ("generator", lambda: over(generator()), generator),
+                ("async generator", lambda: through(stream()), stream),
+            ]
+            for source, alone, make in sources:
+
+                def walk(of: Callable[[], Any] = make) -> object:
+                    return through(coordinator.my_subset(GROUP, of()))  # noqa: B023
+
+                result = await race(
+                    [Candidate("alone", alone, len(keys)), Candidate("walk", walk, len(keys)), ours], rounds
+                )
+                walked = result["walk"].nanoseconds
+                table.add(source, size, result["alone"].nanoseconds, walked, result[OURS].nanoseconds)
+                if source != "async generator":
+                    report.targets.append(Target(f"my_subset of a {source}, {size} members", walked, 1000, "ns an item"))
+    report.tables.append(table)
+
+
+@asynccontextmanager
+async def coordinator_among(members: Sequence[str], url: str = URL) -> AsyncIterator[PartitionCoordinator]:
+    """A coordinator that has joined the group as the first of ``members``, and sees the others as well."""
+    async with AsyncExitStack() as stack:
+        crowd = await stack.enter_async_context(Crowd(url))
+        await crowd.join(GROUP, members[1:])
+        coordinator = await stack.enter_async_context(PartitionCoordinator(url, member_id=members[0], heartbeat=60.0))
+        await coordinator.join_group(GROUP)
+        assert len(await coordinator.get_members(GROUP)) == len(members)
+        yield coordinator
+
+
+def _floor(keys: list[str]) -> None:
+    h = xxh3_64_intdigest
+    for key in keys:
+        h(key.encode())
+
+
+def _floor_bytes(keys: list[bytes]) -> None:
+    h = xxh3_64_intdigest
+    for key in keys:
+        h(key)
+
+
+def _floor_int(keys: list[int]) -> None:
+    h = xxh3_64_intdigest
+    for key in keys:
+        h(b"%d" % key)
+
+
+def _floor_attribute(objects: list[Switch]) -> None:
+    h = xxh3_64_intdigest
+    for each in objects:
+        h(each.name.encode())
