@@ -263,7 +263,8 @@ class Group:
             self.unwanted.add(entry.name)
         elif entry == self._attempted:  # else the session ended while the answer was on its way
             self._entry = entry
-            self._due = Step.READ
+            # Not at once: the others settle too, and so begin to do without the keys when we begin to have them.
+            self._due = Step.SETTLE
 
     # ---- reading
 

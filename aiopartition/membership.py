@@ -8,13 +8,12 @@ import secrets
 from typing import Final
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from aiopartition.backends import Backend
 from aiopartition.errors import BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group import Group, Step
 from aiopartition.settings import GroupPolicy
-from aiopartition.table import build_steps
+from aiopartition.table_builder import TableBuilder
 from aiopartition.view import Member, View
 
 __all__ = ["Membership"]
@@ -35,6 +34,7 @@ class Membership:
     def __init__(
         self,
         backend: Backend,
+        tables: TableBuilder,
         group_id: str,
         member: Member,
         policy: GroupPolicy,
@@ -48,6 +48,7 @@ class Membership:
         self.finished = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self._backend = backend
+        self._tables = tables
         self._settle = settle
         self._description = description
         self._group = Group(group_id, member, policy, min_members, secrets.token_hex(8))
@@ -155,7 +156,9 @@ class Membership:
 
     def announce(self) -> None:
         """Wake those who wait for a change, if there is one."""
-        state = (self.view, self.error, self.settled, self.left, self._backend.connected)
+        state = (
+            self.view, self.error, self.settled, self.left, self.finished.is_set(), self._backend.connected,
+        )  # fmt: skip
         if state != self._announced:
             self._announced = state
             if self.view is not None:
@@ -173,6 +176,7 @@ class Membership:
             self.announce()
             if step is Step.FINISH:
                 self.finished.set()
+                self.announce()
                 return
             if step is Step.REST:
                 await self._woken.wait()
@@ -220,23 +224,18 @@ class Membership:
                 return
 
     async def _build(self) -> None:
-        """Compile the table piece by piece, so that the event loop stays free; given up when it is out of date."""
         members = self._group.wanted
-        steps = build_steps(members, self._group.policy)
-        while self._group.wanted is members:
-            try:
-                next(steps)
-            except StopIteration as finished:
-                self._group.built(members, finished.value)
-                return
-            await checkpoint()
+        table = await self._tables.table_of(members, self._group.policy, lambda: self._group.wanted is members)
+        if table is not None:
+            table.mask(self._group.member.id)  # made now rather than by the first call
+            self._group.built(members, table)
 
     def _fail(self, error: PartitionError) -> None:
         known = self._group.error
         self._group.failed(error)
-        # Told once, not at each attempt. Whoever calls gets it as an exception; but between calls nobody would know.
-        if str(known) != str(error):
-            _logger.error("group %r: %s", self.group_id, error)
+        # Who joins is told by an exception. Later nobody may be calling: it is logged, once and not at each attempt.
+        if self.established and str(known) != str(error):
+            _logger.error("in the background of group %r: %s", self.group_id, error)
 
     def _wake(self) -> None:
         self._woken.set()

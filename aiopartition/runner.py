@@ -23,6 +23,7 @@ from aiopartition.backends import open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
 from aiopartition.membership import Membership
 from aiopartition.settings import GroupPolicy, Settings
+from aiopartition.table_builder import TableBuilder
 from aiopartition.version import __version__
 from aiopartition.view import Member
 
@@ -55,6 +56,7 @@ class Runner:
         self.state = State.NEW
         self._description = _description(settings)
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
+        self._tables = TableBuilder()
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -100,6 +102,7 @@ class Runner:
         assert self._tasks is not None
         membership = self.memberships[group_id] = Membership(
             self.backend,
+            self._tables,
             group_id,
             member,
             policy,

@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import compress, islice, repeat
 from operator import contains, countOf, ne
@@ -62,7 +62,7 @@ BUCKET_BITS: Final = 10
 """The ring is sorted in 1,024 parts: sorting the points of 1,000 members at once would stall the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Table:
     """The owners of each slot. Immutable; made by :func:`build`.
 
@@ -72,6 +72,7 @@ class Table:
 
     members: tuple[str, ...]
     ranks: tuple[tuple[str, ...], ...]
+    _masks: dict[str, bytes] = field(default_factory=dict[str, bytes], init=False, repr=False, compare=False)
 
     @property
     def slots(self) -> int:
@@ -93,9 +94,15 @@ class Table:
         return tuple([rank[slot] for rank in self.ranks])
 
     def mask(self, member_id: str) -> bytes:
-        """Return one byte for each slot: 1 if ``member_id`` owns it, else 0; all 0 for an id that is no member's."""
-        # The owners of a slot are distinct, so the count is 0 or 1.
-        return bytes(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
+        """Return one byte for each slot: 1 if ``member_id`` owns it, else 0; all 0 for an id that is no member's.
+
+        It is kept, as one table serves all groups of a coordinator in which there are the same members.
+        """
+        mask = self._masks.get(member_id)
+        if mask is None:
+            # The owners of a slot are distinct, so the count is 0 or 1.
+            mask = self._masks[member_id] = bytes(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
+        return mask
 
     def select(self, mask: bytes, resources: Sequence[T], key: Callable[[T], Key] | None = None) -> list[T]:
         """Return those of ``resources`` that lie in the slots of ``mask``, in order: one hash and one index for each.

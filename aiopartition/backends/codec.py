@@ -80,7 +80,7 @@ class ErrorCode(IntEnum):
     SESSION_EXPIRED = _exc.SessionExpired.error_code
     AUTH_FAILED = _exc.AuthFailed.error_code
     SESSION_MOVED = _exc.SessionMoved.error_code
-    SASL_REQUIRED = -124  # unknown to aiozk: the server wants SASL, or refuses it
+    AUTH_REQUIRED = -124  # unknown to aiozk: the server demands authentication of a kind that was not given
 
 
 class ReplyError(Exception):

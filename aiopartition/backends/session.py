@@ -48,7 +48,7 @@ _STABLE_AFTER: Final = 1.0  # seconds that a connection must live to count as a 
 _CLOSE_TIMEOUT: Final = 1.0
 
 _CONNECT_ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError)  # TimeoutError is an OSError
-_REFUSED: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.SASL_REQUIRED})
+_REFUSED: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
 _SESSION_OVER: Final = frozenset({ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED})
 
 
@@ -279,6 +279,8 @@ class Session:
             codec.connect_frame(offered, self._password, self._requested_timeout, self._last_zxid)
         )
         if not reply.session_id:
+            if not offered:
+                raise ConnectionLostError("the server gives no session")
             self._expired()
             raise _SessionExpiredError("the session has expired")
         self.session_id, self._password, self.timeout = reply.session_id, reply.password, reply.timeout

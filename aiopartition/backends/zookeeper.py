@@ -215,6 +215,8 @@ class ZooKeeperBackend:
                 raise
             if error.code == ErrorCode.NO_AUTH:
                 raise AuthenticationError("these credentials do not have it", path, permission) from error
+            if error.code in (ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED):
+                raise AuthenticationError(f"{self._url} demands authentication that was not given: {error}") from error
             if error.code in (ErrorCode.CONNECTION_LOSS, ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED):
                 raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
             raise BackendError(str(error), path) from error

@@ -9,8 +9,8 @@ import pytest
 from aiopartition import PartitionCoordinator
 from tests.bench import Ensemble, ZooKeeperServer, wait_until
 from tests.bench.admin import session_of
-from tests.bench.fleet import GROUP, Fleet
-from tests.bench.lookout import Lookout
+from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.bench.lookout import Lookout, overlap
 from tests.faults.conftest import Measure
 
 
@@ -82,7 +82,72 @@ class TestKilledServer:
         assert [len(lookout.sightings) for lookout in lookouts] == [1] * len(lookouts)
 
 
+class TestLease:
+    @pytest.mark.parametrize("fault", ["killed", "frozen"])
+    async def test_ends_before_the_ensemble_gives_a_member_up(
+        self, fleet: Fleet, ensemble: Ensemble, namespace: str, fault: str, measure: Measure
+    ) -> None:
+        """The follower that answered a member last is lost, and with it what the leader has not yet been told of that
+        member: so its session ends early. The member, which finds no other server, has let go by then."""
+        lost = (await ensemble.followers())[0]
+        member = await fleet.start(lost.url(namespace), "a", heartbeat=0.1)
+        others = [server.address for server in ensemble.servers if server is not lost]
+        other = await fleet.start(f"zookeeper://{','.join(others)}{namespace}", "b")
+        await fleet.settle()
+        seen, seen_elsewhere = [await fleet.watch(each) for each in (member, other)]
+        begun = time.monotonic()
+        await (lost.kill() if fault == "killed" else lost.freeze())
+        await wait_until(lambda: seen_elsewhere.mine == set(KEYS))
+        assert not seen.mine
+        let_go, taken_over = seen.sightings[0].last, seen_elsewhere.sightings[-1].first
+        measure(f"follower {fault} to nothing handed out", let_go - begun)
+        measure(f"follower {fault} to taken over", taken_over - begun)
+        assert let_go < taken_over
+        await lost.heal()
+        await fleet.settle()
+        assert overlap(seen.since(taken_over)[1:], seen_elsewhere.since(begun)) < 0.5
+
+
 class TestFrozenServer:
+    async def test_leader(self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure) -> None:
+        """The leader is stopped (SIGSTOP) until the others have elected another, and then wakes, believing for a
+        moment that it leads: nothing is handed out twice, and the split is exact before and after."""
+        frozen = await ensemble.leader()
+        members = [await fleet.start(frozen.url(namespace), "a"), await fleet.start(ensemble.url(namespace), "b")]
+        await fleet.settle()
+        lookouts = [await fleet.watch(member) for member in members]
+        begun = time.monotonic()
+        await frozen.freeze()
+        await ensemble.wait_quorum()
+        measure("leader frozen to another elected", time.monotonic() - begun)
+        await fleet.settle(members[1])
+        await wait_until(lambda: lookouts[1].mine == set(KEYS))
+        let_go, taken_over = lookouts[0].sightings[0].last, lookouts[1].sightings[-1].first
+        assert let_go < taken_over
+        await frozen.thaw()
+        thawed = time.monotonic()
+        await fleet.settle()
+        measure("leader thawed to exact split", time.monotonic() - thawed)
+        assert overlap(lookouts[0].since(thawed)[1:], lookouts[1].sightings) < 0.5
+
+    async def test_single(self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure) -> None:
+        """The only server is stopped for longer than a session and goes on: nothing is handed out meanwhile, and never
+        the same by two. Afterwards the split is exact again."""
+        for name in ("a", "b"):
+            await fleet.start(zookeeper.url(namespace), name, session_timeout=1.0)
+        await fleet.settle()
+        lookouts = [await fleet.watch(member) for member in fleet.members]
+        await zookeeper.freeze()
+        frozen = time.monotonic()
+        await wait_until(lambda: not any(lookout.mine for lookout in lookouts))
+        assert max(lookout.sightings[0].last for lookout in lookouts) <= frozen + 1.0 * 2 / 3
+        await wait_until(lambda: time.monotonic() > frozen + 1.5)
+        await zookeeper.thaw()
+        thawed = time.monotonic()
+        await fleet.settle()
+        measure("single server thawed to exact split", time.monotonic() - thawed)
+        assert overlap(lookouts[0].sightings, lookouts[1].sightings) < 0.5
+
     async def test_is_left_for_another(
         self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure
     ) -> None:

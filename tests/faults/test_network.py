@@ -9,10 +9,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiozk import protocol
 
-from aiopartition import BackendError, BackendUnavailableError, Change, OwnershipUnknownError
+from aiopartition import (
+    BackendError,
+    BackendUnavailableError,
+    Change,
+    OwnershipUnknownError,
+    PartitionCoordinator,
+)
 from tests.bench import Frame, Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import session_of
+from tests.bench.admin import Operator, session_of
 from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.bench.lookout import overlap
 from tests.bench.ports import LOOPBACK, free_port
@@ -20,6 +27,7 @@ from tests.faults.conftest import Measure
 
 TIMEOUT = 2.0
 LEASE = TIMEOUT * 2 / 3
+PING = protocol.PingRequest.opcode
 
 
 def warnings_of_unknown_ownership(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -67,7 +75,7 @@ class TestSilence:
             assert overlap(handed_out, seen_elsewhere.since(silent)[1:]) < 0
         measure("silence to taken over", taken_over - silent)
         assert seen.errors == []
-        assert [type(error) for error in strictly_seen.errors] == [OwnershipUnknownError]
+        assert {type(error) for error in strictly_seen.errors} == {OwnershipUnknownError}
         with pytest.raises(OwnershipUnknownError):
             await strict.extract_my_subset(GROUP, KEYS)
         with pytest.raises(OwnershipUnknownError):
@@ -147,6 +155,32 @@ class TestSilence:
         assert len(seen_elsewhere.sightings) == 1
         await wait_until(lambda: is_unknown(changes) == [False, True, False])
         assert (changes[-1].joined, changes[-1].left, changes[-1].moved) == ((), (), 0.0)
+
+    async def test_counts_by_the_timeout_that_was_granted(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+        """A server may grant less than was asked for. What it granted is what the lease is measured by."""
+        member = await fleet.start(network.url(namespace), "a", session_timeout=600.0, heartbeat=0.1)
+        assert member.session_timeout == 4.0
+        seen = await fleet.watch(member)
+        with network.silent():
+            silent = time.monotonic()
+            await wait_until(lambda: not seen.mine)
+        assert seen.sightings[0].last <= silent + 4.0 * 2 / 3
+        await fleet.settle()
+
+    async def test_slow_network(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+    ) -> None:
+        """A network that takes a tenth of a second each way slows things down, and nothing else."""
+        with network.delay(0.1):
+            begun = time.monotonic()
+            member = await fleet.start(network.url(namespace), "far", session_timeout=4.0)
+            measure("joined through 0.1 s each way", time.monotonic() - begun)
+            await fleet.start(zookeeper.url(namespace), "near", session_timeout=4.0)
+            await fleet.settle()
+            seen = await fleet.watch(member)
+            await asyncio.sleep(1.0)
+            assert len(seen.sightings) == 1
+            assert network.connections == 1
 
     async def test_in_one_direction_only(
         self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
@@ -230,6 +264,45 @@ class TestBrokenConnection:
                     await waiting
         await fleet.settle()
 
+    @pytest.mark.parametrize("request_lost", [True, False], ids=["request lost", "answer lost"])
+    async def test_at_every_step_of_joining_and_leaving(
+        self, fleet: Fleet, operator: Operator, network: Proxy, namespace: str, request_lost: bool
+    ) -> None:
+        """Wherever the connection breaks, before a request reaches the server or after the server has carried it out
+        and before the answer arrives: a join is completed with exactly one entry, and a farewell leaves none."""
+        for step in range(1, 8):
+            group, breaks = f"step-{step}", Breaks(network, step, request_lost)
+            members = f"{namespace}/{group}/members"
+            member = await fleet.start(network.url(namespace), "a", join=False, heartbeat=0.1)
+            with network.on_frame(breaks):
+                await member.join_group(group)
+                await wait_until(lambda: sees_itself(member, group))  # noqa: B023
+            assert [name.split(";")[:2] for name in await operator.children(members)] == [["a", "1"]]
+            assert breaks.broken or step > 5
+            if step <= 3:
+                with network.on_frame(Breaks(network, step, request_lost)):
+                    await member.leave_group(group)
+                    await wait_until(lambda: is_empty(operator, members))  # noqa: B023
+                    await member.join_group(group)
+                    await wait_until(lambda: sees_itself(member, group))  # noqa: B023
+                assert len(await operator.children(members)) == 1
+            await member.stop()
+            await wait_until(lambda: is_empty(operator, members))  # noqa: B023
+
+    async def test_news_missed_meanwhile_are_learned_at_once(
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+    ) -> None:
+        """What changed while a member was disconnected it learns as soon as it is connected, without a heartbeat."""
+        member = await fleet.start(network.url(namespace), "a", heartbeat=60.0, session_timeout=4.0)
+        with network.refuse():
+            network.reset()
+            await wait_until(lambda: not member.connected)
+            await fleet.start(zookeeper.url(namespace), "b", heartbeat=60.0, session_timeout=4.0)
+        await wait_until(lambda: member.connected, interval=0.001)
+        connected = time.monotonic()
+        await fleet.settle()
+        measure("connected to exact split", time.monotonic() - connected)
+
     async def test_right_after_each_handshake(
         self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
     ) -> None:
@@ -247,6 +320,47 @@ class TestBrokenConnection:
             assert await connections_in_a_second(lambda: network.connections) < 20
         await fleet.settle()
         await wait_until(lambda: network.open_connections == 1)
+
+
+class Breaks:
+    """Resets the network once, at the ``step``-th request after the handshake."""
+
+    def __init__(self, network: Proxy, step: int, request_lost: bool) -> None:
+        self.network = network
+        self.left = step
+        self.request_lost = request_lost
+        self.broken = False
+        self._lost: tuple[int, int | None] | None = None
+
+    def __call__(self, frame: Frame) -> bool:
+        if frame.is_handshake or self.broken:
+            return True
+        if frame.towards == "server" and frame.opcode != PING:
+            self.left -= 1
+            if self.left == 0:
+                if not self.request_lost:
+                    self._lost = frame.connection, frame.xid
+                    return True
+                return self._break()
+        if frame.towards == "client" and (frame.connection, frame.xid) == self._lost:
+            return self._break()
+        return True
+
+    def _break(self) -> bool:
+        self.broken = True
+        asyncio.get_running_loop().call_soon(self.network.reset)
+        return False
+
+
+async def sees_itself(member: PartitionCoordinator, group: str) -> bool:
+    try:
+        return await member.get_members(group) == (member.member_id,)
+    except OwnershipUnknownError:
+        return False
+
+
+async def is_empty(operator: Operator, path: str) -> bool:
+    return not await operator.children(path)
 
 
 async def connections_in_a_second(count: Callable[[], int]) -> int:

@@ -173,6 +173,37 @@ class TestRefused:
         await member.stop()
         await fleet.settle(other)
 
+    async def test_server_that_demands_authentication(
+        self, fleet: Fleet, namespace: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A server that serves nobody whom it does not know: with credentials it works, without any the refusal is an
+        ``AuthenticationError``, at the latest when a group is joined."""
+        settings = {"zookeeper.enforce.auth.enabled": "true", "zookeeper.enforce.auth.schemes": "digest"}
+        async with ZooKeeperServer(properties=settings) as server:
+            await fleet.start(server.url(namespace), "a", auth=AGENT)
+            await fleet.settle()
+            with pytest.raises(AuthenticationError):
+                await fleet.start(server.url(namespace), "b")
+            await fleet.settle()
+
+    async def test_one_group_is_no_matter_of_the_others(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, guarded: str
+    ) -> None:
+        """A group that refuses us disturbs no other group of the same coordinator."""
+        url = url_of(guarded_server, guarded, AGENT)
+        await administrator.create(f"{guarded}/closed", acl=[rights(SUPER_USER, "crwda")])
+        for name in ("a", "b"):
+            await fleet.start(url, name)
+        await fleet.settle()
+        seen = await fleet.watch(fleet.members[0])
+        for _ in range(3):
+            with pytest.raises(AuthenticationError):
+                await fleet.members[0].extract_my_subset("closed", KEYS)
+            await fleet.members[0].heartbeat()
+        assert fleet.members[0].groups == (GROUP,)
+        assert len(seen.sightings) == 1
+        await fleet.settle()
+
 
 class TestAclsChangedWhileRunning:
     async def test_right_to_read_taken_away_and_given_back(

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from aiopartition import BackendUnavailableError, OwnershipUnknownError, PartitionCoordinator
+from aiopartition import BackendUnavailableError, NotStartedError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.settings import OnUnknown
 from tests.bench import Proxy, ZooKeeperServer, wait_until
 from tests.bench.fleet import GROUP, KEYS, Fleet
@@ -158,6 +158,30 @@ class TestStopWithoutBackend:
         network.silent()
         await asyncio.sleep(0.2)
         measure("stop, silent network", await stop_within(1.5, member))
+
+    async def test_calls_under_way_end(self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str) -> None:
+        """Whoever waits for an answer while the coordinator is stopped does not wait for longer than ``stop()``."""
+        member = await fleet.start(zookeeper.url(namespace), "a")
+        await zookeeper.freeze()
+        calls = [
+            asyncio.create_task(member.join_group("another")),
+            asyncio.create_task(member.extract_my_subset("a third", KEYS)),
+            asyncio.create_task(member.view("a fourth")),
+            asyncio.create_task(member.heartbeat()),
+            asyncio.create_task(member.leave_group(GROUP)),
+        ]
+        await asyncio.sleep(0.05)
+        await stop_within(1.5, member)
+        done, pending = await asyncio.wait(calls, timeout=0.2)
+        for call in pending:
+            call.cancel()
+        assert not pending
+        assert {type(call.exception()) for call in done} <= {
+            type(None),
+            NotStartedError,
+            OwnershipUnknownError,
+            BackendUnavailableError,
+        }
 
 
 class TestLeaving:

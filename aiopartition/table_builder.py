@@ -1,0 +1,62 @@
+"""Tables for all groups of one coordinator, built without stalling the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+from weakref import WeakValueDictionary
+
+from anyio.lowlevel import checkpoint
+
+from aiopartition.settings import GroupPolicy
+from aiopartition.table import Table, build_steps
+
+__all__ = ["TableBuilder"]
+
+_Key: TypeAlias = tuple[tuple[tuple[str, int], ...], GroupPolicy]
+
+
+class TableBuilder:
+    """Builds each table once for all groups that want it at the same time.
+
+    A coordinator with many groups mostly meets the same members in all of them, and a table is a function of members
+    and policy alone. It lives as long as some view has it.
+    """
+
+    def __init__(self) -> None:
+        self._tables: WeakValueDictionary[_Key, Table] = WeakValueDictionary()
+        self._under_way: dict[_Key, asyncio.Event] = {}
+
+    async def table_of(
+        self, members: Mapping[str, int], policy: GroupPolicy, wanted: Callable[[], bool]
+    ) -> Table | None:
+        """The table of ``members``, or ``None`` once it is no longer ``wanted``. May be cancelled at any time."""
+        key = (tuple(sorted(members.items())), policy)
+        while wanted():
+            table = self._tables.get(key)
+            if table is not None:
+                return table
+            under_way = self._under_way.get(key)
+            if under_way is None:
+                return await self._build(key, wanted)
+            await under_way.wait()  # and look again: whoever builds it may give up
+        return None
+
+    async def _build(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
+        members, policy = key
+        done = self._under_way[key] = asyncio.Event()
+        try:
+            steps = build_steps(dict(members), policy)
+            while wanted():
+                try:
+                    next(steps)
+                except StopIteration as finished:
+                    table: Table = finished.value
+                    self._tables[key] = table
+                    return table
+                await checkpoint()
+            return None
+        finally:
+            del self._under_way[key]
+            done.set()
