@@ -12,7 +12,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aiopartition.errors import ConfigurationError, PolicyMismatchError
-from aiopartition.keys import Key, encode
+from aiopartition.keys import Key, encode, hash_key
 from aiopartition.membership import Membership
 from aiopartition.runner import Runner
 from aiopartition.settings import (
@@ -26,6 +26,7 @@ from aiopartition.settings import (
     require_settle,
     require_weight,
 )
+from aiopartition.table import CHUNK, Mask
 from aiopartition.view import Change, Member, View, require_iterable
 
 __all__ = ["PartitionCoordinator"]
@@ -34,9 +35,6 @@ T = TypeVar("T")
 
 _LEAVE_TIMEOUT: Final = 1.0
 """Seconds that leave_group() waits; beyond that the entry is deleted as soon as the backend answers again."""
-
-_SKIP_CHUNK: Final = 2048
-"""Items of others that my_subset() passes over before it lets other tasks run."""
 
 
 class PartitionCoordinator:
@@ -340,17 +338,14 @@ class PartitionCoordinator:
                 yield item
             return
         membership = await self._membership(group_id)
-        passed_over = 0
-        for item in source:
-            if self._is_mine(membership, item, key):
-                passed_over = 0
+        is_mine = self._ownership(membership, key)
+        for count, item in enumerate(source, start=1):
+            if count % CHUNK == 0:
+                await checkpoint()
+            if is_mine(item):
                 yield item
             elif membership.left:
                 return
-            else:
-                passed_over += 1
-                if passed_over % _SKIP_CHUNK == 0:
-                    await checkpoint()
 
     async def _my_async_items(
         self, group_id: str | None, source: AsyncIterable[T], key: Callable[[T], Key] | None
@@ -360,15 +355,33 @@ class PartitionCoordinator:
                 yield item
             return
         membership = await self._membership(group_id)
+        is_mine = self._ownership(membership, key)
+        count = 0
         async for item in source:
-            if self._is_mine(membership, item, key):
+            count += 1
+            if count % CHUNK == 0:  # a source that always has an item at hand never suspends
+                await checkpoint()
+            if is_mine(item):
                 yield item
             elif membership.left:
                 return
 
-    def _is_mine(self, membership: Membership, item: T, key: Callable[[T], Key] | None) -> bool:
-        view = self._known_view(membership)
-        return view is not None and bool(view.mask[view.table.slot(encode(item if key is None else key(item)))])
+    def _ownership(self, membership: Membership, key: Callable[[T], Key] | None) -> Callable[[T], bool]:
+        """Whether an item is mine at the moment of asking."""
+        view: View | None = None
+        mask: Mask = ()
+        shift = 0
+
+        def is_mine(item: T) -> bool:
+            nonlocal view, mask, shift
+            now = membership.view  # which looks at the lease
+            if now is None:
+                return self._known_view(membership) is not None and is_mine(item)
+            if now is not view:
+                view, mask, shift = now, now.mask, now.table.shift
+            return mask[hash_key(encode(item if key is None else key(item))) >> shift] == 1
+
+        return is_mine
 
     async def _membership(self, group_id: str) -> Membership:
         membership = self._runner.memberships.get(group_id)

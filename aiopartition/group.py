@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -91,7 +90,7 @@ class Group:
         self._view: View | None = None
         self._table: Table | None = None  # the last one built, of the members beside it
         self._table_members: dict[str, int] = {}
-        self._foreign: frozenset[str] = frozenset()  # names that we have warned of
+        self._parsed: dict[str, Entry | None] = {}  # the names last read; None for what is no entry of ours
 
     # ---- what holds now
 
@@ -241,21 +240,23 @@ class Group:
             self._predecessors = {entry.nonce for entry in others}
         # What an earlier session of ours has left would count as another incarnation until that session ends.
         self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce)
-        if self._attempted is not None:
-            # Only an answer was lost: as in any reading, the higher one of two incarnations is the live one.
-            successors = [entry for entry in others if entry.seniority > self._attempted.seniority]
-        else:
-            # We come back after an expired session, and somebody may have taken our place. Theirs is the later start,
-            # whatever the incarnation: they may have found none of our entries left, and begun to count anew.
-            successors = [entry for entry in others if entry.nonce not in self._predecessors]
+        attempted = self._attempted
+        # Coming back after an expired session we may find that somebody has taken our place. Theirs is the later start,
+        # whatever the incarnation: they may have found none of our entries left, and begun to count anew. But if only
+        # the answer to an attempt was lost, then as in any reading the higher one of two incarnations is the live one.
+        successors = [
+            entry
+            for entry in others
+            if entry.nonce not in self._predecessors and (attempted is None or entry.seniority > attempted.seniority)
+        ]
         if successors:
             raise self._superseded(max(successors, key=_seniority))
-        if self._attempted is None:
+        if attempted is None or any(entry.seniority > attempted.seniority for entry in others):
             newest = max((entry.incarnation for entry in own), default=0)
             incarnation = min(newest + 1, MAX_INCARNATION)
-            self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
-        self.unwanted.discard(self._attempted.name)
-        return self._attempted
+            attempted = self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
+        self.unwanted.discard(attempted.name)
+        return attempted
 
     def entered(self, entry: Entry) -> None:
         """Our entry exists."""
@@ -295,7 +296,7 @@ class Group:
             incarnations[entry.member_id] = entry
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
-            self._be_superseded(live)
+            self._be_outdone(live)
             return
         self.error = None
         self.established = True
@@ -360,26 +361,29 @@ class Group:
         self._forget_entry()
         self.unwanted.clear()  # they went with the session
 
-    def _be_superseded(self, live: Entry) -> None:
+    def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:
             self.unwanted.add(self._entry.name)
-        self.failed(self._superseded(live))
+        if self._predecessors is not None and live.nonce in self._predecessors:
+            # Both of us lost our entries and began to count anew at once. We are the later start: count on.
+            self._forget_entry()
+        else:
+            self.failed(self._superseded(live))
 
     def _superseded(self, live: Entry) -> MemberSupersededError:
         return MemberSupersededError(self.group_id, self.member.id, live.incarnation)
 
-    def _parse(self, entries: Entries | None) -> Iterator[Entry]:
+    def _parse(self, entries: Entries | None) -> list[Entry]:
         names = () if entries is None else entries.names
-        foreign: set[str] = set()
-        for name in names:
-            entry = Entry.parse(name)
-            if entry is not None:
-                yield entry
-                continue
-            foreign.add(name)
-            if name not in self._foreign:
-                _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
-        self._foreign = frozenset(foreign)
+        # Of a thousand names few are new: the others need not be taken apart, or warned of, again.
+        self._parsed = {name: self._parsed[name] if name in self._parsed else self._parse_name(name) for name in names}
+        return [entry for entry in self._parsed.values() if entry is not None]
+
+    def _parse_name(self, name: str) -> Entry | None:
+        entry = Entry.parse(name)
+        if entry is None:
+            _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
+        return entry
 
 
 def _seniority(entry: Entry) -> tuple[int, str]:

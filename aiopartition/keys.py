@@ -18,15 +18,16 @@ objects that text holds a memory address, which gives each process another key f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from operator import countOf
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["Key", "encode", "encode_all", "hash_key"]
+__all__ = ["Key", "encode", "encoder_of", "hash_key", "only_kind"]
 
 Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
 """What identifies a resource. Type checkers take ``bool`` for an ``int``; :func:`encode` does not."""
@@ -94,18 +95,21 @@ def _encode_item(item: object) -> bytes:
     return len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded
 
 
-# Any instead of the exact argument: the type of the keys is known only at run time, and encode_all() looks at it.
-_ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {str: str.encode, int: b"%d".__mod__}
+def only_kind(keys: Sequence[object]) -> type | None:
+    """Return the type of all ``keys``, ``None`` if they are of several (or there are none)."""
+    kind = type(keys[0]) if keys else None
+    # Counting is faster than a set of the types, and this is looked at for each chunk of resources.
+    return kind if countOf(map(type, keys), kind) == len(keys) else None
 
 
-def encode_all(keys: Sequence[object]) -> Iterable[bytes]:
-    """Return what :func:`encode` returns for each of ``keys``, lazily, at one call of C code each for plain types.
+# Any instead of the exact argument: the type of the keys is known only at run time.
+_ENCODERS: Final[dict[type | None, Callable[[Any], bytes]]] = {str: str.encode, int: b"%d".__mod__}
 
-    :raises TypeError: while iterating, as :func:`encode` does.
-    :raises UnicodeEncodeError: while iterating, at a ``str`` with a lone surrogate: without an error handler all others
-        are encoded a third faster, and the caller can fall back on :func:`encode`.
+
+def encoder_of(kind: type | None) -> Callable[[Any], bytes]:
+    """Return what encodes keys of exactly that type fastest, with the results of :func:`encode`.
+
+    It may raise :exc:`UnicodeEncodeError` for a ``str`` with a lone surrogate, upon which the caller can turn to
+    :func:`encode`: without an error handler all others are encoded a third faster.
     """
-    kinds = set(map(type, keys))
-    if kinds == {bytes}:
-        return cast("Sequence[bytes]", keys)
-    return map(_ENCODERS.get(kinds.pop(), encode) if len(kinds) == 1 else encode, keys)
+    return _ENCODERS.get(kind, encode)

@@ -35,18 +35,21 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import compress, islice, repeat
+from itertools import islice, repeat
 from operator import contains, countOf, ne
-from typing import Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import uhashring  # type: ignore[import-untyped]
 
-from aiopartition.keys import Key, encode, encode_all, hash_key
+from aiopartition.keys import Key, encode, encoder_of, hash_key, only_kind
 from aiopartition.settings import GroupPolicy
 
 __all__ = ["Table", "build", "build_steps"]
 
 T = TypeVar("T")
+
+Mask: TypeAlias = tuple[int, ...]
+"""For each slot whether it is one member's. Of all sequences a tuple is the one that Python indexes fastest."""
 
 HASH_BITS: Final = 64
 
@@ -72,17 +75,17 @@ class Table:
 
     members: tuple[str, ...]
     ranks: tuple[tuple[str, ...], ...]
-    _masks: dict[str, bytes] = field(default_factory=dict[str, bytes], init=False, repr=False, compare=False)
+    shift: int = field(init=False, repr=False, compare=False)
+    """How many low bits of a hash do not count for the slot."""
+    _masks: dict[str, Mask] = field(default_factory=dict[str, "Mask"], init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shift", _shift(self.slots))
 
     @property
     def slots(self) -> int:
         """How many slots there are, a power of two."""
         return len(self.ranks[0])
-
-    @property
-    def shift(self) -> int:
-        """How many low bits of a hash do not count for the slot."""
-        return _shift(self.slots)
 
     def slot(self, encoded: bytes) -> int:
         """Return the slot in which the key ``encoded`` lies."""
@@ -93,18 +96,18 @@ class Table:
         slot = self.slot(encoded)
         return tuple([rank[slot] for rank in self.ranks])
 
-    def mask(self, member_id: str) -> bytes:
-        """Return one byte for each slot: 1 if ``member_id`` owns it, else 0; all 0 for an id that is no member's.
+    def mask(self, member_id: str) -> Mask:
+        """Return a number for each slot: 1 if ``member_id`` owns it, else 0; all 0 for an id that is no member's.
 
         It is kept, as one table serves all groups of a coordinator in which there are the same members.
         """
         mask = self._masks.get(member_id)
         if mask is None:
             # The owners of a slot are distinct, so the count is 0 or 1.
-            mask = self._masks[member_id] = bytes(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
+            mask = self._masks[member_id] = tuple(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
         return mask
 
-    def select(self, mask: bytes, resources: Sequence[T], key: Callable[[T], Key] | None = None) -> list[T]:
+    def select(self, mask: Mask, resources: Sequence[T], key: Callable[[T], Key] | None = None) -> list[T]:
         """Return those of ``resources`` that lie in the slots of ``mask``, in order: one hash and one index for each.
 
         :param mask: as :meth:`mask` returns it.
@@ -112,19 +115,23 @@ class Table:
         :param key: gives what identifies a resource; without it resources identify themselves.
         :raises TypeError: if a key is of a type that has no stable encoding.
         """
-        keys: Sequence[object] = resources if key is None else list(map(key, resources))
-        try:
-            chosen = self._look_up(mask, encode_all(keys))
-        except UnicodeEncodeError:
-            chosen = self._look_up(mask, map(encode, keys))
-        return list(compress(resources, chosen))
-
-    def _look_up(self, mask: bytes, encoded_keys: Iterable[bytes]) -> list[int]:
-        # The hot loop. Local names and a comprehension keep it near the bare cost of hashing.
         h, shift = hash_key, self.shift
-        return [mask[h(encoded) >> shift] for encoded in encoded_keys]
+        keys: Sequence[Any] = resources if key is None else list(map(key, resources))
+        kind = only_kind(keys)
+        try:
+            # The hot loops. Local names, and for the commonest kinds nothing but what encoding and hashing need, keep
+            # them below twice the bare cost of these two.
+            if key is None and kind is str:
+                return [k for k in keys if mask[h(k.encode()) >> shift]]
+            if key is None and kind is bytes:
+                return [k for k in keys if mask[h(k) >> shift]]
+            encoded = map(encoder_of(kind), keys)
+            return [r for r, k in zip(resources, encoded, strict=True) if mask[h(k) >> shift]]
+        except UnicodeEncodeError:
+            encoded = map(encode, keys)  # which takes its time over lone surrogates
+            return [r for r, k in zip(resources, encoded, strict=True) if mask[h(k) >> shift]]
 
-    def sift(self, mask: bytes, resources: Iterable[T], key: Callable[[T], Key] | None = None) -> Iterator[list[T]]:
+    def sift(self, mask: Mask, resources: Iterable[T], key: Callable[[T], Key] | None = None) -> Iterator[list[T]]:
         """Like :meth:`select`, for any iterable and a chunk at a time, so that the caller can pause in between.
 
         :returns: an iterator over lists, in order, some of them empty.

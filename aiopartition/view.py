@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from aiopartition.keys import Key, encode
 from aiopartition.settings import GroupPolicy
-from aiopartition.table import Table, build
+from aiopartition.table import Mask, Table, build
 
 __all__ = ["Change", "Member", "View", "require_iterable"]
 
@@ -107,7 +107,7 @@ class View:
         return self.table.shares()
 
     @cached_property
-    def mask(self) -> bytes:
+    def mask(self) -> Mask:
         """The slots of this view's member, for :meth:`Table.select`. For use inside the library only."""
         return self.table.mask(self.member_id)
 

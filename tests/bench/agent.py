@@ -1,7 +1,7 @@
 """A member in a process of its own, and the test's end of it.
 
 ``python -m tests.bench.agent URL --id ID`` takes part in a group and writes a line of JSON for whatever happens: what
-it is seen to hand out, its errors, its log. It obeys the lines that it reads: ``stop``, ``block SECONDS``.
+it is seen to hand out, its errors, its log. Told to ``stop`` by a line of input, it stops its coordinator and ends.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Agent:
         """Name and text of each error."""
         self.log: list[str] = []
         self.told: dict[str, float] = {}
-        """When other things happened: it ``started``, ``joined``, was ``stopping``, had ``stopped``, ``blocking``, …"""
+        """When other things happened: ``started``, ``joined``, ``stopping``, ``stopped``."""
         self._process = process
         self._reader = asyncio.create_task(self._read(), name=f"reader of agent {member_id}")
 
@@ -97,14 +97,10 @@ class Agent:
         await wait_until(lambda: event in self.told, what=lambda: f"{event!r} of {self!r}")
         return self.told[event]
 
-    def command(self, *words: object) -> None:
-        """Have it do something; what becomes of it is told in time."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
-
     async def stop(self) -> float:
         """Have it stop its coordinator and end; when it was about to."""
-        self.command("stop")
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"stop\n")
         await self.hears("stopped")
         return self.told["stopping"]
 
@@ -221,17 +217,12 @@ async def main() -> None:
     lookout = Lookout(coordinator, GROUP, PACKAGES, interval=options.interval, on_change=tell_sighting)
     async with lookout:
         watch = asyncio.create_task(tell_errors(lookout))
-        while command := (await words.readline()).decode().split():
-            if command[0] == "stop":
-                break
-            if command[0] == "block":
-                tell("blocking")
-                time.sleep(float(command[1]))  # noqa: ASYNC251  (that is the point)
-                tell("unblocked")
-                await lookout.look()
+        while await words.readline() not in (b"stop\n", b""):
+            pass
         tell("stopping")
         await coordinator.stop()
         tell("stopped")
+        await lookout.look()
         watch.cancel()
 
 

@@ -83,7 +83,11 @@ class Stalls:
         self._table = table
 
     async def during(
-        self, work: str, call: Callable[[], Awaitable[object]], *, again: Callable[[], Awaitable[object]] | None = None,
+        self,
+        work: str,
+        call: Callable[[], Awaitable[object]],
+        *,
+        again: Callable[[], Awaitable[object]] | None = None,
         rounds: int | None = None,
     ) -> None:
         """``again`` undoes what ``call`` has done, unwatched."""
@@ -202,8 +206,8 @@ def _pieces(size: int, rounds: int) -> Table:
         "pieces",
         f"milliseconds of what cannot be divided when {size:,} members change",
         (Column("piece"), Column("median", ",.2f"), Column("worst", ",.2f")),
-        "Each runs from beginning to end before another task gets its turn; several may follow upon each other. "
-        "Of compiling it is the longest step.",
+        "Time of the processor: what other processes take does not count. Each piece runs from beginning to end "
+        "before another task gets its turn, and several may follow upon each other. Of compiling, the longest step.",
     )
     members = member_ids(size)
     weights = dict.fromkeys(members, 1)
@@ -216,9 +220,9 @@ def _pieces(size: int, rounds: int) -> Table:
     times: dict[str, Sample] = {}
 
     def note(piece: str, call: Callable[[], object]) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         call()
-        times.setdefault(piece, Sample()).times.append(time.perf_counter() - began)
+        times.setdefault(piece, Sample()).times.append(time.thread_time() - began)
 
     for _ in range(rounds):
         group = Group(GROUP, Member(members[0]), policy, 1, entries[0].nonce)
@@ -229,14 +233,14 @@ def _pieces(size: int, rounds: int) -> Table:
         note("parsing the entries, as a member among them", lambda: group.read(Entries(2, names)))  # noqa: B023
         steps, longest = build_steps(weights, policy), 0.0
         while True:
-            began = time.perf_counter()
+            began = time.thread_time()
             try:
                 next(steps)
             except StopIteration as finished:
                 table_of_slots = finished.value
                 break
             finally:
-                longest = max(longest, time.perf_counter() - began)
+                longest = max(longest, time.thread_time() - began)
         times.setdefault("compiling, the longest step", Sample()).times.append(longest)
         note("publishing the view", lambda: group.built(group.wanted, table_of_slots))  # noqa: B023
         view, other = (View.of(GROUP, 1, weights, policy, each, table_of_slots) for each in members[:2])

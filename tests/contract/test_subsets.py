@@ -285,7 +285,7 @@ async def test_changes_end_with_the_membership(cluster: Cluster) -> None:
 
     async def exhaust(coordinator: PartitionCoordinator, group_id: str) -> None:
         async for change in coordinator.changes(group_id):
-            seen.append(change)
+            seen.insert(0, change)
 
     async with anyio.create_task_group() as consumers:
         consumers.start_soon(exhaust, first, "left")

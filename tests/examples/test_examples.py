@@ -150,7 +150,6 @@ def test_fleet(url: str) -> None:
     output = run("fleet", url, "--agents", 3, "--files", 300, "--seconds", 0.2)
     sums = re.findall(r"(\d+) of 300 files held, (\d+) held twice, (\d+) held by nobody", output)
     assert sums[-1] == ("300", "0", "0")
-    assert output.count("300 of 300 files held, 0 held twice, 0 held by nobody") >= 3
     assert "of the last fleet: 300 of 300 files by exactly one agent" in output
 
     moves = re.findall(r"all files held after ([\d.]+) s, (\d+) moved \(it ha[sd] (\d+)\)", output)

@@ -273,8 +273,13 @@ class TestGroupDocument:
                 return error.differences
             return None
 
-        assert await wait_until(refused) == {"vnodes": (7, 160)}
+        assert await wait_until(refused) == {"vnodes": (7, POLICY["vnodes"])}
         assert await operator.children(f"{group}/members") == []
         await operator.set(group, good)
-        await wait_until(lambda: has_children(operator, f"{group}/members"))
+
+        async def admitted() -> bool:
+            return await refused() is None
+
+        await wait_until(admitted)
         await fleet.settle()
+        assert await has_children(operator, f"{group}/members")

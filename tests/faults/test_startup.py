@@ -13,6 +13,7 @@ import pytest
 from aiopartition import BackendUnavailableError, NotStartedError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.settings import OnUnknown
 from tests.bench import Proxy, ZooKeeperServer, wait_until
+from tests.bench.admin import session_of
 from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
 
@@ -219,3 +220,32 @@ class TestLeaving:
         assert time.monotonic() - begun < 1.5
         await zookeeper.thaw()
         await fleet.settle(other)
+
+
+class TestDefect:
+    async def test_in_the_background_is_told_at_once(
+        self,
+        fleet: Fleet,
+        zookeeper: ZooKeeperServer,
+        namespace: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Should a background task ever die of a defect of ours, one error with its traceback is logged there and
+        then, nothing is handed out any more, each call says why, the others take over at once, and ``stop()`` works."""
+        member, other = [await fleet.start(zookeeper.url(namespace), name) for name in "ab"]
+        await fleet.settle()
+
+        def fail(*_arguments: object, **_keywords: object) -> float:
+            raise ArithmeticError("a defect")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session_of(member), "_keep_alive", fail)
+            await wait_until(lambda: errors_in(caplog))
+        with pytest.raises(NotStartedError) as refused:
+            await member.extract_my_subset(GROUP, KEYS)
+        assert "ArithmeticError" in repr(refused.value.__cause__)
+        await fleet.settle(other)
+        await member.stop()
+        [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert record.exc_info is not None

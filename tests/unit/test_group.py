@@ -337,6 +337,34 @@ def test_predecessor_does_not_supersede() -> None:
     assert group.choose_entry(found(2, older)).incarnation == 4
 
 
+def test_predecessor_never_supersedes() -> None:
+    """Not even when both lost their entries and began to count anew at once: we take the next higher incarnation."""
+    group = new_group()
+    group.session_opened(fresh=True)
+    older = another("m", incarnation=1, nonce=HIGHER)
+    entry = group.choose_entry(found(1, older))
+    group.entered(entry)
+    read(group, found(2, entry, older))
+    build_table(group)
+    group.changed()
+    read(group, found(4))  # an operator deleted both
+    again = group.choose_entry(found(4))
+    assert again.seniority < older.seniority
+    group.entered(again)
+    read(group, found(6, again, older))
+    assert group.error is None
+    assert group.view is None
+    assert group.next_step() is Step.JOIN
+    higher = group.choose_entry(found(6, again, older))
+    assert higher.seniority > older.seniority
+    group.entered(higher)
+    assert group.next_step() is Step.WITHDRAW
+    assert group.unwanted == {again.name}
+    group.withdrawn(again.name)
+    read(group, found(8, higher, older))
+    assert group.view is not None
+
+
 @pytest.mark.parametrize("incarnation", [1, 2, 9])
 @pytest.mark.parametrize("nonce", [LOWER, HIGHER])
 def test_successor_found_when_joining_again(incarnation: int, nonce: str) -> None:

@@ -113,7 +113,12 @@ GOLDEN: list[tuple[str, dict[str, int], GroupPolicy, str]] = [
         GroupPolicy(replicas=3, load_bound=1.1),
         "f681bf14a78dc20af8135beb",
     ),
-    ("more replicas than members", equal(agents(2)), GroupPolicy(replicas=5, load_bound=1.1), "f473d87ebfd9ba6ff6443b36"),
+    (
+        "more replicas than members",
+        equal(agents(2)),
+        GroupPolicy(replicas=5, load_bound=1.1),
+        "f473d87ebfd9ba6ff6443b36",
+    ),
     ("no slack", equal(agents(8)), GroupPolicy(load_bound=1.0), "d575695657d364400a8edcec"),
     (
         "other numbers",

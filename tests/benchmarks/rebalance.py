@@ -1,0 +1,198 @@
+"""How long it takes from a change until every member is at the new generation, on a real server.
+
+The change begins with the call of ``join_group()`` on a coordinator that is connected, with the call of ``stop()``, or with the
+SIGKILL of a member's process; of that one, the session timeout (2 s) is taken off. The server's ticks (0.2 s) stay in:
+it looks for dead sessions only that often; and a session had already been silent for up to a third of its timeout when its process
+died, which is why the figure can be negative. It ends when the last member's ``changes()`` has handed out the view; nothing is
+stopped meanwhile. Members settle for 0.05 s, the default. All members of a fleet share the two processors of this
+machine: at 100 members most of the time is the compiling of 100 tables, which a fleet of 100 machines would do at
+once. ``members`` counts those before the change.
+
+kazoo's ``SetPartitioner`` runs in threads of one process, on a set of ten items for each member, from the call of its
+constructor, or of ``finish()``, until each item is held by one member again. For that time everybody's work is stopped,
+but for the ``time_boundary`` at its beginning it is stopped for all of it. tooz does not tell of changes; its users find out
+when they next ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from tests.bench import ZooKeeperServer
+from tests.benchmarks.hosts import Host, LocalHost, RemoteHost, Roll
+from tests.benchmarks.inputs import member_ids, switches
+from tests.benchmarks.report import Column, Report, Table, Target
+from tests.benchmarks.set_partitioner import SetMembers
+from tests.benchmarks.timing import percentile
+
+__all__ = ["measure"]
+
+SETTLE = 0.05
+SESSION_TIMEOUT = 2.0
+MOST_PROCESSES = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One fleet, and how often it is changed."""
+
+    members: int
+    processes: int
+    changes: int
+    kills: int = 0
+
+
+FULL = [
+    *(Plan(3, 1, 50), Plan(10, 1, 50), Plan(30, 1, 20), Plan(100, 1, 10)),
+    *(Plan(3, 3, 50, 10), Plan(10, 10, 50, 10), Plan(30, 10, 20, 5), Plan(100, 10, 10, 5)),
+]
+QUICK = [Plan(3, 1, 1), Plan(2, 2, 1, 1)]
+
+
+async def measure(*, quick: bool) -> Report:
+    ours = Table(
+        "rebalance",
+        "milliseconds from the change to the new view",
+        (
+            *(Column("members"), Column("processes"), Column("change"), Column("times"), Column("a member p50", ",.1f")),
+            *(Column("a member p99", ",.1f"), Column("the last p50", ",.1f"), Column("the last p99", ",.1f")),
+        ),
+        "A member: over all members at all changes. The last: when every member is there, over all changes. "
+        f"Killed: minus the session timeout of {SESSION_TIMEOUT:g} s.",
+    )
+    targets: list[Target] = []
+    async with ZooKeeperServer(heap_megabytes=256) as server:
+        for number, plan in enumerate(QUICK if quick else FULL):
+            async with Fleet.of(server.url(f"/rebalance-{number}"), plan) as fleet:
+                latencies = await fleet.changed(plan)
+            for change, latency in latencies.items():
+                ours.add(
+                    *(plan.members, plan.processes, change, len(latency.of_the_last)),
+                    *(percentile(latency.of_each, percent) * 1e3 for percent in (50, 99)),
+                    *(percentile(latency.of_the_last, percent) * 1e3 for percent in (50, 99)),
+                )
+                if plan.members == 10 and change == "join":
+                    last = percentile(latency.of_the_last, 50) * 1e3
+                    targets.append(Target(f"a join at 10 members in {plan.processes} process(es)", last, 100.0, "ms"))
+        theirs = _set_partitioner(server, quick=quick)
+    return Report([ours, theirs], targets)
+
+
+@dataclass
+class Latency:
+    of_each: list[float] = field(default_factory=list[float])
+    of_the_last: list[float] = field(default_factory=list[float])
+
+    def add(self, cause: float, moments: Sequence[float], minus: float = 0.0) -> None:
+        seconds = [moment - cause - minus for moment in moments]
+        self.of_each += seconds
+        self.of_the_last.append(max(seconds))
+
+
+class Fleet:
+    """Members on several hosts, all of which agree on who they are."""
+
+    def __init__(self, roll: Roll, hosts: Sequence[Host], launch: Callable[[], Awaitable[RemoteHost]]) -> None:
+        self._roll = roll
+        self._hosts = hosts
+        self._launch = launch
+        self._members: dict[str, Host] = {}
+        self._newcomers = iter(member_ids(10_000, seed=2))
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str, plan: Plan) -> AsyncIterator[Fleet]:
+        """So many members, evenly over so many processes; one is this one."""
+        roll = Roll()
+
+        async def launch() -> RemoteHost:
+            return await RemoteHost.launch(url, roll.note, settle=SETTLE, session_timeout=SESSION_TIMEOUT)
+
+        async with AsyncExitStack() as stack:
+            hosts: list[Host]
+            if plan.processes == 1:
+                hosts = [LocalHost(url, roll.note, settle=SETTLE, session_timeout=SESSION_TIMEOUT)]
+            else:
+                hosts = list(await asyncio.gather(*(launch() for _ in range(plan.processes))))
+            for host in hosts:
+                stack.push_async_callback(host.close)
+            fleet = cls(roll, hosts, launch)
+            fleet._members = dict(zip(member_ids(plan.members), itertools.cycle(hosts), strict=False))
+            for member_id, host in fleet._members.items():
+                await host.start(member_id)
+            for member_id, host in fleet._members.items():
+                await host.join(member_id)
+            await roll.agreed(fleet._members)
+            yield fleet
+
+    async def changed(self, plan: Plan) -> dict[str, Latency]:
+        """Members come and go, one at a time, the oldest first, so no set of members comes back; how long it took."""
+        latencies = {"join": Latency(), "stop": Latency()}
+        for host in itertools.islice(itertools.cycle(self._hosts), plan.changes):
+            newcomer = next(self._newcomers)
+            await host.start(newcomer)
+            await self._rest()
+            cause = await host.join(newcomer)
+            self._members[newcomer] = host
+            latencies["join"].add(cause, await self._roll.agreed(self._members))
+            await self._rest()
+            oldest = next(iter(self._members))
+            cause = await self._members.pop(oldest).stop(oldest)
+            latencies["stop"].add(cause, await self._roll.agreed(self._members))
+        for _ in range(plan.kills):
+            victim, newcomer = await self._launch(), next(self._newcomers)
+            await victim.start(newcomer)
+            await victim.join(newcomer)
+            await self._roll.agreed([*self._members, newcomer])
+            await asyncio.sleep(SESSION_TIMEOUT / 2)
+            cause = await victim.kill()
+            moments = await self._roll.agreed(self._members)
+            latencies.setdefault("kill -9", Latency()).add(cause, moments, SESSION_TIMEOUT)
+        return latencies
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(2 * SETTLE)
+
+
+def _set_partitioner(server: ZooKeeperServer, *, quick: bool) -> Table:
+    table = Table(
+        "SetPartitioner",
+        "kazoo's SetPartitioner: milliseconds from the change until all is held again",
+        (
+            *(Column("members"), Column("time_boundary", ".2f"), Column("change"), Column("times")),
+            *(Column("p50"), Column("worst"), Column("nobody worked p50")),
+        ),
+        "Nobody worked: from the first member's letting go to the last one's holding its new share.",
+    )
+    plans = [(2, 0.05, 1)] if quick else [(3, 0.05, 10), (10, 0.05, 10), (10, 0.5, 5), (10, 30.0, 1)]
+    newcomers = iter(member_ids(1_000, seed=3))
+    for number, (size, time_boundary, times) in enumerate(plans):
+        durations: dict[str, list[float]] = {"join": [], "leave": []}
+        pauses: dict[str, list[float]] = {"join": [], "leave": []}
+        arguments = server.address, f"/set-{number}", member_ids(size), switches(10 * size), time_boundary
+        with SetMembers(*arguments) as fleet:
+            for _ in range(times):
+                newcomer = fleet.member(next(newcomers))
+                fleet.members.append(newcomer)
+                for change in ("join", "leave"):
+                    time.sleep(0.2)
+                    began = newcomer.join() if change == "join" else newcomer.leave()
+                    if change == "leave":
+                        fleet.members.remove(newcomer)
+                    fleet.settle()
+                    held = max(member.acquired_at for member in fleet.members)
+                    durations[change].append(held - began)
+                    pauses[change].append(held - min(m.released_at for m in fleet.members if m.released_at > began))
+                newcomer.close()
+        for change in durations:
+            table.add(
+                *(size, time_boundary, change, times),
+                *(percentile(durations[change], 50) * 1e3, max(durations[change]) * 1e3),
+                percentile(pauses[change], 50) * 1e3,
+            )
+    return table

@@ -1,0 +1,94 @@
+"""How long it takes to compile the table of slots from the members, and again when one has joined.
+
+*In one go* is ``build()``; *in the loop* is what a coordinator does, which gives way to other tasks after each step, here
+with none that would want to run. *One joins* is the same again with one member more, in a process that has compiled the
+table without it just before. The rings of others map a key to an owner as well, by a search at each key, and are built
+in one go: uhashring with 160 points a member, tooz with 32, and with Ceilometer's 100. For them *one joins* is
+``add_node()``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from tooz.hashring import HashRing
+
+from aiopartition import GroupPolicy
+from aiopartition.table import build, build_steps
+from tests.benchmarks.inputs import member_ids
+from tests.benchmarks.report import Column, Report, Table
+from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring
+from tests.benchmarks.timing import Sample, timed
+
+__all__ = ["measure"]
+
+POLICY = GroupPolicy()
+
+
+async def measure(*, quick: bool) -> Report:
+    sizes, rounds = ((3, 10), 1) if quick else ((10, 100, 1_000), 9)
+    table = Table(
+        "build",
+        "milliseconds to build what answers for all keys, by the number of members",
+        (
+            Column("who"),
+            *(Column(f"{size:,}", ",.2f") for size in sizes),
+            *(Column(f"one joins {size:,}", ",.2f") for size in sizes),
+        ),
+    )
+    fresh = [await _fresh(size, rounds) for size in sizes]
+    joined = [await _one_joins(size, rounds) for size in sizes]
+    for who in BUILDERS:
+        table.add(who, *(each[who].milliseconds for each in fresh), *(each[who].milliseconds for each in joined))
+    return Report([table])
+
+
+def _in_one_go(ids: list[str]) -> None:
+    build(dict.fromkeys(ids, 1), POLICY)
+
+
+async def _in_the_loop(ids: list[str]) -> None:
+    for _ in build_steps(dict.fromkeys(ids, 1), POLICY):
+        await asyncio.sleep(0)
+
+
+BUILDERS: dict[str, Callable[[list[str]], Any]] = {
+    "aiopartition, in one go": _in_one_go,
+    "aiopartition, in the loop": _in_the_loop,
+    "uhashring": uhashring_ring,
+    "tooz, 32 points": tooz_ring,
+    "tooz, 100 points": lambda ids: tooz_ring(ids, CEILOMETER_PARTITIONS),
+}
+
+
+async def _fresh(size: int, rounds: int) -> dict[str, Sample]:
+    """Of members that this process has never seen."""
+    samples = {who: Sample() for who in BUILDERS}
+    seeds = itertools.count(1)
+    for _ in range(rounds):
+        for who, builder in BUILDERS.items():
+            ids = member_ids(size, seed=next(seeds))
+            samples[who].times.append(await timed(lambda: builder(ids)))  # noqa: B023
+    return samples
+
+
+async def _one_joins(size: int, rounds: int) -> dict[str, Sample]:
+    samples = {who: Sample() for who in BUILDERS}
+    seeds = itertools.count(10_000)
+    for _ in range(rounds):
+        for who, builder in BUILDERS.items():
+            *before, newcomer = after = member_ids(size + 1, seed=next(seeds))
+            ring = builder(before)
+            if asyncio.iscoroutine(ring):
+                await ring
+            seconds = await timed(lambda: builder(after) if who.startswith("aio") else _add(ring, newcomer))  # noqa: B023
+            samples[who].times.append(seconds)
+    return samples
+
+
+def _add(ring: Any, member_id: str) -> None:
+    """One more member, as each of the rings has it."""
+    ring.add_node(member_id.encode() if isinstance(ring, HashRing) else member_id)
