@@ -84,6 +84,7 @@ class Group:
         self._predecessors: set[str] | None = None  # nonces of our id's entries that were there before we first came
         self._generation: int | None = None  # of the newest entries read
         self._due: Step | None = None  # PROBE, SETTLE or READ
+        self._alone = False  # when we looked before we joined
         self._insist = False  # on reading the latest state
         self._lapses_at_reading = 0
         self._trusted = False  # nothing speaks against the view: neither a lapse of the lease nor a doubt
@@ -236,6 +237,7 @@ class Group:
         """
         own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
         others = [entry for entry in own if entry.nonce != self.nonce]
+        self._alone = len(self._parsed) == len(own)
         if self._predecessors is None:
             self._predecessors = {entry.nonce for entry in others}
         # What an earlier session of ours has left would count as another incarnation until that session ends.
@@ -264,8 +266,8 @@ class Group:
             self.unwanted.add(entry.name)
         elif entry == self._attempted:  # else the session ended while the answer was on its way
             self._entry = entry
-            # Not at once: the others settle too, and so begin to do without the keys when we begin to have them.
-            self._due = Step.SETTLE
+            # The others settle before they do without our keys; then so do we before we have them.
+            self._due = Step.READ if self._alone else Step.SETTLE
 
     # ---- reading
 

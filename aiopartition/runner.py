@@ -56,7 +56,6 @@ class Runner:
         self.state = State.NEW
         self._description = _description(settings)
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
-        self._tables = TableBuilder()
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -102,7 +101,7 @@ class Runner:
         assert self._tasks is not None
         membership = self.memberships[group_id] = Membership(
             self.backend,
-            self._tables,
+            TableBuilder.of_running_loop(),
             group_id,
             member,
             policy,

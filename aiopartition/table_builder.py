@@ -1,11 +1,11 @@
-"""Tables for all groups of one coordinator, built without stalling the event loop."""
+"""Tables for all groups and coordinators of one event loop, built without stalling it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
-from weakref import WeakValueDictionary
+from typing import ClassVar, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from anyio.lowlevel import checkpoint
 
@@ -18,15 +18,23 @@ _Key: TypeAlias = tuple[tuple[tuple[str, int], ...], GroupPolicy]
 
 
 class TableBuilder:
-    """Builds each table once for all groups that want it at the same time.
+    """Builds each table once for all who want it at the same time.
 
-    A coordinator with many groups mostly meets the same members in all of them, and a table is a function of members
-    and policy alone. It lives as long as some view has it.
+    A coordinator with many groups mostly meets the same members in all of them, and so do several coordinators in one
+    process. Sharing is safe because a table is immutable, and a function of members and policy alone. It lives as long
+    as some view has it.
     """
+
+    _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, TableBuilder]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
         self._tables: WeakValueDictionary[_Key, Table] = WeakValueDictionary()
         self._under_way: dict[_Key, asyncio.Event] = {}
+
+    @classmethod
+    def of_running_loop(cls) -> TableBuilder:
+        """The one that all coordinators of this event loop share."""
+        return cls._of_loops.setdefault(asyncio.get_running_loop(), cls())
 
     async def table_of(
         self, members: Mapping[str, int], policy: GroupPolicy, wanted: Callable[[], bool]

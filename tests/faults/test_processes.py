@@ -44,7 +44,7 @@ class TestFourProcesses:
         assert [agent.errors for agent in four] == [[], [], [], []]
 
     async def test_a_crash_is_made_good_with_the_session_timeout(self, four: list[Agent], measure: Measure) -> None:
-        """After ``kill -9`` of one process the others cover everything again within 3 s, and not before it."""
+        """After ``kill -9`` of one process the others cover everything again within 3 s, in one step."""
         *others, crashed = four
         killed = await crashed.kill()
         measure("crash to exact split", await split(others) - killed)

@@ -427,7 +427,7 @@ def test_ghost_of_an_earlier_session_is_deleted_once_we_are_back() -> None:
     group.entered(entry)
     assert group.next_step() is Step.WITHDRAW
     group.withdrawn(ghost.name)
-    assert group.next_step() is Step.SETTLE
+    assert group.next_step() is Step.READ
     read(group, found(7, entry))
     assert group.next_step() is Step.REST  # the table is the one of before
     assert members_of(group.view) == {"m": 1}
@@ -451,7 +451,7 @@ def test_ghost_seen_beside_a_successor_is_deleted_too() -> None:
 def test_the_way_into_a_group() -> None:
     """Join, read, build: then there is a view, which says what was read."""
     group, entry = entered_group(weight=2)
-    assert group.next_step() is Step.SETTLE
+    assert group.next_step() is Step.READ
     assert group.unknown_reason == "the members are being read"
     assert not group.reading()
     group.read(found(7, another("z", weight=3), entry, another("a")))
@@ -793,11 +793,23 @@ def test_change_is_read_after_settling() -> None:
     assert group.next_step() is Step.REST
 
 
-def test_change_before_the_first_read_does_not_delay_it() -> None:
-    """The first read settles as well, so that all begin to act on our coming at the same time; but only once."""
-    group, _ = entered_group()
+def test_who_joins_others_settles_before_the_first_read() -> None:
+    """The others settle before they do without the keys that become ours; then so do we before we have them."""
+    group = new_group()
+    group.session_opened(fresh=True)
+    other = another("other")
+    entry = group.choose_entry(found(1, other))
+    group.entered(entry)
+    assert group.next_step() is Step.SETTLE
     group.changed()
     assert group.next_step() is Step.SETTLE
+
+
+def test_change_before_the_first_read_does_not_delay_it() -> None:
+    """Reading at once is due already."""
+    group, _ = entered_group()
+    group.changed()
+    assert group.next_step() is Step.READ
 
 
 def test_change_without_an_entry_means_nothing() -> None:
@@ -872,7 +884,7 @@ def test_probe_before_the_first_read_means_nothing(generation: int | None) -> No
     """There is nothing to compare with yet."""
     group, _ = entered_group()
     group.probed(generation)
-    assert group.next_step() is Step.SETTLE
+    assert group.next_step() is Step.READ
     group.session_expired()
     group.session_opened(fresh=True)
     group.probed(generation)
@@ -1005,7 +1017,7 @@ def test_lapse_without_an_entry_changes_nothing() -> None:
     assert group.next_step() is Step.JOIN
     group, _ = entered_group()
     group.lease_renewed()
-    assert group.next_step() is Step.SETTLE
+    assert group.next_step() is Step.READ
 
 
 @pytest.mark.parametrize("told", [True, False])
