@@ -75,10 +75,10 @@ def tests_all(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measures the library, and others beside it."""
+    """Measures the library, and others beside it: everything, or what is named; ``-- --help`` says more."""
     session.install("-e", ".", *group("test", "benchmarks"))
     require_zookeeper(session)
-    session.run("python", "-m", "pytest", "tests/benchmarks", "-s", *NO_TIME_LIMIT, *session.posargs)
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 
 @nox.session

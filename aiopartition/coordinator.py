@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aiopartition.errors import ConfigurationError, PolicyMismatchError
+from aiopartition.errors import ConfigurationError, MemberSupersededError, PolicyMismatchError
 from aiopartition.keys import Key, encode, hash_key
 from aiopartition.membership import Membership
 from aiopartition.runner import Runner
@@ -394,6 +394,7 @@ class PartitionCoordinator:
         """The membership in a group, joined with ``arguments`` (``None``: the defaults, if it is not joined yet)."""
         membership = self._runner.memberships.get(group_id)
         if membership is None:
+            self._runner.require_started("join_group")  # an iterator may outlive what it was made of
             weight, policy, min_members, settle = arguments or (1, GroupPolicy(), 1, 0.05)
             membership = self._runner.join(
                 group_id, Member(self.member_id, weight), policy, min_members=min_members, settle=settle
@@ -407,7 +408,8 @@ class PartitionCoordinator:
                     break
                 await changed.wait()
         if membership.error is not None:
-            if not membership.established and self._runner.memberships.get(group_id) is membership:
+            final = membership.established or isinstance(membership.error, MemberSupersededError)
+            if not final and self._runner.memberships.get(group_id) is membership:
                 self._runner.leave(group_id)  # it never began: the next call tries again from the start
             raise membership.error
         return membership

@@ -99,7 +99,7 @@ class Runner:
     ) -> Membership:
         """Begin to take part in a group; the rest happens in the background."""
         assert self._tasks is not None
-        membership = self.memberships[group_id] = Membership(
+        membership = Membership(
             self.backend,
             TableBuilder.of_running_loop(),
             group_id,
@@ -109,8 +109,9 @@ class Runner:
             settle=settle,
             description=self._description,
         )
-        self._tended.add(membership)
         self._tasks.start_soon(self._tend, membership, name=f"aiopartition group {group_id}")
+        self.memberships[group_id] = membership
+        self._tended.add(membership)
         return membership
 
     def leave(self, group_id: str) -> Membership | None:

@@ -36,8 +36,9 @@ class ConnectionLostError(Exception):
 class Reply:
     """The facts of an answer that concern the session, told as soon as it has come."""
 
-    sent: float
-    """When the request was sent, on the session's clock."""
+    proof: float | None
+    """When the request was sent, on the session's clock: the server has heard of the session since. ``None`` for
+    authentication, which a server answers without taking it for a sign of life."""
     zxid: int
     error: int
     operation: Operation[Any]
@@ -181,7 +182,7 @@ class Connection(asyncio.Protocol):
         pending = self._pending.pop(xid, None)
         if pending is None:
             raise ProtocolError(f"an answer to a request that was not made ({xid})")
-        self._owner.replied(Reply(pending.sent, zxid, error, pending.operation))
+        self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))
         future = pending.future
         if future is None or future.done():
             return

@@ -48,7 +48,7 @@ class _Group:
 class MemoryCluster:
     """Groups and sessions, as a coordination service keeps them. Safe to use from several threads.
 
-    A named cluster lives as long as somebody holds it: when the last coordinator on it has stopped, it is gone.
+    When the last coordinator on it has stopped, a cluster is empty again.
 
     :param name: for messages alone.
     :param clock: what sessions expire by.
@@ -64,6 +64,7 @@ class MemoryCluster:
         self._sessions: set[_Session] = set()
         self._groups: dict[str, _Group] = {}
         self._generation = 0
+        self._clients = 0
 
     @classmethod
     def named(cls, name: str) -> MemoryCluster:
@@ -74,7 +75,20 @@ class MemoryCluster:
                 cluster = cls._named[name] = cls(name)
             return cluster
 
-    # ---- sessions
+    # ---- clients and their sessions
+
+    def attach(self) -> None:
+        """A client begins to use the cluster."""
+        with self._lock:
+            self._clients += 1
+
+    def detach(self) -> None:
+        """A client is through with it. The last one leaves nothing behind."""
+        with self._lock:
+            self._clients -= 1
+            if not self._clients:
+                self._sessions.clear()
+                self._groups.clear()
 
     def open(self, timeout: float, tell: Callable[[str], None]) -> _Session:
         """A new session. ``tell`` is called with a group's id, in whatever thread changed the group."""
@@ -257,6 +271,7 @@ class MemoryBackend:
         return self._safe_until - self.cluster.clock()
 
     async def run(self) -> None:
+        self.cluster.attach()
         try:
             while True:
                 self._keep_session()
@@ -265,6 +280,7 @@ class MemoryBackend:
                 self._woken.clear()
         finally:
             self.crash()
+            self.cluster.detach()
 
     async def first_connection(self) -> None:
         await self._opened.wait()

@@ -338,7 +338,8 @@ class Session:
         self._last_zxid = max(self._last_zxid, reply.zxid)
         if reply.operation.watch is not None and not reply.error:
             self._watched.add(reply.operation.watch)
-        self._renew(reply.sent)
+        if reply.proof is not None:
+            self._renew(reply.proof)
 
     def event_received(self, path: str) -> None:
         self._watched.discard(path)

@@ -69,7 +69,9 @@ def run(name: str, *, quick: bool) -> dict[str, Any]:
     about, facts = inspect.getdoc(module) or "", circumstances()
     versions = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
     print(f"\n━━━━ {name}\n\n{about}\n")
-    print(f"{facts['processors']}, load {facts['load']}, {facts['system']}, {facts['python']}, {versions}\n", flush=True)
+    print(
+        f"{facts['processors']}, load {facts['load']}, {facts['system']}, {facts['python']}, {versions}\n", flush=True
+    )
     began = time.monotonic()
 
     async def measured() -> Report:

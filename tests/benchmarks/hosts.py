@@ -1,8 +1,8 @@
 """Members for the benchmarks of rebalancing: in this process, or in processes of their own.
 
-``python -m tests.benchmarks.hosts URL …`` is such a process: it obeys the lines that it reads (``start ID``, ``join ID``,
-``stop ID``) and writes a line of JSON for what it was told to do and for each view that a member of its comes to.
-Moments are the monotonic clock's, which all processes of a machine share.
+``python -m tests.benchmarks.hosts URL …`` is such a process: it obeys the lines that it reads (``start ID``, ``join
+ID``, ``stop ID``) and writes a line of JSON for what it was told to do and for each view that a member of its comes
+to. Moments are the monotonic clock's, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Roll:
                 self._changed.clear()
                 sights = [self._newest[each] for each in wanted if each in self._newest]
                 generations = {sight.generation for sight in sights}
-                if len(sights) == len(wanted) and len(generations) == 1:
-                    if all(sight.members == len(wanted) for sight in sights):
-                        return [sight.at for sight in sights]
+                all_see_all = [sight.members for sight in sights] == [len(wanted)] * len(wanted)
+                if all_see_all and len(generations) == 1:
+                    return [sight.at for sight in sights]
                 await self._changed.wait()
 
 

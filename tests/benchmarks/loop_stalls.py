@@ -1,14 +1,15 @@
 """For how long other tasks have to wait while the library is at work.
 
-A task wants to run each millisecond; how late it comes at most during the work is the longest stall. Each work is done
-several times; the median of the longest stalls counts, and the worst is shown too. The first row is a loop that is
-idle: what machine and scheduler do by themselves. The garbage collector is on, with all the keys of the benchmark on
-the heap, and its longest run is shown by itself.
+A task wants to run each millisecond; how late it comes at most during the work is the longest stall. Each work is
+done several times; the median of the longest stalls counts, and the worst is shown too. The first row is a loop that
+is idle: what machine and scheduler do by themselves. The garbage collector is on, with all the keys of the benchmark
+on the heap, and its longest run is shown by itself.
 
-*Filtering* is ``extract_my_subset`` and ``my_subset`` over a million resources among 10 members. *Compiling* is what happens
-in a coordinator in memory when 990 members join the 10 that are there. *Decoding* is one member that joins 999 on a real server:
-read, decode, parse, compile, publish, and then, by itself and without a loop, each piece of that which cannot be
-divided. The rings of others have no way to give way: they hold up the loop for as long as they take.
+*Filtering* is ``extract_my_subset`` and ``my_subset`` over a million resources among 10 members. *Compiling* is what
+happens in a coordinator in memory when 990 members join the 10 that are there. *Decoding* is one member that joins
+999 on a real server: read, decode, parse, compile, publish, and then, by itself and without a loop, each piece of
+that which cannot be divided. The rings of others have no way to give way: they hold up the loop for as long as they
+take.
 """
 
 from __future__ import annotations

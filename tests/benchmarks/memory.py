@@ -1,10 +1,10 @@
 """What a coordinator and a group take of memory, and how long it takes to join many groups, on a real server.
 
-Memory is what Python has allocated (``tracemalloc``) after a collection, divided by how many there are. Not in it: stacks of
-threads, of which tooz and kazoo have several for each coordinator and we none, and what OpenSSL or the kernel keep. The groups have
-10 members, one of them this coordinator; the others are entries without coordinators. *The same members* is one fleet in all
-groups, as when each agent of a service joins them all; *others in each* is another fleet in each group. tooz's groups
-are ``join_partitioned_group()``, with the same 10 entries written by hand.
+Memory is what Python has allocated (``tracemalloc``) after a collection, divided by how many there are. Not in it:
+stacks of threads, of which tooz and kazoo have several for each coordinator and we none, and what OpenSSL or the
+kernel keep. The groups have 10 members, one of them this coordinator; the others are entries without coordinators.
+*The same members* is one fleet in all groups, as when each agent of a service joins them all; *others in each* is
+another fleet in each group. tooz's groups are ``join_partitioned_group()``, with the same 10 entries written by hand.
 
 Joining is timed without ``tracemalloc``: one ``join_group()`` after the other, and all at once.
 """
@@ -19,6 +19,7 @@ import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from kazoo.client import KazooClient
 from tooz import utils
@@ -125,7 +126,7 @@ class Groups:
         self._size = size
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Groups:
+    async def __aenter__(self) -> Self:
         self._crowd = await self._stack.enter_async_context(Crowd(self._url))
         for seed, name in enumerate(self._names):
             await self._crowd.join(name, member_ids(self._size - 1, seed=1 if self._same else seed))

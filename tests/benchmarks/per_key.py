@@ -1,11 +1,12 @@
 """How long it takes to tell for one key whether it is mine.
 
-The floor is a bare loop that encodes each key and hashes it with xxh3, and does nothing with that; a comprehension that
-keeps the hashes in a list is shown beside it. ``extract_my_subset`` is called on a coordinator in memory, as the backend has no part in it; its other members are entries without
-coordinators. The rings of others are built beforehand, and asked in a list comprehension: ``uhashring`` once as it
-comes, with MD5, and once with our hash; tooz's ``HashRing`` as in Ceilometer, ``me in ring.get_nodes(key.encode())``, and
-its ``Partitioner`` by ``belongs_to_self(key)``. All run on the same keys in turns; beyond 100 members tooz, whose
-price for a key grows with the members, gets each tenth key.
+The floor is a bare loop that encodes each key and hashes it with xxh3, and does nothing with that; a comprehension
+that keeps the hashes in a list is shown beside it. ``extract_my_subset`` is called on a coordinator in memory, as the
+backend has no part in it; its other members are entries without coordinators. The rings of others are built
+beforehand, and asked in a list comprehension: ``uhashring`` once as it comes, with MD5, and once with our hash;
+tooz's ``HashRing`` as in Ceilometer, ``me in ring.get_nodes(key.encode())``, and its ``Partitioner`` by
+``belongs_to_self(key)``. All run on the same keys in turns; beyond 100 members tooz, whose price for a key grows with
+the members, gets each tenth key.
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ async def _item_by_item(report: Report, keys: list[str], rounds: int) -> None:
 
     for size in (1, 10):
         async with coordinator_among(member_ids(size)) as coordinator:
-            ours = Candidate(OURS, lambda: coordinator.extract_my_subset(GROUP, keys), len(keys))  # noqa: B023
+            ours = Candidate(OURS, lambda: coordinator.extract_my_subset(GROUP, keys), len(keys))
             sources: list[tuple[str, Callable[[], object], Callable[[], Any]]] = [
                 ("list", lambda: over(keys), lambda: keys),
                 ("generator", lambda: over(generator()), generator),
@@ -197,7 +198,7 @@ async def _item_by_item(report: Report, keys: list[str], rounds: int) -> None:
             for source, alone, make in sources:
 
                 def walk(of: Callable[[], Any] = make) -> object:
-                    return through(coordinator.my_subset(GROUP, of()))  # noqa: B023
+                    return through(coordinator.my_subset(GROUP, of()))
 
                 result = await race(
                     [Candidate("alone", alone, len(keys)), Candidate("walk", walk, len(keys)), ours], rounds
@@ -205,7 +206,9 @@ async def _item_by_item(report: Report, keys: list[str], rounds: int) -> None:
                 walked = result["walk"].nanoseconds
                 table.add(source, size, result["alone"].nanoseconds, walked, result[OURS].nanoseconds)
                 if source != "async generator":
-                    report.targets.append(Target(f"my_subset of a {source}, {size} members", walked, 1000, "ns an item"))
+                    report.targets.append(
+                        Target(f"my_subset of a {source}, {size} members", walked, 1000, "ns an item")
+                    )
     report.tables.append(table)
 
 

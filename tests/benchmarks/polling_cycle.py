@@ -1,14 +1,14 @@
 """A polling cycle: 10 members, 1,000 resources, a real server. What is mine at this moment?
 
-Ours is ``extract_my_subset`` on a joined coordinator. Ceilometer's recipe asks tooz's coordinator for the members, makes
-a ring of them with 100 points each, and asks that for each resource. The better way with tooz is to join a
-"partitioned group" and to call ``run_watchers()`` before asking, which is one round trip too. kazoo's ``SetPartitioner``
-keeps a list at hand; but what is in it is fixed when it is made, each item is a lock in ZooKeeper, and it cannot answer
-for resources that were not there then. tooz and kazoo block their thread, so a service on asyncio would have to pay
-for a hop to another one on top, which is not counted here.
+Ours is ``extract_my_subset`` on a joined coordinator. Ceilometer's recipe asks tooz's coordinator for the members,
+makes a ring of them with 100 points each, and asks that for each resource. The better way with tooz is to join a
+"partitioned group" and to call ``run_watchers()`` before asking, which is one round trip too. kazoo's
+``SetPartitioner`` keeps a list at hand; but what is in it is fixed when it is made, each item is a lock in ZooKeeper,
+and it cannot answer for resources that were not there then. tooz and kazoo block their thread, so a service on
+asyncio would have to pay for a hop to another one on top, which is not counted here.
 
-The time of one cycle is the median of many. Requests are the server's own count over all cycles (``mntr``), divided by
-their number; nothing else talks to the server meanwhile but pings.
+The time of one cycle is the median of many. Requests are the server's own count over all cycles (``mntr``), divided
+by their number; nothing else talks to the server meanwhile but pings.
 """
 
 from __future__ import annotations

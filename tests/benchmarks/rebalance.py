@@ -1,17 +1,17 @@
 """How long it takes from a change until every member is at the new generation, on a real server.
 
-The change begins with the call of ``join_group()`` on a coordinator that is connected, with the call of ``stop()``, or with the
-SIGKILL of a member's process; of that one, the session timeout (2 s) is taken off. The server's ticks (0.2 s) stay in:
-it looks for dead sessions only that often; and a session had already been silent for up to a third of its timeout when its process
-died, which is why the figure can be negative. It ends when the last member's ``changes()`` has handed out the view; nothing is
-stopped meanwhile. Members settle for 0.05 s, the default. All members of a fleet share the two processors of this
-machine: at 100 members most of the time is the compiling of 100 tables, which a fleet of 100 machines would do at
-once. ``members`` counts those before the change.
+The change begins with the call of ``join_group()`` on a coordinator that is connected, with the call of ``stop()``,
+or with the SIGKILL of a member's process; of that one, the session timeout (2 s) is taken off. The server's ticks
+(0.2 s) stay in: it looks for dead sessions only that often; and a session had already been silent for up to a third
+of its timeout when its process died, which is why the figure can be negative. It ends when the last member's
+``changes()`` has handed out the view; nothing is stopped meanwhile. Members settle for 0.05 s, the default. All
+members of a fleet share the two processors of this machine: at 100 members most of the time is the compiling of 100
+tables, which a fleet of 100 machines would do at once. ``members`` counts those before the change.
 
 kazoo's ``SetPartitioner`` runs in threads of one process, on a set of ten items for each member, from the call of its
-constructor, or of ``finish()``, until each item is held by one member again. For that time everybody's work is stopped,
-but for the ``time_boundary`` at its beginning it is stopped for all of it. tooz does not tell of changes; its users find out
-when they next ask.
+constructor, or of ``finish()``, until each item is held by one member again. For that time everybody's work is
+stopped, but for the ``time_boundary`` at its beginning it is stopped for all of it. tooz does not tell of changes;
+its users find out when they next ask.
 """
 
 from __future__ import annotations
@@ -59,7 +59,13 @@ async def measure(*, quick: bool) -> Report:
         "rebalance",
         "milliseconds from the change to the new view",
         (
-            *(Column("members"), Column("processes"), Column("change"), Column("times"), Column("a member p50", ",.1f")),
+            *(
+                Column("members"),
+                Column("processes"),
+                Column("change"),
+                Column("times"),
+                Column("a member p50", ",.1f"),
+            ),
             *(Column("a member p99", ",.1f"), Column("the last p50", ",.1f"), Column("the last p99", ",.1f")),
         ),
         "A member: over all members at all changes. The last: when every member is there, over all changes. "

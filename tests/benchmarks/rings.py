@@ -21,7 +21,7 @@ def uhashring_ring(member_ids: Sequence[str]) -> Any:
 
 
 def tooz_ring(member_ids: Sequence[str], partitions: int = HashRing.DEFAULT_PARTITION_NUMBER) -> Any:
-    """tooz's ring: ``get_nodes(key)`` gives a set of owners. Keys are bytes; so are ids, as tooz's drivers have them."""
+    """tooz's ring: ``get_nodes(key)`` gives a set of owners. Keys are bytes; so are ids, as in tooz's drivers."""
     return HashRing([each.encode() for each in member_ids], partitions=partitions)
 
 

@@ -1,10 +1,10 @@
 """How long it takes to compile the table of slots from the members, and again when one has joined.
 
-*In one go* is ``build()``; *in the loop* is what a coordinator does, which gives way to other tasks after each step, here
-with none that would want to run. *One joins* is the same again with one member more, in a process that has compiled the
-table without it just before. The rings of others map a key to an owner as well, by a search at each key, and are built
-in one go: uhashring with 160 points a member, tooz with 32, and with Ceilometer's 100. For them *one joins* is
-``add_node()``.
+*In one go* is ``build()``; *in the loop* is what a coordinator does, which gives way to other tasks after each step,
+here with none that would want to run. *One joins* is the same again with one member more, in a process that has
+compiled the table without it just before. The rings of others map a key to an owner as well, by a search at each key,
+and are built in one go: uhashring with 160 points a member, tooz with 32, and with Ceilometer's 100. For them *one
+joins* is ``add_node()``.
 """
 
 from __future__ import annotations

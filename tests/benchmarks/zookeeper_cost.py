@@ -1,15 +1,16 @@
 """What a fleet of 100 asks of ZooKeeper: at rest, and while its members are restarted one after the other.
 
-All figures are the server's own (``mntr``): requests received, pings among them; packets sent, watch events among them;
-bytes of requests, and of answers to requests. The members of each fleet are in this process, with a session of 10 s
-each. Ours take part with the defaults (a heartbeat a second) but for a policy of 16 slots: what they compile is of no
-interest to the server, and 100 members that compile on one processor would be slower than any fleet. tooz's members have
-joined a partitioned group with their "heart" beating, and look for changes with ``run_watchers()`` each second or not at all;
-without that they never learn of any. Of what their polling cycles ask on top nothing is counted.
+All figures are the server's own (``mntr``): requests received, pings among them; packets sent, watch events among
+them; bytes of requests, and of answers to requests. The members of each fleet are in this process, with a session of
+10 s each. Ours take part with the defaults (a heartbeat a second) but for a policy of 16 slots: what they compile is
+of no interest to the server, and 100 members that compile on one processor would be slower than any fleet. tooz's
+members have joined a partitioned group with their "heart" beating, and look for changes with ``run_watchers()`` each
+second or not at all; without that they never learn of any. Of what their polling cycles ask on top nothing is
+counted.
 
-In the rolling restart each member leaves in good order and comes back under its own name, and the next follows once it
-has come back, and 0.2 s after the one before at the earliest. For comparison: what a fleet would ask in that time at
-rest is part of the figures.
+In the rolling restart each member leaves in good order and comes back under its own name, and the next follows once
+it has come back, and 0.2 s after the one before at the earliest. For comparison: what a fleet would ask in that time
+at rest is part of the figures.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ OURS, TOOZ, TOOZ_DEAF = "aiopartition", "tooz, run_watchers() each second", "too
 
 
 async def measure(*, quick: bool) -> Report:
-    size, seconds = (3, 0.5) if quick else (100, 20.0)
+    size, seconds = (2, 0.2) if quick else (100, 20.0)
     rest = Table(
         "rest",
         f"{size} members at rest: what the server counts in a second",
@@ -69,7 +70,7 @@ async def measure(*, quick: bool) -> Report:
                     await restart_one(place)
                     await asyncio.sleep(max(0.0, PACE - (time.monotonic() - began)))
 
-            await asyncio.sleep(0.1 if quick else 2.0)
+            await asyncio.sleep(0.05 if quick else 2.0)
             spent = await counted(lambda: asyncio.sleep(seconds))
             rest.add(
                 *(who, spent.requests / spent.at, spent.answers / spent.at),

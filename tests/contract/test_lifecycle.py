@@ -56,6 +56,17 @@ async def test_iterators_before_start_are_refused(cluster: Cluster) -> None:
         member.changes("g")
 
 
+async def test_iterators_that_outlive_the_coordinator_are_refused(cluster: Cluster) -> None:
+    """Made before stop() and begun after it, they join nothing."""
+    member = await cluster.started("m")
+    mine, changes = member.my_subset("g", RESOURCES), member.changes("g")
+    await member.stop()
+    for iterator in (mine, changes):
+        with pytest.raises(NotStartedError):
+            await anext(iterator)
+    assert member.groups == ()
+
+
 async def test_starting_twice_is_an_error(cluster: Cluster) -> None:
     """Also after a stop: a coordinator that was stopped stays stopped."""
     member = await cluster.started("m")
@@ -270,6 +281,16 @@ async def test_bad_group_ids_are_named(cluster: Cluster, group_id: Any) -> None:
     with pytest.raises(ConfigurationError, match="group_id"):
         member.changes(group_id)
     await member.leave_group("never joined")
+
+
+async def test_a_memory_cluster_is_empty_again_after_its_last_coordinator() -> None:
+    """What one test leaves in a cluster of that name is not there for the next, whoever still holds the coordinator."""
+    async with PartitionCoordinator("memory://reused") as first:
+        await first.join_group("g", policy=GroupPolicy(replicas=2))
+    async with PartitionCoordinator("memory://reused") as second:
+        await second.join_group("g")
+        assert await second.get_members("g") == (second.member_id,)
+    assert first.member_id != second.member_id
 
 
 async def test_partitioning_may_be_off() -> None:

@@ -140,6 +140,30 @@ async def test_the_older_incarnation_learns_that_it_is_superseded(cluster: Clust
     await wait_until(one_entry)
 
 
+async def test_a_supersession_is_final_even_before_the_first_view(cluster: Cluster) -> None:
+    """Superseded while it was still joining, a member that is asked again does not take the id back."""
+    witness = await cluster.started("witness")
+    await witness.join_group("g")
+    early, late = await cluster.started("twin"), await cluster.started("twin")
+    async with anyio.create_task_group() as joining:
+
+        async def join_early() -> None:
+            with pytest.raises(MemberSupersededError):
+                await early.join_group("g", settle=0.5)
+
+        joining.start_soon(join_early)
+
+        async def has_entered() -> bool:
+            return any(name.startswith("twin;") for name in await cluster.entries("g"))
+
+        await wait_until(has_entered)
+        await late.join_group("g")
+    for _ in range(3):
+        with pytest.raises(MemberSupersededError):
+            await early.extract_my_subset("g", RESOURCES)
+    await split_exactly(late, witness)
+
+
 async def test_a_superseded_member_may_leave_and_join_anew(cluster: Cluster) -> None:
     """The verdict holds until the member leaves; joining after that is a new start, which supersedes the other."""
     old = await cluster.started("twin")

@@ -186,6 +186,34 @@ async def test_endless_streams_of_others_leave_the_loop_free(cluster: Cluster) -
     assert scope.cancelled_caught
 
 
+async def test_streams_of_mine_leave_the_loop_free_too(cluster: Cluster) -> None:
+    """Also where every item is mine and the body of the loop never waits for anything."""
+    member = await cluster.started("m")
+    turns = 0
+
+    async def ticker() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def endless() -> AsyncIterator[int]:
+        for number in itertools.count():
+            yield number
+
+    async with anyio.create_task_group() as others:
+        others.start_soon(ticker)
+        for source in (itertools.count(), endless()):
+            turns = 0
+            taken = 0
+            async for _ in member.my_subset("g", source):
+                taken += 1
+                if taken == 20_000:
+                    break
+            assert turns >= 20_000 // 2048 - 1
+        others.cancel_scope.cancel()
+
+
 async def test_unknown_is_empty_with_one_warning_an_episode(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """P3: by default nothing is handed out, with one warning for each episode, and view() says why."""
     member = await cluster.started("m")

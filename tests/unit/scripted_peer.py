@@ -41,8 +41,8 @@ class Peer:
                 return b""
 
     def hang_up(self) -> None:
-        """FIN, after what was sent."""
-        self._writer.close()
+        """FIN, after what was sent. Not by closing: with unread bytes in its buffer a closed socket sends RST."""
+        self._writer.write_eof()
 
     def reset(self) -> None:
         """RST, as a killed machine's successor answers."""
