@@ -87,6 +87,7 @@ class Group:
         self._alone = False  # when we looked before we joined
         self._insist = False  # on reading the latest state
         self._lapses_at_reading = 0
+        self._interruptions = 0  # since the last read
         self._trusted = False  # nothing speaks against the view: neither a lapse of the lease nor a doubt
         self._view: View | None = None
         self._table: Table | None = None  # the last one built, of the members beside it
@@ -178,6 +179,9 @@ class Group:
         self._paused = True
         if self._entry is not None:
             self._due = Step.READ  # the watch may or may not have been armed
+            self._interruptions += 1
+            if self._interruptions > 1:
+                self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
 
     def leave(self) -> None:
         self._leaving = True
@@ -284,6 +288,7 @@ class Group:
         """What the read has found."""
         if self._leaving or self._entry is None:
             return
+        self._interruptions = 0
         insisted, self._insist = self._insist, False
         known = -1 if self._generation is None else self._generation
         if not insisted and (entries is None or entries.generation < known):

@@ -225,7 +225,11 @@ class Membership:
 
     async def _build(self) -> None:
         members = self._group.wanted
-        table = await self._tables.table_of(members, self._group.policy, lambda: self._group.wanted is members)
+
+        def wanted() -> bool:
+            return self._group.wanted is members and not self._group.leaving
+
+        table = await self._tables.table_of(members, self._group.policy, wanted)
         if table is not None:
             table.mask(self._group.member.id)  # made now rather than by the first call
             self._group.built(members, table)

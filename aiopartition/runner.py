@@ -34,6 +34,9 @@ _logger: Final = logging.getLogger("aiopartition")
 _CLOSE_TIMEOUT: Final = 1.0
 """Seconds for a farewell to the backend. Without it our entries go with the session's timeout."""
 
+_HEARTBEATS_AT_ONCE: Final = 16
+"""Enough to fill the way to the server; all of a thousand at once would stall the event loop."""
+
 _LONGEST_SLEEP: Final = 3600.0
 
 
@@ -122,24 +125,26 @@ class Runner:
         return membership
 
     async def heartbeat(self) -> None:
-        """Ask the backend for each group's generation, all at once; without groups, whether it is there.
+        """Ask the backend for each group's generation; without groups, whether it is there.
 
         :raises BackendError: the first failure, after all have been asked.
         """
         failures: list[BackendError] = []
+        memberships = iter(list(self._tended))
 
-        async def beat(membership: Membership) -> None:
-            try:
-                await membership.heartbeat()
-            except BackendError as error:
-                failures.append(error)
+        async def beat() -> None:
+            for membership in memberships:
+                try:
+                    await membership.heartbeat()
+                except BackendError as error:
+                    failures.append(error)
 
         if not self._tended:
             await self.backend.ping()
             return
         async with anyio.create_task_group() as beats:
-            for membership in list(self._tended):
-                beats.start_soon(beat, membership)
+            for _ in range(min(_HEARTBEATS_AT_ONCE, len(self._tended))):
+                beats.start_soon(beat)
         if failures:
             raise failures[0]
 

@@ -52,6 +52,9 @@ _protocol: Any = protocol
 MAX_FRAME: Final = 16 << 20
 """Bytes. Servers send at most jute.maxbuffer (1 MB by default); a longer frame is rubbish, and not to be waited for."""
 
+MAX_WATCH_BYTES: Final = 128 << 10
+"""Of paths in one request to watch them again; a server takes 1 MB by default."""
+
 _HEADER: Final = struct.Struct("!iqi")
 _LENGTH: Final = struct.Struct("!i")
 
@@ -66,7 +69,6 @@ class Xid(IntEnum):
     WATCH = -1
     PING = -2
     AUTH = -4
-    SET_WATCHES = -8
 
 
 class ErrorCode(IntEnum):
@@ -192,12 +194,28 @@ def authenticate(scheme: str, credential: bytes) -> Operation[None]:
     return Operation(_protocol.AuthRequest(type=0, scheme=scheme, auth=credential), _nothing)
 
 
-def set_watches(paths: Iterable[str], zxid: int) -> Operation[None]:
-    """Watch the children of ``paths`` again on a new connection. Those that changed since ``zxid`` fire at once."""
-    return Operation(
-        _protocol.SetWatchesRequest(relative_zxid=zxid, data_watches=[], exist_watches=[], child_watches=sorted(paths)),
-        _nothing,
+def set_watches(paths: Iterable[str], zxid: int) -> list[Operation[None]]:
+    """Watch the children of ``paths`` again on a new connection. Those that changed since ``zxid`` fire at once.
+
+    Several operations where one would be too long for a server, as in the Java client.
+    """
+    pieces: list[list[str]] = []
+    room = 0
+    for path in sorted(paths):
+        length = len(path.encode())
+        if length > room:
+            pieces.append([])
+            room = MAX_WATCH_BYTES
+        room -= length
+        pieces[-1].append(path)
+    return [_set_watches(piece, zxid) for piece in pieces]
+
+
+def _set_watches(paths: list[str], zxid: int) -> Operation[None]:
+    request: Any = _protocol.SetWatchesRequest(
+        relative_zxid=zxid, data_watches=[], exist_watches=[], child_watches=paths
     )
+    return Operation(request, _nothing)
 
 
 # ---- frames

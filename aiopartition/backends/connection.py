@@ -123,6 +123,11 @@ class Connection(asyncio.Protocol):
         """Send without waiting. The answer is told to the owner alone."""
         self._pending[xid] = _Pending(self._write(codec.frame(operation.serialize(xid))), operation, None)
 
+    def farewell(self) -> None:
+        """End the session, if the connection is up, without waiting for the answer."""
+        if self._transport is not None:
+            self._write(codec.frame(codec.close().serialize(0)))
+
     def awaits(self, xid: Xid) -> bool:
         """Whether the answer to a posted request is still due."""
         return xid in self._pending

@@ -20,7 +20,6 @@ import asyncio
 import logging
 import math
 import random
-import socket
 import ssl as tls
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ import anyio
 from aiopartition.backends import codec
 from aiopartition.backends.codec import ErrorCode, Operation, ProtocolError, ReplyError, Xid
 from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
+from aiopartition.backends.resolver import Resolver
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError
 
@@ -43,7 +43,7 @@ _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
 _NO_PASSWORD: Final[bytes] = bytes(16)
 _FIRST_BACKOFF: Final = 0.1  # seconds, doubled with each failed round
-_LONGEST_BACKOFF: Final = 1.0
+_LONGEST_BACKOFF: Final = 0.8
 _STABLE_AFTER: Final = 1.0  # seconds that a connection must live to count as a success
 _CLOSE_TIMEOUT: Final = 1.0
 
@@ -111,6 +111,7 @@ class Session:
         self._ssl = ssl
         # surrogatepass: an encoding error would carry the password in its arguments.
         self._credential = None if auth is None else ":".join(auth).encode("utf-8", "surrogatepass")
+        self._resolver = Resolver()
         self._connection: Connection | None = None
         self._closing = False
         self._answered = asyncio.Event()  # connected or refused: the outcome that a start waits for
@@ -212,12 +213,9 @@ class Session:
         addresses: set[Address] = set()
         for host, port in self._hosts:
             try:
-                with anyio.fail_after(limit):
-                    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as error:  # UnicodeError: no name that DNS could have
+                addresses.update(await self._resolver.resolve(host, port, limit))
+            except OSError as error:
                 self._failed(f"{host}:{port}", error)
-            else:
-                addresses.update(Address(host, str(address[0]), port) for *_, address in found)
         return sorted(random.sample(sorted(addresses), len(addresses)), key=lambda address: address == last)
 
     async def _connect_to_any(self, addresses: list[Address], limit: float) -> Address | None:
@@ -256,8 +254,8 @@ class Session:
             fresh = await self._attach(connection)
             if self._credential is not None:
                 await connection.authenticate(codec.authenticate("digest", self._credential))
-            if self._watched:
-                connection.post(Xid.SET_WATCHES, codec.set_watches(self._watched, self._last_zxid))
+            if not fresh:
+                await self._resume(connection)
             if connection.lost.is_set():
                 raise ConnectionLostError(connection.reason)
         except BaseException:
@@ -284,8 +282,21 @@ class Session:
             self._expired()
             raise _SessionExpiredError("the session has expired")
         self.session_id, self._password, self.timeout = reply.session_id, reply.password, reply.timeout
-        self._renew(sent)
-        return reply.session_id != offered
+        fresh = reply.session_id != offered
+        if fresh:
+            self._renew(sent)
+        return fresh
+
+    async def _resume(self, connection: Connection) -> None:
+        """Arm the watches again. Only then, with an answer that follows all the news, is the lease renewed.
+
+        A handshake alone must not renew it: where handshakes come through and connections die soon after, what we
+        believe would stay in force for ever.
+        """
+        if not self._watched:
+            await connection.request(codec.exists("/"))
+        for operation in codec.set_watches(self._watched, self._last_zxid):
+            await connection.request(operation)
 
     async def _serve(self) -> None:
         """Keep the connection alive until it ends."""
@@ -300,6 +311,10 @@ class Session:
                 if not connection.lost.is_set():
                     asked = self._keep_alive(connection, late=self._clock() - due > self.timeout / 10)
         finally:
+            if not self._closing:
+                # The loop is being closed around us, before anybody could say farewell. What is written now still
+                # reaches the server, which then need not wait for the session's timeout.
+                connection.farewell()
             connection.abort("cancelled")
 
     def _keep_alive(self, connection: Connection, *, late: bool) -> float:

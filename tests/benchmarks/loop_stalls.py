@@ -32,7 +32,7 @@ from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.per_key import GROUP, coordinator_among
-from tests.benchmarks.report import Column, Report, Table, Target
+from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Sample, Ticker
 
@@ -54,8 +54,11 @@ async def measure(*, quick: bool) -> Report:
         "stalls",
         "milliseconds for which the event loop was held up",
         (
-            *(Column("work"), Column("it took", ",.1f"), Column("longest stall", ",.2f"), Column("worst", ",.2f")),
-            Column("collector", ",.2f"),
+            "work",
+            "it took|,.1f",
+            "longest stall|,.2f",
+            "worst|,.2f",
+            "collector|,.2f",
         ),
         f"Medians of {rounds} rounds but for the worst; one round of the others' filters.",
     )
@@ -206,7 +209,7 @@ def _pieces(size: int, rounds: int) -> Table:
     table = Table(
         "pieces",
         f"milliseconds of what cannot be divided when {size:,} members change",
-        (Column("piece"), Column("median", ",.2f"), Column("worst", ",.2f")),
+        ("piece", "median|,.2f", "worst|,.2f"),
         "Time of the processor: what other processes take does not count. Each piece runs from beginning to end "
         "before another task gets its turn, and several may follow upon each other. Of compiling, the longest step.",
     )

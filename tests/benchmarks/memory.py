@@ -28,7 +28,7 @@ from aiopartition import PartitionCoordinator
 from tests.bench import ZooKeeperServer
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids
-from tests.benchmarks.report import Column, Report, Table
+from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMember
 
 __all__ = ["measure"]
@@ -38,11 +38,11 @@ MEMBERS = 10
 
 async def measure(*, quick: bool) -> Report:
     coordinators, groups, sizes = (2, 3, (3,)) if quick else (20, 100, (10, 100, 1_000))
-    memory = Table("memory", "kilobytes", (Column("what"), Column("kB each", ",.1f"), Column("threads each", ",.1f")))
+    memory = Table("memory", "kilobytes", ("what", "kB each|,.1f", "threads each|,.1f"))
     times = Table(
         "joining",
         f"seconds to join {groups} groups of {MEMBERS} members",
-        (Column("how"), Column("all", ",.2f"), Column("ms a group", ",.1f")),
+        ("how", "all|,.2f", "ms a group|,.1f"),
     )
     async with ZooKeeperServer(tick_time=2000, heap_megabytes=256) as server:
         await _coordinators(server, memory, coordinators)

@@ -28,21 +28,24 @@ STYLE = """
   .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
   .ours.line { stroke-width: 3.5; }
   .dashed { stroke-dasharray: 2 5; }
-  .ours.line, .ours.dot { stroke: #0969da; }      .ours.dot, .ours.bar, .ours.name { fill: #0969da; }
-  .uhashring.line, .uhashring.dot { stroke: #8250df; }  .uhashring.dot, .uhashring.bar, .uhashring.name { fill: #8250df; }
-  .tooz.line, .tooz.dot { stroke: #bc6c12; }      .tooz.dot, .tooz.bar, .tooz.name { fill: #bc6c12; }
-  .kazoo.line, .kazoo.dot { stroke: #1a7f37; }    .kazoo.dot, .kazoo.bar, .kazoo.name { fill: #1a7f37; }
-  .floor.line, .floor.dot { stroke: #8c959f; }    .floor.dot { fill: #8c959f; } .floor.name { fill: #656d76; }
+  .ours { color: #0969da; }
+  .uhashring { color: #8250df; }
+  .tooz { color: #bc6c12; }
+  .kazoo { color: #1a7f37; }
+  .floor { color: #8c959f; }
+  .line, .dot { stroke: currentColor; }
+  .dot, .bar, .name { fill: currentColor; }
   .ours.name { font-weight: 650; }
   @media (prefers-color-scheme: dark) {
     .card { fill: #0d1117; stroke: #30363d; }
     text { fill: #e6edf3; }
-    .soft, .floor.name { fill: #9198a1; }
+    .soft { fill: #9198a1; }
     .rule { stroke: #2a313c; }
-    .ours.line, .ours.dot { stroke: #58a6ff; }      .ours.dot, .ours.bar, .ours.name { fill: #58a6ff; }
-    .uhashring.line, .uhashring.dot { stroke: #bc8cff; }  .uhashring.dot, .uhashring.bar, .uhashring.name { fill: #bc8cff; }
-    .tooz.line, .tooz.dot { stroke: #e3a04f; }      .tooz.dot, .tooz.bar, .tooz.name { fill: #e3a04f; }
-    .kazoo.line, .kazoo.dot { stroke: #56d364; }    .kazoo.dot, .kazoo.bar, .kazoo.name { fill: #56d364; }
+    .ours { color: #58a6ff; }
+    .uhashring { color: #bc8cff; }
+    .tooz { color: #e3a04f; }
+    .kazoo { color: #56d364; }
+    .floor { color: #9198a1; }
   }
 """
 

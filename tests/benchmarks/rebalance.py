@@ -26,14 +26,13 @@ from dataclasses import dataclass, field
 from tests.bench import ZooKeeperServer
 from tests.benchmarks.hosts import Host, LocalHost, RemoteHost, Roll
 from tests.benchmarks.inputs import member_ids, switches
-from tests.benchmarks.report import Column, Report, Table, Target
+from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
 
 __all__ = ["measure"]
 
 SETTLE = 0.05
-SESSION_TIMEOUT = 2.0
 MOST_PROCESSES = 10
 
 
@@ -45,13 +44,14 @@ class Plan:
     processes: int
     changes: int
     kills: int = 0
+    session_timeout: float = 2.0
 
 
 FULL = [
     *(Plan(3, 1, 50), Plan(10, 1, 50), Plan(30, 1, 20), Plan(100, 1, 10)),
     *(Plan(3, 3, 50, 10), Plan(10, 10, 50, 10), Plan(30, 10, 20, 5), Plan(100, 10, 10, 5)),
 ]
-QUICK = [Plan(3, 1, 1), Plan(2, 2, 1, 1)]
+QUICK = [Plan(3, 1, 1), Plan(2, 2, 1, 1, session_timeout=0.8)]
 
 
 async def measure(*, quick: bool) -> Report:
@@ -59,17 +59,17 @@ async def measure(*, quick: bool) -> Report:
         "rebalance",
         "milliseconds from the change to the new view",
         (
-            *(
-                Column("members"),
-                Column("processes"),
-                Column("change"),
-                Column("times"),
-                Column("a member p50", ",.1f"),
-            ),
-            *(Column("a member p99", ",.1f"), Column("the last p50", ",.1f"), Column("the last p99", ",.1f")),
+            "members",
+            "processes",
+            "change",
+            "times",
+            "a member p50|,.1f",
+            "a member p99|,.1f",
+            "the last p50|,.1f",
+            "the last p99|,.1f",
         ),
         "A member: over all members at all changes. The last: when every member is there, over all changes. "
-        f"Killed: minus the session timeout of {SESSION_TIMEOUT:g} s.",
+        f"Killed: minus the session timeout of {FULL[0].session_timeout:g} s.",
     )
     targets: list[Target] = []
     async with ZooKeeperServer(heap_megabytes=256) as server:
@@ -117,12 +117,12 @@ class Fleet:
         roll = Roll()
 
         async def launch() -> RemoteHost:
-            return await RemoteHost.launch(url, roll.note, settle=SETTLE, session_timeout=SESSION_TIMEOUT)
+            return await RemoteHost.launch(url, roll.note, settle=SETTLE, session_timeout=plan.session_timeout)
 
         async with AsyncExitStack() as stack:
             hosts: list[Host]
             if plan.processes == 1:
-                hosts = [LocalHost(url, roll.note, settle=SETTLE, session_timeout=SESSION_TIMEOUT)]
+                hosts = [LocalHost(url, roll.note, settle=SETTLE, session_timeout=plan.session_timeout)]
             else:
                 hosts = list(await asyncio.gather(*(launch() for _ in range(plan.processes))))
             for host in hosts:
@@ -155,10 +155,10 @@ class Fleet:
             await victim.start(newcomer)
             await victim.join(newcomer)
             await self._roll.agreed([*self._members, newcomer])
-            await asyncio.sleep(SESSION_TIMEOUT / 2)
+            await self._rest()
             cause = await victim.kill()
             moments = await self._roll.agreed(self._members)
-            latencies.setdefault("kill -9", Latency()).add(cause, moments, SESSION_TIMEOUT)
+            latencies.setdefault("kill -9", Latency()).add(cause, moments, minus=plan.session_timeout)
         return latencies
 
     async def _rest(self) -> None:
@@ -170,8 +170,13 @@ def _set_partitioner(server: ZooKeeperServer, *, quick: bool) -> Table:
         "SetPartitioner",
         "kazoo's SetPartitioner: milliseconds from the change until all is held again",
         (
-            *(Column("members"), Column("time_boundary", ".2f"), Column("change"), Column("times")),
-            *(Column("p50"), Column("worst"), Column("nobody worked p50")),
+            "members",
+            "time_boundary|.2f",
+            "change",
+            "times",
+            "p50",
+            "worst",
+            "nobody worked p50",
         ),
         "Nobody worked: from the first member's letting go to the last one's holding its new share.",
     )

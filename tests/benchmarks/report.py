@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from aiopartition.version import __version__
 
-__all__ = ["Cell", "Column", "Report", "Table", "Target", "circumstances"]
+__all__ = ["Cell", "Report", "Table", "Target", "circumstances"]
 
 Cell: TypeAlias = str | int | float | None
 """``None`` where nothing was measured."""
@@ -22,8 +22,7 @@ Cell: TypeAlias = str | int | float | None
 PACKAGES = ("aiozk", "anyio", "uhashring", "xxhash", "tooz", "kazoo")
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """``format``: of its numbers; texts stand as they are."""
 
     name: str
@@ -32,17 +31,24 @@ class Column:
 
 @dataclass
 class Table:
-    """Figures under headings. ``name`` is for programs, ``title`` and ``note`` are for readers."""
+    """Figures under headings. ``name`` is for programs, ``title`` and ``note`` are for readers.
+
+    ``heads``: of columns, each a name, or a name and the format of its numbers: ``"share|.2f"``.
+    """
 
     name: str
     title: str
-    columns: tuple[Column, ...]
+    heads: Sequence[str]
     note: str = ""
     rows: list[tuple[Cell, ...]] = field(default_factory=list[tuple[Cell, ...]])
 
+    @property
+    def columns(self) -> list[Column]:
+        return [Column(*head.split("|")) for head in self.heads]
+
     def add(self, *cells: Cell) -> None:
         """One more row."""
-        assert len(cells) == len(self.columns), f"{self.name}: {cells}"
+        assert len(cells) == len(self.heads), f"{self.name}: {cells}"
         self.rows.append(cells)
 
     def __str__(self) -> str:

@@ -30,7 +30,8 @@ def tooz_partitioner(member_ids: Sequence[str]) -> Any:
 
     It asks its coordinator for the members when it is made, and nothing afterwards.
     """
-    return Partitioner(_Coordinator([each.encode() for each in member_ids]), b"group")
+    coordinator: Any = _Coordinator([each.encode() for each in member_ids])
+    return Partitioner(coordinator, b"group")
 
 
 class _Coordinator:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kazoo.client import KazooClient
-from kazoo.recipe.partitioner import SetPartitioner
+from kazoo.recipe import partitioner
 
 __all__ = ["SetMember", "SetMembers"]
 
@@ -36,7 +36,8 @@ class SetMember:
         """Take part; the moment of the call."""
         began = time.monotonic()
         path, items, time_boundary = self._arguments
-        self._partitioner: Any = SetPartitioner(
+        make: Any = partitioner.SetPartitioner
+        self._partitioner: Any = make(
             self._client,
             path,
             set=tuple(items),

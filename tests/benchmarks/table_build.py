@@ -19,7 +19,7 @@ from tooz.hashring import HashRing
 from aiopartition import GroupPolicy
 from aiopartition.table import build, build_steps
 from tests.benchmarks.inputs import member_ids
-from tests.benchmarks.report import Column, Report, Table
+from tests.benchmarks.report import Report, Table
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Sample, timed
 
@@ -34,9 +34,9 @@ async def measure(*, quick: bool) -> Report:
         "build",
         "milliseconds to build what answers for all keys, by the number of members",
         (
-            Column("who"),
-            *(Column(f"{size:,}", ",.2f") for size in sizes),
-            *(Column(f"one joins {size:,}", ",.2f") for size in sizes),
+            "who",
+            *(f"{size:,}|,.2f" for size in sizes),
+            *(f"one joins {size:,}|,.2f" for size in sizes),
         ),
     )
     fresh = [await _fresh(size, rounds) for size in sizes]

@@ -24,7 +24,7 @@ from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
-from tests.benchmarks.report import Column, Report, Table
+from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMembers
 
 __all__ = ["measure"]
@@ -38,13 +38,17 @@ OURS, TOOZ, TOOZ_DEAF = "aiopartition", "tooz, run_watchers() each second", "too
 
 
 async def measure(*, quick: bool) -> Report:
-    size, seconds = (2, 0.2) if quick else (100, 20.0)
+    size, seconds, pause, pace = (2, 0.1, 0.0, 0.0) if quick else (100, 20.0, 2.0, PACE)
     rest = Table(
         "rest",
         f"{size} members at rest: what the server counts in a second",
         (
-            *(Column("who"), Column("requests", ",.1f"), Column("packets sent", ",.1f")),
-            *(Column("bytes asked"), Column("bytes answered"), Column("requests a member", ",.2f")),
+            "who",
+            "requests|,.1f",
+            "packets sent|,.1f",
+            "bytes asked",
+            "bytes answered",
+            "requests a member|,.2f",
         ),
         f"Over {seconds:g} s.",
     )
@@ -52,8 +56,13 @@ async def measure(*, quick: bool) -> Report:
         "restart",
         f"a rolling restart of {size} members: what the server counts in all",
         (
-            *(Column("who"), Column("requests"), Column("packets sent"), Column("MB asked", ",.2f")),
-            *(Column("MB answered", ",.2f"), Column("it took s", ",.1f"), Column("requests a restart", ",.1f")),
+            "who",
+            "requests",
+            "packets sent",
+            "MB asked|,.2f",
+            "MB answered|,.2f",
+            "it took s|,.1f",
+            "requests a restart|,.1f",
         ),
     )
     async with ZooKeeperServer(tick_time=2000, heap_megabytes=256) as server:
@@ -68,9 +77,9 @@ async def measure(*, quick: bool) -> Report:
                 for place in range(size):
                     began = time.monotonic()
                     await restart_one(place)
-                    await asyncio.sleep(max(0.0, PACE - (time.monotonic() - began)))
+                    await asyncio.sleep(max(0.0, pace - (time.monotonic() - began)))
 
-            await asyncio.sleep(0.05 if quick else 2.0)
+            await asyncio.sleep(pause)
             spent = await counted(lambda: asyncio.sleep(seconds))
             rest.add(
                 *(who, spent.requests / spent.at, spent.answers / spent.at),

@@ -55,7 +55,7 @@ class TestBackendDownAtStart:
         measure: Measure,
     ) -> None:
         """``start()`` returns after ``connect_timeout`` with one error in the log; calls return at once, and say that
-        ownership is unknown. When the server appears everything is well within a second, and nobody had to ask."""
+        ownership is unknown. When the server appears everything is well about a second later at most, and nobody had to ask."""
         url, begun = absent.url(namespace), time.monotonic()
         member = await fleet.start(url, "a", join=False, connect_timeout=0.3, on_unknown=on_unknown)
         assert 0.29 < time.monotonic() - begun < 0.8
@@ -85,7 +85,7 @@ class TestBackendDownAtStart:
         up = time.monotonic()
         await fleet.settle()
         measure("server up to exact split", time.monotonic() - up)
-        assert time.monotonic() - up < 1.0
+        assert time.monotonic() - up < 1.2  # attempts are at most a second apart, and then it has to join
         assert len(errors_in(caplog)) == 1
 
     async def test_a_group_is_joined_without_asking_again(

@@ -516,7 +516,7 @@ async def test_request_that_cannot_be_encoded() -> None:
         with pytest.raises(UnicodeEncodeError):
             await far.connection.request(codec.exists("/\ud800"))
         with pytest.raises(struct.error):
-            far.connection.post(Xid.SET_WATCHES, codec.set_watches(["/a"], 1 << 64))
+            far.connection.post(Xid.PING, codec.set_watches(["/a"], 1 << 64)[0])
         assert far.connection._pending == {}
         async with started(far.connection.request(codec.exists("/a"))) as (task,):
             sent = await far.peer.frame()
@@ -533,7 +533,7 @@ async def test_posted_request_is_not_waited_for() -> None:
         assert not far.connection.awaits(Xid.PING)
         far.connection.post(Xid.PING, codec.ping())
         assert far.connection.awaits(Xid.PING)
-        assert not far.connection.awaits(Xid.SET_WATCHES)
+        assert not far.connection.awaits(Xid.AUTH)
         assert await far.peer.frame() == struct.pack("!ii", -2, 11)
         asked_at = far.connection.last_sent
         async with started(far.connection.request(codec.exists("/a"))) as (task,):
@@ -546,8 +546,8 @@ async def test_posted_request_is_not_waited_for() -> None:
 async def test_posted_request_may_be_refused() -> None:
     """That is the owner's to know."""
     async with line() as far, started(far.connection.request(codec.exists("/a"))) as (task,):
-        far.connection.post(Xid.SET_WATCHES, codec.set_watches(["/a"], 7))
-        far.peer.send(reply(-8, error=-4) + reply(1, stat()))
+        far.connection.post(Xid.PING, codec.ping())
+        far.peer.send(reply(-2, error=-4) + reply(1, stat()))
         assert await outcome(task) == Stat(0, 0, 0)
         assert far.owner.told == ["replied -4 at 0", "replied 0 at 0"]
 

@@ -433,6 +433,19 @@ def test_ghost_of_an_earlier_session_is_deleted_once_we_are_back() -> None:
     assert members_of(group.view) == {"m": 1}
 
 
+@pytest.mark.parametrize("incarnation", [0, 2])
+def test_ghost_found_later_is_deleted(incarnation: int) -> None:
+    """A server that lagged did not show it when we joined. The nonce says that it is ours, whenever it is found."""
+    group, entry = joined_group()
+    ghost = another("m", incarnation=incarnation, nonce=OURS)
+    group.changed()
+    read(group, found(5, entry, ghost))
+    assert group.unwanted == {ghost.name}
+    assert group.next_step() is Step.WITHDRAW
+    assert members_of(group.view) == {"m": 1}
+    assert group.error is None
+
+
 def test_ghost_seen_beside_a_successor_is_deleted_too() -> None:
     """Superseded or not, what is ours is ours to delete."""
     group, ghost = joined_group()

@@ -409,7 +409,7 @@ class GroupMachine(RuleBasedStateMachine):
     @rule(index=actors_indices, lag=st.sampled_from(LAGS), then=st.sampled_from(EVENTS))
     @precondition(somebody_is_alive)
     def go_half_way(self, index: int, lag: int, then: str) -> None:
-        """The service, or a server that lags, does what was asked; while the answer is on its way, something happens."""
+        """The service, or a server that lags, does what was asked. While the answer is on its way something happens."""
         actor = self.actor(index)
         actor.execute(lag)
         self.happen(actor, then)
@@ -476,7 +476,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_believed_of_before_a_lapse(self) -> None:
-        """P3: a view of before a lapse of the lease is used again only if a look after it has found it to be the newest."""
+        """P3: a view of before a lapse of the lease is used again only if a look after it has found it the newest."""
         for actor in self.actors:
             view = actor.group.view
             if actor.holding and not actor.gone and view is not None:
@@ -605,7 +605,7 @@ TestGroups.settings = settings(max_examples=80, stateful_step_count=40, deadline
 
 @pytest.mark.parametrize("seed", range(8))
 def test_many_interleavings(seed: int) -> None:
-    """The same machine at full speed: many more interleavings, always the same ones. What fails is ``seed`` and ``run``."""
+    """The same machine at full speed: many more interleavings, told apart by ``seed`` and ``run``."""
     for run in range(RUNS):
         chance = random.Random(f"{seed} {run}")
         machine = GroupMachine()

@@ -10,6 +10,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
@@ -258,10 +259,10 @@ def test_long_url_makes_no_long_error() -> None:
 # ---- URLs, any text
 
 HOSTILE: Final = [
-    "zookeeper://", "memory://", "http://", "://", ":", "/", "//", "?", "&", "=", "@", "#", ",", ";", "[", "]", "%", "%2",
-    "%2F", "%00", "%FF", "%3A", "%40", "%ED%A0%80", "+", ".", "..", "-", "_", "~", " ", "\t", "\n", "\0", "\x7f", "\ud800",
-    "😀", "ü", "²", "٣", "h", "a.b", "[::1]", "[fe80::1%25eth0]", "user:pw@", "2181", "0", "65536", "1e3", "nan", "inf",
-    "1_0", "zookeeper", "heartbeat=1", "session_timeout", "connect_timeout=2",
+    "zookeeper://", "memory://", "http://", "://", ":", "/", "//", "?", "&", "=", "@", "#", ",", ";", "[", "]", "%",
+    "%2", "%2F", "%00", "%FF", "%3A", "%40", "%ED%A0%80", "+", ".", "..", "-", "_", "~", " ", "\t", "\n", "\0", "\x7f",
+    "\ud800", "😀", "ü", "²", "٣", "h", "a.b", "[::1]", "[fe80::1%25eth0]", "user:pw@", "2181", "0", "65536", "1e3",
+    "nan", "inf", "1_0", "zookeeper", "heartbeat=1", "session_timeout", "connect_timeout=2",
 ]  # fmt: skip
 
 anything: Final = st.one_of(
@@ -510,7 +511,7 @@ def test_password_given_as_an_argument_is_never_told(password: str) -> None:
             refusal(lambda: Settings.resolve("memory://", auth=("user", secret))),
             refusal(lambda: Settings.resolve(right, auth=("user", secret), heartbeat=0)),
             refusal(lambda: Settings.resolve("zookeeper://h:0", auth=("user", secret))),
-            *[refusal(lambda auth=auth: Settings.resolve(right, auth=auth)) for auth in refused],
+            *[refusal(partial(Settings.resolve, right, auth=auth)) for auth in refused],
             outcome_of(lambda: arguments_from_environment("X_", {"X_AUTH": secret.replace(":", "")})),
         ]
 
@@ -694,9 +695,9 @@ def test_memory_has_nothing_to_protect() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "user:password", b"user:password", (), ("user",), ("user", "password", "more"), ("user", None), (None, "password"),
-        (1, 2), (b"user", b"password"), ("", "password"), ("us:er", "password"), {"user": "password"}, {"user", "password"},
-        5, True,
+        "user:password", b"user:password", (), ("user",), ("user", "password", "more"), ("user", None),
+        (None, "password"), (1, 2), (b"user", b"password"), ("", "password"), ("us:er", "password"),
+        {"user": "password"}, {"user", "password"}, 5, True,
     ],
     ids=repr,
 )  # fmt: skip
@@ -773,7 +774,7 @@ def test_good_id_is_taken_as_it_is(value: str) -> None:
     assert Settings.resolve(None, member_id=value).member_id == value
 
 
-NO_INTEGERS: Final = [None, True, False, 1.0, 1.5, NAN, INF, "1", b"1", Decimal(1), [], (1,)]
+NO_INTEGERS: Final[list[object]] = [None, True, False, 1.0, 1.5, NAN, INF, "1", b"1", Decimal(1), [], (1,)]
 
 
 @pytest.mark.parametrize(

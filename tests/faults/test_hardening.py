@@ -1,0 +1,119 @@
+"""What attacks on the session have found, each of them once a defect."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+from aiopartition import PartitionCoordinator
+from tests.bench import Proxy, ZooKeeperServer, wait_until
+
+RESOURCES = range(300)
+
+
+class TestReconnecting:
+    """A short interruption must stay one, whatever else goes on in the process."""
+
+    async def test_needs_no_thread_of_the_service(self, network: Proxy, namespace: str) -> None:
+        """A service whose thread pool is busy with blocking work, or with lookups that hang, reconnects as well."""
+        loop = asyncio.get_running_loop()
+        pool, release = ThreadPoolExecutor(1), Event()
+        loop.set_default_executor(pool)
+        jobs = [asyncio.ensure_future(asyncio.to_thread(release.wait)) for _ in range(3)]
+        try:
+            async with PartitionCoordinator(network.url(namespace), session_timeout=4) as member:
+                await member.join_group("g")
+                view = await member.view("g")
+                connections = network.connections
+                network.reset()
+                await wait_until(lambda: network.connections > connections and member.connected, timeout=2)
+                assert await member.view("g") is view
+        finally:
+            release.set()
+            await asyncio.gather(*jobs)
+            pool.shutdown()
+            loop.set_default_executor(ThreadPoolExecutor())
+
+    async def test_with_more_watches_than_a_request_may_hold(self, network: Proxy, namespace: str) -> None:
+        """1 MB of watched paths are armed again in pieces; one request of that size ends the connection each time."""
+        async with PartitionCoordinator(network.url(namespace), session_timeout=10) as member:
+            groups = [f"{'ü' * 500}{number}" for number in range(360)]
+            await asyncio.gather(*(member.join_group(group_id) for group_id in groups))
+            connections = network.connections
+            network.reset()
+            await wait_until(lambda: network.connections > connections and member.connected, timeout=5)
+            async with PartitionCoordinator(network.url(namespace), member_id="other") as other:
+                await other.join_group(groups[7])
+
+                async def knows_the_other() -> bool:
+                    return len(await member.get_members(groups[7])) == 2
+
+                await wait_until(knows_the_other)
+
+    async def test_a_handshake_alone_proves_nothing(
+        self, network: Proxy, zookeeper: ZooKeeperServer, namespace: str
+    ) -> None:
+        """Where handshakes come through and all else is lost, an old view must not stay in force."""
+        async with (
+            PartitionCoordinator(network.url(namespace), member_id="cut", session_timeout=2) as cut,
+            PartitionCoordinator(zookeeper.url(namespace), member_id="other", session_timeout=2) as other,
+        ):
+            await cut.join_group("g")
+            # The first frame of a connection is the handshake's, in both directions.
+            with network.on_frame(lambda frame: frame.position == 0):
+                network.reset()
+                await other.join_group("g")
+
+                async def owns_nothing() -> bool:
+                    return not await cut.extract_my_subset("g", RESOURCES)
+
+                await wait_until(owns_nothing, timeout=4)
+                began = time.monotonic()
+                while time.monotonic() - began < 1.0:
+                    assert await owns_nothing()
+                    await asyncio.sleep(0.02)
+            network.reset()
+
+            async def shared() -> bool:
+                return len(await cut.extract_my_subset("g", RESOURCES)) in range(1, len(RESOURCES))
+
+            await wait_until(shared)
+
+
+EXITING = """
+import asyncio, sys
+from aiopartition import PartitionCoordinator
+
+async def service(joined):
+    async with PartitionCoordinator(sys.argv[1], member_id="exiting", session_timeout=20) as member:
+        await member.join_group("g")
+        joined.set()
+        await asyncio.sleep(100)
+
+async def main():
+    joined = asyncio.Event()
+    task = asyncio.create_task(service(joined))
+    await joined.wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_ends_without_a_stop_hands_over_at_once(
+    zookeeper: ZooKeeperServer, namespace: str
+) -> None:
+    """asyncio.run() cancels everything at once, the session's task included; a farewell is said all the same."""
+    async with PartitionCoordinator(zookeeper.url(namespace), member_id="staying", session_timeout=20) as staying:
+        await staying.join_group("g")
+        run = [sys.executable, "-W", "error", "-c", EXITING, zookeeper.url(namespace)]
+        process = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, timeout=20, check=False)
+        assert (process.returncode, process.stderr) == (0, "")
+
+        async def alone() -> bool:
+            return await staying.get_members("g") == ("staying",)
+
+        await wait_until(alone, timeout=2)

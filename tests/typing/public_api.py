@@ -1,0 +1,311 @@
+"""The public API as users write it. Never run: type checkers read it, and an ignore that is not needed is an error."""
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Literal, assert_type
+from uuid import UUID
+
+import aiopartition
+from aiopartition import (
+    AuthenticationError,
+    BackendError,
+    BackendUnavailableError,
+    Change,
+    ConfigurationError,
+    GroupPolicy,
+    Member,
+    MemberSupersededError,
+    NotStartedError,
+    OwnershipUnknownError,
+    PartitionCoordinator,
+    PartitionError,
+    PolicyMismatchError,
+    View,
+)
+
+
+@dataclass
+class Switch:
+    """Something that is to be polled."""
+
+    name: str
+    port: int
+
+
+class Site(StrEnum):
+    HERE = "here"
+
+
+class Rack(Enum):
+    ONE = (1, "a")
+
+
+async def gives_switches() -> AsyncIterator[Switch]:
+    yield Switch("s", 1)
+
+
+# ---- making one
+
+
+def every_argument(context: ssl.SSLContext, metadata: Mapping[str, str]) -> None:
+    assert_type(PartitionCoordinator(), PartitionCoordinator)
+    PartitionCoordinator(None)
+    PartitionCoordinator("memory://")
+    PartitionCoordinator(
+        "zookeeper://zk1,zk2/pollers",
+        member_id="m",
+        heartbeat=1,
+        session_timeout=10.0,
+        connect_timeout=10,
+        on_unknown="raise",
+        ssl=context,
+        auth=("user", "password"),
+        metadata=metadata,
+    )
+    PartitionCoordinator(backend_url="memory://", on_unknown="empty", metadata={"rack": "7"}, auth=None, ssl=None)
+
+
+def on_unknown_is_one_of_two_words(chosen: Literal["empty", "raise"], any_text: str) -> None:
+    PartitionCoordinator(on_unknown=chosen)
+    PartitionCoordinator(on_unknown="ignore")  # type: ignore[arg-type]
+    PartitionCoordinator(on_unknown=any_text)  # type: ignore[arg-type]
+    PartitionCoordinator(on_unknown=None)  # type: ignore[arg-type]
+
+
+def arguments_of_wrong_types() -> None:
+    PartitionCoordinator(5)  # type: ignore[arg-type]
+    PartitionCoordinator("memory://", "m")  # type: ignore[call-arg]
+    PartitionCoordinator(member_id=5)  # type: ignore[arg-type]
+    PartitionCoordinator(heartbeat="1")  # type: ignore[arg-type]
+    PartitionCoordinator(ssl=True)  # type: ignore[arg-type]
+    PartitionCoordinator(auth="user:password")  # type: ignore[arg-type]
+    PartitionCoordinator(auth=("user", "password", "more"))  # type: ignore[arg-type]
+    PartitionCoordinator(metadata={"rack": 7})  # type: ignore[dict-item]
+    PartitionCoordinator(hartbeat=1.0)  # type: ignore[call-arg]
+
+
+class Ours(PartitionCoordinator):
+    """A subclass stays itself."""
+
+
+async def constructors_keep_the_subclass() -> None:
+    assert_type(PartitionCoordinator.from_env(), PartitionCoordinator)
+    assert_type(Ours.from_env("X_", member_id="m"), Ours)
+    async with Ours() as ours:
+        assert_type(ours, Ours)
+
+
+# ---- from start to stop
+
+
+async def facts(coordinator: PartitionCoordinator) -> None:
+    assert_type(await coordinator.start(), None)
+    assert_type(coordinator.is_active(), bool)
+    assert_type(coordinator.connected, bool)
+    assert_type(coordinator.member_id, str)
+    assert_type(coordinator.session_timeout, float)
+    assert_type(coordinator.groups, tuple[str, ...])
+    assert_type(await coordinator.heartbeat(), None)
+    assert_type(await coordinator.stop(), None)
+
+
+def facts_cannot_be_set(coordinator: PartitionCoordinator) -> None:
+    coordinator.connected = True  # type: ignore[misc]
+    coordinator.member_id = "m"  # type: ignore[misc]
+    coordinator.groups = ()  # type: ignore[misc]
+
+
+async def groups(coordinator: PartitionCoordinator) -> None:
+    assert_type(await coordinator.join_group("g"), None)
+    await coordinator.join_group("g", weight=2, policy=GroupPolicy(replicas=2), min_members=3, settle=0)
+    await coordinator.join_group("g", policy=None, settle=0.5)
+    assert_type(await coordinator.leave_group("g"), None)
+    assert_type(await coordinator.view("g"), View)
+    assert_type(await coordinator.get_members("g"), tuple[str, ...])
+
+
+async def groups_of_wrong_types(coordinator: PartitionCoordinator) -> None:
+    await coordinator.join_group(None)  # type: ignore[arg-type]
+    await coordinator.join_group("g", 2)  # type: ignore[call-arg]
+    await coordinator.join_group("g", weight=1.5)  # type: ignore[arg-type]
+    await coordinator.join_group("g", policy={"replicas": 2})  # type: ignore[arg-type]
+    await coordinator.view(None)  # type: ignore[arg-type]
+
+
+# ---- what is mine
+
+
+async def elements_keep_their_type(coordinator: PartitionCoordinator, switches: tuple[Switch, ...]) -> None:
+    assert_type(await coordinator.extract_my_subset("g", ["a", "b"]), list[str])
+    assert_type(await coordinator.extract_my_subset("g", {1, 2}), list[int])
+    assert_type(await coordinator.extract_my_subset("g", {UUID(int=1): "value"}), list[UUID])
+    assert_type(await coordinator.extract_my_subset("g", (b"bytes" for _ in range(3))), list[bytes])
+    assert_type(await coordinator.extract_my_subset("g", [Path("a")]), list[Path])
+    assert_type(await coordinator.extract_my_subset("g", Site), list[Site])
+    assert_type(await coordinator.extract_my_subset("g", [("a", 1)]), list[tuple[str, int]])
+    assert_type(await coordinator.extract_my_subset("g", switches, key=lambda switch: switch.name), list[Switch])
+    nobody: list[Switch] = []
+    assert_type(await coordinator.extract_my_subset(None, nobody, key=lambda switch: switch.name), list[Switch])
+    assert_type(await coordinator.extract_my_subset("", ["a"]), list[str])
+
+
+def name_of(switch: Switch) -> str:
+    return switch.name
+
+
+def name_or_number(switch: Switch) -> str | int:
+    return switch.name or switch.port
+
+
+def one_or_all(switch: Switch) -> tuple[str, int, tuple[UUID, Site]]:
+    return switch.name, switch.port, (UUID(int=1), Site.HERE)
+
+
+def no_key(switch: Switch) -> float:
+    return switch.port / 2
+
+
+def of_something_else(number: int) -> int:
+    return number
+
+
+async def any_kind_of_key(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
+    assert_type(await coordinator.extract_my_subset("g", switches, key=name_of), list[Switch])
+    assert_type(await coordinator.extract_my_subset("g", switches, key=name_or_number), list[Switch])
+    assert_type(await coordinator.extract_my_subset("g", switches, key=one_or_all), list[Switch])
+    await coordinator.extract_my_subset("g", switches, key=None)
+    await coordinator.extract_my_subset("g", switches, key=lambda switch: switch.name.encode())
+    await coordinator.extract_my_subset("g", switches, key=lambda switch: UUID(switch.name))
+    await coordinator.extract_my_subset("g", switches, key=lambda switch: PurePosixPath(switch.name))
+    await coordinator.extract_my_subset("g", switches, key=lambda _: Rack.ONE)
+    await coordinator.extract_my_subset("g", switches, key=lambda switch: (switch.name, switch.port))
+
+
+async def keys_that_are_none(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
+    await coordinator.extract_my_subset("g", switches, key=no_key)  # type: ignore[arg-type]
+    await coordinator.extract_my_subset("g", switches, key=of_something_else)  # type: ignore[arg-type]
+    await coordinator.extract_my_subset("g", switches, key="name")  # type: ignore[arg-type]
+    await coordinator.extract_my_subset("g", switches, name_of)  # type: ignore[call-arg]
+    await coordinator.extract_my_subset("g", gives_switches(), key=name_of)  # type: ignore[arg-type]
+    await coordinator.extract_my_subset("g", 5)  # type: ignore[arg-type]
+
+
+async def streams(coordinator: PartitionCoordinator, switches: list[Switch], incoming: AsyncIterable[Switch]) -> None:
+    async for switch in coordinator.my_subset("g", switches, key=name_of):
+        assert_type(switch, Switch)
+    async for switch in coordinator.my_subset("g", incoming, key=lambda switch: switch.port):
+        assert_type(switch, Switch)
+    async for switch in coordinator.my_subset(None, gives_switches(), key=one_or_all):
+        assert_type(switch, Switch)
+    async for name in coordinator.my_subset("g", ["a", "b"]):
+        assert_type(name, str)
+    assert_type([name async for name in coordinator.my_subset("g", {"a": 1})], list[str])
+
+
+async def streams_are_asynchronous(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
+    for _ in coordinator.my_subset("g", switches, key=name_of):  # type: ignore[attr-defined]
+        pass
+    async for _ in coordinator.extract_my_subset("g", switches, key=name_of):  # type: ignore[attr-defined]
+        pass
+    await coordinator.my_subset("g", switches, key=name_of)  # type: ignore[misc]
+
+
+async def streams_can_be_closed(coordinator: PartitionCoordinator) -> None:
+    """Which a loop that is left early ought to do."""
+    changes = coordinator.changes("g")
+    async for _ in changes:
+        break
+    await changes.aclose()
+    mine = coordinator.my_subset("g", ["a"])
+    async for _ in mine:
+        break
+    await mine.aclose()
+
+
+# ---- views and changes
+
+
+async def changes(coordinator: PartitionCoordinator) -> None:
+    async for change in coordinator.changes("g"):
+        assert_type(change, Change)
+        assert_type(change.view, View | None)
+        assert_type(change.previous, View | None)
+        assert_type(change.joined, tuple[str, ...])
+        assert_type(change.left, tuple[str, ...])
+        assert_type(change.moved, float)
+        print(change.view.generation)  # type: ignore[union-attr]
+        if change.view is not None:
+            assert_type(change.view.generation, int)
+
+
+def views(view: View, switches: list[Switch]) -> None:
+    assert_type(view.group_id, str)
+    assert_type(view.generation, int)
+    assert_type(view.members, tuple[Member, ...])
+    assert_type(view.policy, GroupPolicy)
+    assert_type(view.owner("key"), str)
+    assert_type(view.owners(("a", 1)), tuple[str, ...])
+    assert_type(view.owns("m", UUID(int=1)), bool)
+    assert_type(view.mine(["a"]), list[str])
+    assert_type(view.mine(switches, key=name_of), list[Switch])
+    assert_type(view.mine(switches, name_of), list[Switch])
+    assert_type(view.shares(), dict[str, float])
+    view.owner(1.5)  # type: ignore[arg-type]
+    view.owner(None)  # type: ignore[arg-type]
+    view.owns("m", Switch("s", 1))  # type: ignore[arg-type]
+    view.mine(switches, key=no_key)  # type: ignore[arg-type]
+    view.generation = 5  # type: ignore[misc]
+
+
+def values_are_frozen(member: Member, policy: GroupPolicy, change: Change) -> None:
+    assert_type(Member("m"), Member)
+    assert_type(Member("m", 2).weight, int)
+    assert_type(policy.replicas, int)
+    assert_type(policy.load_bound, float)
+    GroupPolicy(replicas=2, load_bound=1, slots=16, vnodes=1)
+    GroupPolicy(replicas="2")  # type: ignore[arg-type]
+    GroupPolicy(replica=2)  # type: ignore[call-arg]
+    member.weight = 2  # type: ignore[misc]
+    policy.replicas = 2  # type: ignore[misc]
+    change.view = None  # type: ignore[misc]
+
+
+# ---- errors
+
+
+async def errors(coordinator: PartitionCoordinator) -> None:
+    try:
+        await coordinator.start()
+    except ConfigurationError as error:
+        assert_type(error.part, str)
+        assert_type(error.reason, str)
+        as_value_error: ValueError = error
+        raise as_value_error from None
+    except NotStartedError as error:
+        assert_type((error.operation, error.state), tuple[str, str])
+    except PolicyMismatchError as error:
+        assert_type(error.group_id, str)
+        for field, (there, here) in error.differences.items():
+            print(assert_type(field, str), there, here)
+    except MemberSupersededError as error:
+        assert_type((error.group_id, error.member_id, error.incarnation), tuple[str, str, int])
+    except OwnershipUnknownError as error:
+        assert_type((error.group_id, error.reason), tuple[str, str])
+    except BackendUnavailableError as error:
+        backend_error: BackendError = error
+        assert_type(backend_error.path, str | None)
+    except AuthenticationError as error:
+        assert_type((error.reason, error.path, error.permission), tuple[str, str | None, str | None])
+    except PartitionError as error:
+        print(error)
+
+
+def version() -> None:
+    text: str = aiopartition.__version__
+    print(text)
