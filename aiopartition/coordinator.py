@@ -74,7 +74,7 @@ class PartitionCoordinator:
         auth: tuple[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._settings = Settings.resolve(
+        settings = Settings.resolve(
             backend_url,
             member_id=member_id,
             heartbeat=heartbeat,
@@ -85,7 +85,7 @@ class PartitionCoordinator:
             auth=auth,
             metadata=metadata,
         )
-        self._runner = Runner(self._settings)
+        self._runner = Runner(settings)
 
     @classmethod
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
@@ -136,7 +136,7 @@ class PartitionCoordinator:
 
     def is_active(self) -> bool:
         """Whether a backend is configured; if not, everything is mine."""
-        return self._settings.url is not None
+        return self._runner.settings.url is not None
 
     @property
     def connected(self) -> bool:
@@ -146,7 +146,7 @@ class PartitionCoordinator:
     @property
     def member_id(self) -> str:
         """Who this coordinator is in all its groups."""
-        return self._settings.member_id
+        return self._runner.settings.member_id
 
     @property
     def session_timeout(self) -> float:
@@ -159,7 +159,7 @@ class PartitionCoordinator:
         return tuple(sorted(self._runner.memberships))
 
     def __repr__(self) -> str:
-        backend = "no backend" if self._settings.url is None else str(self._settings.url)
+        backend = "no backend" if self._runner.settings.url is None else str(self._runner.settings.url)
         return f"<PartitionCoordinator {self.member_id!r} at {backend}, {self._runner.state.value}>"
 
     # ---- groups
@@ -401,7 +401,7 @@ class PartitionCoordinator:
             )
         elif arguments is not None:
             _require_same(group_id, membership.arguments, arguments)
-        with anyio.move_on_after(self._settings.connect_timeout):
+        with anyio.move_on_after(self._runner.settings.connect_timeout):
             while True:
                 changed = membership.changed
                 if membership.settled or not self.connected:
@@ -424,7 +424,7 @@ class PartitionCoordinator:
         return self._give_up(membership, None)
 
     def _give_up(self, membership: Membership, nothing: T) -> T:
-        if self._settings.on_unknown == "raise":
+        if self._runner.settings.on_unknown == "raise":
             raise membership.unknown()
         if not membership.left:
             membership.warn_once()

@@ -301,6 +301,8 @@ class Group:
         incarnations: dict[str, Entry] = {}
         for entry in sorted(self._parse(entries), key=_seniority):
             incarnations[entry.member_id] = entry
+            if entry.nonce == self.nonce and entry != self._entry:
+                self.unwanted.add(entry.name)  # of an attempt that we had given up
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
             self._be_outdone(live)

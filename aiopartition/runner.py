@@ -52,12 +52,13 @@ class Runner:
     """Runs a coordinator from ``start()`` to ``stop()``. Implements :class:`~aiopartition.backends.Listener`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self.backend = open_backend(settings, self)
         self.memberships: dict[str, Membership] = {}
         """The joined groups."""
         self.state = State.NEW
-        self._description = _description(settings)
+        self._description = b""
+        self._pid = os.getpid()
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
@@ -77,7 +78,10 @@ class Runner:
         if self.state is not State.NEW:
             raise RuntimeError(f"start() was called on a coordinator that {self.state.value}; make a new one instead")
         self.state = State.STARTING
-        self._task = asyncio.create_task(self._run(), name=f"aiopartition {self._settings.member_id}")
+        if os.getpid() != self._pid:  # made before a fork, as by a server that loads the service once for all workers
+            self.settings = self.settings.with_another_id()
+        self._description = _description(self.settings)
+        self._task = asyncio.create_task(self._run(), name=f"aiopartition {self.settings.member_id}")
         try:
             await self._ready.wait()
         except asyncio.CancelledError:
@@ -195,7 +199,7 @@ class Runner:
 
     async def _open(self, tasks: TaskGroup) -> None:
         """Wait for the first connection, but not for ever; then let the calls in."""
-        with anyio.move_on_after(self._settings.connect_timeout):
+        with anyio.move_on_after(self.settings.connect_timeout):
             await self._decided.wait()
         if self._stopping.is_set():
             return
@@ -205,7 +209,7 @@ class Runner:
         if not self.backend.connected:
             _logger.error(
                 "no connection to %s within %g s (%s); going on without, and trying in the background",
-                self._settings.url, self._settings.connect_timeout, self.backend.trouble,
+                self.settings.url, self.settings.connect_timeout, self.backend.trouble,
             )  # fmt: skip
         tasks.start_soon(self._beat, name="aiopartition heartbeat")
         tasks.start_soon(self._watch_lease, name="aiopartition lease")
@@ -237,7 +241,7 @@ class Runner:
 
     async def _beat(self) -> None:
         while True:
-            await anyio.sleep(self._settings.heartbeat)
+            await anyio.sleep(self.settings.heartbeat)
             try:
                 await self.heartbeat()
             except BackendError as error:

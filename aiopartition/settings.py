@@ -6,7 +6,7 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 from urllib.parse import parse_qsl, quote, unquote
@@ -106,6 +106,8 @@ class Settings:
 
     url: Url | None
     member_id: str
+    member_id_is_drawn: bool
+    """Whether nobody gave the id, so that it was drawn at random."""
     heartbeat: float
     session_timeout: float
     connect_timeout: float
@@ -146,6 +148,7 @@ class Settings:
         return cls(
             url=url,
             member_id=str(uuid.uuid4()) if member_id is None else require_id("member_id", member_id),
+            member_id_is_drawn=member_id is None,
             heartbeat=seconds("heartbeat", heartbeat, 1.0),
             session_timeout=seconds("session_timeout", session_timeout, 10.0),
             connect_timeout=seconds("connect_timeout", connect_timeout, 10.0),
@@ -154,6 +157,10 @@ class Settings:
             auth=_require_auth(auth) if auth is not None else (None if url is None else url.auth),
             metadata=_require_metadata(metadata),
         )
+
+    def with_another_id(self) -> Settings:
+        """The same for another process, if the id was only drawn for this one."""
+        return replace(self, member_id=str(uuid.uuid4())) if self.member_id_is_drawn else self
 
 
 def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ _logger: Final = logging.getLogger("aiopartition.zookeeper")
 _NO_PASSWORD: Final[bytes] = bytes(16)
 _FIRST_BACKOFF: Final = 0.1  # seconds, doubled with each failed round
 _LONGEST_BACKOFF: Final = 0.8
+_FIRST_LIMIT: Final = 1.5  # seconds for an attempt to connect; a cold server's first TLS handshake took 0.9
+_LONGEST_LIMIT: Final = 10.0
 _STABLE_AFTER: Final = 1.0  # seconds that a connection must live to count as a success
 _CLOSE_TIMEOUT: Final = 1.0
 
@@ -205,8 +207,8 @@ class Session:
     def _attempt_limit(self, failures: int) -> float:
         """Seconds for TCP, TLS, the handshake and authentication with one server. It grows with failures: a server
         that has just started, or one that everybody returns to, is slow, yet must not be given up each time."""
-        first = max(0.25, self.timeout / max(6, 2 * len(self._hosts)))
-        return min(first * 2.0 ** min(failures, 9), max(0.5, self.timeout / 2))
+        first = min(max(0.25, self.timeout / max(6, 2 * len(self._hosts))), _FIRST_LIMIT)
+        return min(first * 2.0 ** min(failures, 9), max(0.5, self.timeout / 2), _LONGEST_LIMIT)
 
     async def _addresses(self, limit: float, last: Address | None) -> list[Address]:
         """Every address of every host, shuffled, the one just lost at the end."""

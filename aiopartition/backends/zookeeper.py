@@ -185,7 +185,9 @@ class ZooKeeperBackend:
         """``None`` when created, else ``NODE_EXISTS``, or ``NO_NODE`` when it is the parent that is missing."""
         try:
             with self._translated(path.rpartition("/")[0] or "/", "CREATE", *_NOT_CREATED):
-                await self._session.send(codec.create(path, data, ephemeral=ephemeral, creator_only=self._creator_only))
+                # What lies above the namespace is not ours alone: others make their namespaces there.
+                creator_only = self._creator_only and path.startswith(self._url.namespace)
+                await self._session.send(codec.create(path, data, ephemeral=ephemeral, creator_only=creator_only))
         except ReplyError as error:
             return ErrorCode(error.code)
         return None

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from aiopartition import PartitionCoordinator
-from tests.bench import Proxy, ZooKeeperServer, wait_until
+from tests.bench import OpenProxy, Proxy, ZooKeeperServer, wait_until
+from tests.bench.admin import Operator
 
 RESOURCES = range(300)
 
@@ -117,3 +118,63 @@ async def test_a_process_that_ends_without_a_stop_hands_over_at_once(
             return await staying.get_members("g") == ("staying",)
 
         await wait_until(alone, timeout=2)
+
+
+FORKING = """
+import asyncio, os, sys
+from aiopartition import PartitionCoordinator
+
+coordinator = PartitionCoordinator(sys.argv[1])
+before = coordinator.member_id
+pid = os.fork()
+
+async def main():
+    async with coordinator:
+        await coordinator.join_group("g", min_members=2)
+        async for change in coordinator.changes("g"):
+            if change.view is not None:
+                break
+        await asyncio.sleep(0.3)  # a farewell of the other's must not come before both have seen each other
+    sys.stdout.write(f" {(coordinator.member_id == before) == (pid != 0)} ")
+    sys.stdout.flush()
+
+asyncio.run(main())
+if pid:
+    os.waitpid(pid, 0)
+"""
+
+
+async def test_a_coordinator_made_before_a_fork_is_two_members_after_it(
+    zookeeper: ZooKeeperServer, namespace: str
+) -> None:
+    """Servers that load a service once for all workers must not give all of them one member id."""
+    run = [sys.executable, "-W", "error", "-c", FORKING, zookeeper.url(namespace)]
+    process = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, timeout=20, check=False)
+    assert (process.returncode, sorted(process.stdout.split()), process.stderr) == (0, ["True", "True"], "")
+
+
+async def test_nodes_above_the_namespace_are_nobodys_own(zookeeper: ZooKeeperServer, namespace: str) -> None:
+    """With credentials the namespace and what is in it admits one user; what lies above it is shared with others."""
+    for user in ("alice", "bob"):
+        url = zookeeper.url(f"{namespace}/{user}")
+        async with PartitionCoordinator(url, auth=(user, "secret")) as member:
+            await member.join_group("g")
+            async with Operator(zookeeper.address, auth=(user, "secret")) as operator:
+                assert [acl.id.scheme for acl in await operator.get_acl(namespace)] == ["world"]
+                for path in (f"{namespace}/{user}", f"{namespace}/{user}/g", f"{namespace}/{user}/g/members"):
+                    (acl,) = await operator.get_acl(path)
+                    assert acl.id.id.startswith(f"{user}:")
+
+
+async def test_one_silent_server_does_not_hold_up_the_start(
+    zookeeper: ZooKeeperServer, proxy: OpenProxy, namespace: str
+) -> None:
+    """However long the session timeout, another server is tried soon."""
+    silent = await proxy(zookeeper)
+    with silent.silent():
+        for _ in range(3):  # servers are tried in a random order
+            hosts = f"{silent.address},{zookeeper.address}"
+            began = time.monotonic()
+            async with PartitionCoordinator(f"zookeeper://{hosts}{namespace}", session_timeout=3600) as member:
+                assert member.connected
+            assert time.monotonic() - began < 5.0

@@ -55,7 +55,8 @@ class TestBackendDownAtStart:
         measure: Measure,
     ) -> None:
         """``start()`` returns after ``connect_timeout`` with one error in the log; calls return at once, and say that
-        ownership is unknown. When the server appears everything is well about a second later at most, and nobody had to ask."""
+        ownership is unknown. About a second after the server has appeared, at the latest, everything is well, and
+        nobody had to ask."""
         url, begun = absent.url(namespace), time.monotonic()
         member = await fleet.start(url, "a", join=False, connect_timeout=0.3, on_unknown=on_unknown)
         assert 0.29 < time.monotonic() - begun < 0.8

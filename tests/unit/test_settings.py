@@ -570,6 +570,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert dataclasses.replace(resolved, member_id="m") == Settings(
         url=None,
         member_id="m",
+        member_id_is_drawn=True,
         heartbeat=1.0,
         session_timeout=10.0,
         connect_timeout=10.0,
@@ -578,6 +579,13 @@ def test_defaults_are_the_documented_ones() -> None:
         auth=None,
         metadata={},
     )
+
+
+def test_only_a_drawn_member_id_gives_way_to_another() -> None:
+    """A process that was forked after the drawing needs its own; one that somebody gave is theirs to answer for."""
+    drawn, given_one = Settings.resolve(None), Settings.resolve(None, member_id="m")
+    assert drawn.with_another_id().member_id != drawn.member_id
+    assert given_one.with_another_id() is given_one
 
 
 def test_each_default_member_id_is_fresh() -> None:
