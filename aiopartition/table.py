@@ -31,10 +31,11 @@ Sources: D. Karger et al., "Consistent Hashing and Random Trees", STOC 1997; V. 
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice, repeat
 from operator import contains, countOf, ne
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
@@ -60,6 +61,10 @@ CHUNK: Final = 2048
 LOT: Final = 512  # points of one member made, or points of the ring sorted
 STRIDE: Final = 8192  # points passed on walks; finding where a walk starts counts for WALK_COST of them
 WALK_COST: Final = 8
+
+POINTS_KEPT: Final = 4096
+"""Lots of points, of 1.3 kB for a member of weight 1. One that joins a thousand others then costs one member's hashes,
+and no history can enter: a lot is a function of the member's id and its number alone."""
 
 BUCKET_BITS: Final = 10
 """The ring is sorted in 1,024 parts: sorting the points of 1,000 members at once would stall the event loop."""
@@ -104,7 +109,8 @@ class Table:
         mask = self._masks.get(member_id)
         if mask is None:
             # The owners of a slot are distinct, so the count is 0 or 1.
-            mask = self._masks[member_id] = tuple(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
+            mask = tuple(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
+            self._masks[member_id] = mask
         return mask
 
     def select(self, mask: Mask, resources: Sequence[T], key: Callable[[T], Key] | None = None) -> list[T]:
@@ -196,7 +202,7 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
     for number in range(1, min(policy.replicas, len(ids)) + 1):
         caps = _caps(members, policy.load_bound, number * policy.slots)
         room = [caps[member_id] - count for member_id, count in zip(ids, owned, strict=True)]
-        rank = yield from _rank_steps(ring, room, ranks)
+        rank = yield from _rank_steps(ring, room, ranks) if ranks else _first_rank_steps(ring, room)
         ranks.append(rank)
         owned = [caps[member_id] - left for member_id, left in zip(ids, room, strict=True)]
     return Table(tuple(ids), tuple(tuple(map(ids.__getitem__, rank)) for rank in ranks))
@@ -258,6 +264,28 @@ def _ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPol
     return _Ring(owners, starts)
 
 
+def _first_rank_steps(ring: _Ring, room: list[int]) -> Generator[None, None, list[int]]:
+    """Give each slot its first owner, and take that from ``room``. What :func:`_rank_steps` does, in half the time:
+    nobody owns a slot yet, and there is always somebody with room."""
+    owners, starts = ring
+    rank = [0] * len(starts)
+    unpaused = 0
+    for slot in _visiting_order(len(starts)):
+        position = starts[slot]
+        owner = owners[position]
+        while not room[owner]:
+            position = position + 1 if position + 1 < len(owners) else 0
+            owner = owners[position]
+            unpaused += 1
+        rank[slot] = owner
+        room[owner] -= 1
+        unpaused += WALK_COST
+        if unpaused >= STRIDE:
+            unpaused = 0
+            yield
+    return rank
+
+
 def _rank_steps(ring: _Ring, room: list[int], ranks: Sequence[Sequence[int]]) -> Generator[None, None, list[int]]:
     """Give each slot its owner of the next rank after ``ranks``, and take that from ``room``."""
     owners, starts = ring
@@ -290,7 +318,8 @@ class _HashRing(Protocol):
 _hash_ring = cast("Callable[..., _HashRing]", uhashring.HashRing)
 
 
-def _points(member_id: str, first: int, count: int) -> Iterable[int]:
+@lru_cache(maxsize=POINTS_KEPT)
+def _points(member_id: str, first: int, count: int) -> array[int]:
     """Return ``count`` of a member's points, from the one numbered ``first`` on, in any order.
 
     uhashring makes the points of a node all at once and numbers them from 0. A heavy member has too many for that, so
@@ -305,4 +334,4 @@ def _points(member_id: str, first: int, count: int) -> Iterable[int]:
         return hash_label(f"{member_id}-{first + number}")
 
     hash_fn = hash_renumbered if first else hash_label
-    return _hash_ring({member_id: 1}, vnodes=count, hash_fn=hash_fn).ring
+    return array("Q", _hash_ring({member_id: 1}, vnodes=count, hash_fn=hash_fn).ring)

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from aiopartition import NotStartedError, PartitionCoordinator
 
-__all__ = ["Host", "LocalHost", "RemoteHost", "Roll", "Sight"]
+__all__ = ["GROUP", "Host", "LocalHost", "RemoteHost", "Roll", "Sight"]
 
 GROUP: Final = "switches"
 
@@ -43,6 +43,16 @@ class Roll:
     def note(self, sight: Sight) -> None:
         self._newest[sight.member_id] = sight
         self._changed.set()
+
+    async def sees(self, member_id: str, members: int, timeout: float = 120.0) -> float:
+        """Wait until a member sees so many; since when it does."""
+        async with asyncio.timeout(timeout):
+            while True:
+                self._changed.clear()
+                sight = self._newest.get(member_id)
+                if sight is not None and sight.members == members:
+                    return sight.at
+                await self._changed.wait()
 
     async def agreed(self, member_ids: Iterable[str], timeout: float = 120.0) -> list[float]:
         """Wait until these, and no others, see each other at one generation; since when each of them does."""

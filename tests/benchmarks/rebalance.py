@@ -4,9 +4,12 @@ The change begins with the call of ``join_group()`` on a coordinator that is con
 or with the SIGKILL of a member's process; of that one, the session timeout (2 s) is taken off. The server's ticks
 (0.2 s) stay in: it looks for dead sessions only that often; and a session had already been silent for up to a third
 of its timeout when its process died, which is why the figure can be negative. It ends when the last member's
-``changes()`` has handed out the view; nothing is stopped meanwhile. Members settle for 0.05 s, the default. All
-members of a fleet share the two processors of this machine: at 100 members most of the time is the compiling of 100
-tables, which a fleet of 100 machines would do at once. ``members`` counts those before the change.
+``changes()`` has handed out the view; nothing is stopped meanwhile. Members settle for 0.05 s, the default.
+``members`` counts those before the change.
+
+In the first table all members of a fleet share the processors of this machine, and each process compiles a table of
+its own: with many of them that is most of the time. In the second there is one coordinator, and the other members are
+entries without coordinators: that is what a member sees that has a processor to itself.
 
 kazoo's ``SetPartitioner`` runs in threads of one process, on a set of ten items for each member, from the call of its
 constructor, or of ``finish()``, until each item is held by one member again. For that time everybody's work is
@@ -24,7 +27,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests.bench import ZooKeeperServer
-from tests.benchmarks.hosts import Host, LocalHost, RemoteHost, Roll
+from tests.benchmarks.crowd import Crowd
+from tests.benchmarks.hosts import GROUP, Host, LocalHost, RemoteHost, Roll
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.set_partitioner import SetMembers
@@ -33,6 +37,7 @@ from tests.benchmarks.timing import percentile
 __all__ = ["measure"]
 
 SETTLE = 0.05
+SESSION_TIMEOUT = 2.0
 MOST_PROCESSES = 10
 
 
@@ -44,7 +49,7 @@ class Plan:
     processes: int
     changes: int
     kills: int = 0
-    session_timeout: float = 2.0
+    session_timeout: float = SESSION_TIMEOUT
 
 
 FULL = [
@@ -69,7 +74,7 @@ async def measure(*, quick: bool) -> Report:
             "the last p99|,.1f",
         ),
         "A member: over all members at all changes. The last: when every member is there, over all changes. "
-        f"Killed: minus the session timeout of {FULL[0].session_timeout:g} s.",
+        f"Killed: minus the session timeout of {SESSION_TIMEOUT:g} s.",
     )
     targets: list[Target] = []
     async with ZooKeeperServer(heap_megabytes=256) as server:
@@ -85,8 +90,9 @@ async def measure(*, quick: bool) -> Report:
                 if plan.members == 10 and change == "join":
                     last = percentile(latency.of_the_last, 50) * 1e3
                     targets.append(Target(f"a join at 10 members in {plan.processes} process(es)", last, 100.0, "ms"))
+        alone = await _alone(server, quick=quick)
         theirs = _set_partitioner(server, quick=quick)
-    return Report([ours, theirs], targets)
+    return Report([ours, alone, theirs], targets)
 
 
 @dataclass
@@ -163,6 +169,34 @@ class Fleet:
 
     async def _rest(self) -> None:
         await asyncio.sleep(2 * SETTLE)
+
+
+async def _alone(server: ZooKeeperServer, *, quick: bool) -> Table:
+    table = Table(
+        "alone",
+        "milliseconds from another's join or leave to the new view, at a member with a processor to itself",
+        ("members", "change", "times", "p50|,.1f", "p99|,.1f"),
+    )
+    for size, times in [(3, 1)] if quick else [(3, 50), (10, 50), (100, 50), (1_000, 20)]:
+        members, url = member_ids(size + times), server.url(f"/alone-{size}")
+        latencies = {"join": Latency(), "leave": Latency()}
+        roll = Roll()
+        async with Crowd(url) as crowd:
+            await crowd.join(GROUP, members[1:size])
+            host = LocalHost(url, roll.note, settle=SETTLE, session_timeout=SESSION_TIMEOUT)
+            await host.start(members[0])
+            await host.join(members[0])
+            await roll.sees(members[0], size)
+            for oldest, newcomer in zip(members[1:], members[size:], strict=False):
+                for change, act, count in (("join", crowd.join, size + 1), ("leave", crowd.leave, size)):
+                    await asyncio.sleep(2 * SETTLE)
+                    began = time.monotonic()
+                    await act(GROUP, [newcomer if change == "join" else oldest])
+                    latencies[change].add(began, [await roll.sees(members[0], count)])
+            await host.close()
+        for change, latency in latencies.items():
+            table.add(size, change, times, *(percentile(latency.of_each, percent) * 1e3 for percent in (50, 99)))
+    return table
 
 
 def _set_partitioner(server: ZooKeeperServer, *, quick: bool) -> Table:

@@ -24,6 +24,7 @@ from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
+from tests.benchmarks.memory import Groups
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMembers
 
@@ -72,6 +73,12 @@ async def measure(*, quick: bool) -> Report:
             await work()
             return (await Counters.of(server)).since(before)
 
+        async def at_rest(who: str, members: int) -> None:
+            await asyncio.sleep(pause)
+            spent = await counted(lambda: asyncio.sleep(seconds))
+            figures = (spent.requests, spent.answers, spent.asked, spent.answered, spent.requests / members)
+            rest.add(who, *(figure / spent.at for figure in figures))
+
         async def both(who: str, restart_one: Callable[[int], Awaitable[None]]) -> None:
             async def restart_all() -> None:
                 for place in range(size):
@@ -79,12 +86,7 @@ async def measure(*, quick: bool) -> Report:
                     await restart_one(place)
                     await asyncio.sleep(max(0.0, pace - (time.monotonic() - began)))
 
-            await asyncio.sleep(pause)
-            spent = await counted(lambda: asyncio.sleep(seconds))
-            rest.add(
-                *(who, spent.requests / spent.at, spent.answers / spent.at),
-                *(spent.asked / spent.at, spent.answered / spent.at, spent.requests / spent.at / size),
-            )
+            await at_rest(who, size)
             spent = await counted(restart_all)
             restart.add(
                 *(who, spent.requests, spent.answers, spent.asked / 1e6, spent.answered / 1e6, spent.at),
@@ -93,6 +95,9 @@ async def measure(*, quick: bool) -> Report:
 
         async with _ours(server.url("/cost"), member_ids(size)) as restart_ours:
             await both(OURS, restart_ours)
+        async with Groups(server.url("/groups"), size, same=True) as groups:
+            await groups.join(at_once=True)
+            await at_rest(f"aiopartition, one member of {size} groups", 1)
         with ToozMembers(server.address, member_ids(size), beating=True) as fleet:
 
             async def restart_tooz(place: int) -> None:

@@ -524,6 +524,22 @@ async def test_request_that_cannot_be_encoded() -> None:
             assert await outcome(task) == Stat(0, 0, 0)
 
 
+async def test_farewell_is_sent_without_waiting() -> None:
+    """The server ends the session, whether or not anybody is there to read its answer."""
+    async with line() as far:
+        far.connection.farewell()
+        far.connection.abort("closed")
+        assert await far.peer.frame() == struct.pack("!ii", 0, -11)
+
+
+async def test_farewell_after_the_end() -> None:
+    """There is nobody to say it to."""
+    async with line() as far:
+        far.connection.abort("over")
+        far.connection.farewell()
+        assert far.owner.told == ["ended: over"]
+
+
 # ---- what has numbers of its own
 
 

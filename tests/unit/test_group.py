@@ -307,6 +307,16 @@ def test_entry_of_a_session_that_has_ended_does_not_count() -> None:
     assert group.next_step() is Step.JOIN
 
 
+@pytest.mark.parametrize("others", [(), (another("n"),), (another("m", incarnation=0),)], ids=["nobody", "n", "m"])
+def test_settles_before_it_reads_unless_it_is_alone(others: tuple[Entry, ...]) -> None:
+    """The others settle before they do without our keys; then so do we before we have them."""
+    group = new_group()
+    group.session_opened(fresh=True)
+    group.entered(group.choose_entry(found(1, *others)))
+    alone = all(entry.member_id == "m" for entry in others)
+    assert group.next_step() is (Step.READ if alone else Step.SETTLE)
+
+
 def test_joins_again_in_a_fresh_session() -> None:
     """Nothing that was known holds; the same participation goes on."""
     group, _ = joined_group(another("n"))
@@ -1127,6 +1137,37 @@ def test_interrupted_step_is_tried_again(mend: str) -> None:
         assert group.next_step() is Step.REST
         group.heartbeat()
     assert group.next_step() is Step.READ
+
+
+def test_reads_that_are_interrupted_time_and_again() -> None:
+    """A server hangs up on each answer, say. What is believed may be as old as one likes, so it is believed no more."""
+    group, entry = joined_group()
+    group.changed()
+    group.reading()
+    group.interrupted()
+    assert group.view is not None
+    group.heartbeat()
+    group.reading()
+    group.interrupted()
+    assert group.view is None
+    assert group.error is None
+    group.heartbeat()
+    assert group.next_step() is Step.READ
+    read(group, found(2, entry))
+    assert group.view is not None
+
+
+def test_interruptions_with_a_read_between_them_are_single_ones() -> None:
+    """A short disconnection now and then takes nothing away."""
+    group, entry = joined_group()
+    for generation in range(2, 6):
+        group.changed()
+        group.reading()
+        group.interrupted()
+        assert group.view is not None
+        group.heartbeat()
+        read(group, found(generation, entry))
+        assert group.view is not None
 
 
 def test_interrupted_deletion_is_tried_again() -> None:

@@ -155,6 +155,7 @@ class Actor:
     told: int = 0  # the newest generation that the server has told of, or one as new as that
     entered_at: int = 0  # the generation that made our entry a member
     newest: int = 0  # of the views that it has had in this session
+    interruptions: int = 0  # since the last read
     had_view: bool = False  # and nothing has happened since that could take it away
     lapses: int = 0
     steps: int = 0  # without resting
@@ -186,6 +187,9 @@ class Actor:
                 yield from self._take(step)
             except LostError:
                 self.group.interrupted()
+                self.interruptions += 1
+                if self.interruptions > 1:
+                    self.had_view = False  # it has been unable to read for too long
             except PartitionError as error:
                 self.group.failed(error)
                 self.had_view = False
@@ -211,7 +215,9 @@ class Actor:
                 if group.next_step() is not Step.SETTLE:
                     return
             latest = group.reading()
-            group.read((yield Request("read", watch=True, latest=latest)))
+            entries = yield Request("read", watch=True, latest=latest)
+            self.interruptions = 0
+            group.read(entries)
 
     def _join(self) -> Actions:
         group = self.group

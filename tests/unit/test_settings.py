@@ -32,6 +32,7 @@ from aiopartition.settings import (
     parse_url,
     require_id,
     require_min_members,
+    require_policy,
     require_settle,
     require_weight,
 )
@@ -850,6 +851,21 @@ def test_policy_bounds_are_inclusive() -> None:
 def test_policy_defaults_are_the_documented_ones() -> None:
     """Members that say nothing agree with those that spell the defaults out."""
     assert GroupPolicy() == GroupPolicy(replicas=1, load_bound=1.08, slots=16384, vnodes=160)
+
+
+@pytest.mark.parametrize("value", [{"replicas": 2}, 2, "default", GroupPolicy, False], ids=repr)
+def test_bad_policy_argument_is_named(value: object) -> None:
+    """A policy is a GroupPolicy."""
+    error = refusal(lambda: require_policy(value))
+    assert error.part == "policy"
+    assert type(value).__name__ in error.reason
+
+
+def test_no_policy_is_the_default_policy() -> None:
+    """And any other is taken as it is."""
+    policy = GroupPolicy(replicas=2)
+    assert require_policy(policy) is policy
+    assert require_policy(None) == GroupPolicy()
 
 
 def test_policies_compare_by_value() -> None:

@@ -211,6 +211,7 @@ def test_equal_points_are_taken_in_the_order_of_ids(members: dict[str, int], pol
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_module, "hash_key", coarse_hash)
+        patch.setattr(table_module, "_points", table_module._points.__wrapped__)  # none that are kept
         table = build(members, policy)
     assert owners_by_slot(table) == reference(members, policy, sorted(points))
 
@@ -367,6 +368,7 @@ def work_of_steps(members: Mapping[str, int], policy: GroupPolicy, patch: pytest
 
         return count
 
+    table_module._points.cache_clear()
     patch.setattr(table_module, "hash_key", counted("labels", hash_key))
     visiting_order = table_module._visiting_order
 
@@ -392,6 +394,23 @@ def test_the_build_gives_way(members: dict[str, int], monkeypatch: pytest.Monkey
     assert max(step["slots"] for step in steps) <= 1024 + 1  # the one that it stopped at
     assert not any(step["labels"] and step["slots"] for step in steps)
     assert sum(not step for step in steps) >= sum(members.values()) * 160 // (2 * LOT)  # the ring is sorted in these
+
+
+def test_a_join_costs_the_hashes_of_one_member_and_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What did not change is used again, and the table is the one that a fresh process builds."""
+    before, after = equal(agents(40)), equal(agents(41))
+    build(before, GroupPolicy())
+    fresh = work_of_steps(after, GroupPolicy(), monkeypatch)
+    assert sum(step["labels"] for step in fresh) == 160 * 41
+    monkeypatch.undo()
+    table_module._points.cache_clear()
+    for members in ({**before, "heavy": 9}, before, {**after, "agent-1": 3}, before):
+        build(members, GroupPolicy())
+    hits = table_module._points.cache_info().misses
+    again = build(after, GroupPolicy())
+    assert table_module._points.cache_info().misses == hits  # all of these points are known
+    table_module._points.cache_clear()
+    assert again == build(after, GroupPolicy())
 
 
 def test_long_walks_give_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
