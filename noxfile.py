@@ -49,7 +49,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit, contract and fault tests under coverage. With arguments, which are pytest's, there is no report."""
-    session.install("-e", ".", *group("test"))
+    session.install("-e", ".", *group("test", "benchmarks"))  # which are tried too, on a small scale
     require_zookeeper(session)
     # Not pytest-cov: plugins are imported before it begins, and the library has one.
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
@@ -68,7 +68,7 @@ def examples(session: nox.Session) -> None:
 @nox.session(name="tests-all", python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
     """The tests on every supported Python; tests-all-3.13 for one of them."""
-    session.install("-e", ".", *group("test"))
+    session.install("-e", ".", *group("test", "benchmarks"))
     require_zookeeper(session)
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -83,10 +83,10 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Faults at random, for a long time."""
+    """Faults at random, for a long time: ``-- --seconds 600 --seed 1``."""
     session.install("-e", ".", *group("test"))
     require_zookeeper(session)
-    session.run("python", "-m", "pytest", "tests/soak", "-s", *NO_TIME_LIMIT, *session.posargs)
+    session.run("python", "-m", "tests.soak", *session.posargs)
 
 
 @nox.session
@@ -111,9 +111,6 @@ def lowest(session: nox.Session) -> None:
     session.install(".", *oldest)
     with session.chdir(session.create_tmp()):
         session.run("python", str(CHECK_INSTALLED))
-
-
-NO_TIME_LIMIT = ("-o", "timeout=0", "-o", "faulthandler_timeout=0")
 
 
 def group(*names: str) -> tuple[str, ...]:

@@ -401,10 +401,11 @@ class PartitionCoordinator:
             )
         elif arguments is not None:
             _require_same(group_id, membership.arguments, arguments)
+        hopeful = self.connected  # then a connection that is lost meanwhile may well come back in time
         with anyio.move_on_after(self._runner.settings.connect_timeout):
-            while True:
+            while hopeful:
                 changed = membership.changed
-                if membership.settled or not self.connected:
+                if membership.settled:
                     break
                 await changed.wait()
         if membership.error is not None:

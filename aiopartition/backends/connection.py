@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
 
     def farewell(self) -> None:
         """End the session, if the connection is up, without waiting for the answer."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._write(codec.frame(codec.close().serialize(0)))
 
     def awaits(self, xid: Xid) -> bool:
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         return await future
 
     def _write(self, frame: bytes) -> float:
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             raise ConnectionLostError(self.reason)
         # Before the write: a lease counts from the earliest moment at which the server can have heard.
         self.last_sent = self._clock()

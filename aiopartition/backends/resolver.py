@@ -72,7 +72,10 @@ class Resolver:
             with suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
                 loop.call_soon_threadsafe(deliver, ips, failure)
 
-        threading.Thread(target=look_up, name=f"aiopartition looks up {host}", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name=f"aiopartition looks up {host}", daemon=True).start()
+        except RuntimeError as error:  # the limit of threads is reached: there may be room in the next round
+            outcome.set_exception(OSError(str(error)))
         return outcome
 
 

@@ -320,12 +320,14 @@ class Session:
             connection.abort("cancelled")
 
     def _keep_alive(self, connection: Connection, *, late: bool) -> float:
-        """Ping a server that we have left alone for T/3, leave one that is silent for 2T/3. Seconds to the next look.
+        """Ping a server that we have left alone for T/3, leave one that is silent for T/2. Seconds to the next look.
+
+        Of the lease a sixth of T is left then, in which another server can be found before anybody notices.
 
         ``late``: this process itself was away. Then the server's words may lie unread in the socket: read first.
         """
         now, third = self._clock(), self.timeout / 3
-        silent_at = connection.last_received + 2 * third
+        silent_at = connection.last_received + self.timeout / 2
         if now >= silent_at and not late:
             connection.abort(f"no word from the server for {now - connection.last_received:.1f} s")
             return 0.0

@@ -97,11 +97,13 @@ class TestLease:
         seen, seen_elsewhere = [await fleet.watch(each) for each in (member, other)]
         begun = time.monotonic()
         await (lost.kill() if fault == "killed" else lost.freeze())
+        gone = time.monotonic()
         await wait_until(lambda: seen_elsewhere.mine == set(KEYS))
         assert not seen.mine
         let_go, taken_over = seen.sightings[0].last, seen_elsewhere.sightings[-1].first
         measure(f"follower {fault} to nothing handed out", let_go - begun)
         measure(f"follower {fault} to taken over", taken_over - begun)
+        assert let_go <= gone + 2.0 * 2 / 3
         assert let_go < taken_over
         await lost.heal()
         await fleet.settle()

@@ -391,6 +391,17 @@ def test_successor_found_when_joining_again(incarnation: int, nonce: str) -> Non
     assert group.next_step() is Step.REST
 
 
+def test_the_latest_of_several_successors_is_named() -> None:
+    """A supervisor may have started more than one."""
+    group, _ = joined_group()
+    group.session_expired()
+    group.session_opened(fresh=True)
+    several = [another("m", incarnation=number, nonce=f"{number:016x}") for number in (3, 11, 7)]
+    with pytest.raises(MemberSupersededError) as caught:
+        group.choose_entry(found(5, *several))
+    assert caught.value.incarnation == 11
+
+
 def test_superseded_while_the_answer_was_lost() -> None:
     """Our entry may exist after all, and is deleted: nobody must take it for the live one when the other leaves."""
     group = new_group()
@@ -905,9 +916,11 @@ def test_probe_does_not_take_back_what_is_due() -> None:
 @pytest.mark.parametrize("generation", [1, None])
 def test_probe_before_the_first_read_means_nothing(generation: int | None) -> None:
     """There is nothing to compare with yet."""
-    group, _ = entered_group()
+    group = new_group()
+    group.session_opened(fresh=True)
+    group.entered(group.choose_entry(found(1, another("n"))))
     group.probed(generation)
-    assert group.next_step() is Step.READ
+    assert group.next_step() is Step.SETTLE
     group.session_expired()
     group.session_opened(fresh=True)
     group.probed(generation)
@@ -1055,7 +1068,21 @@ def test_expired_session(told: bool) -> None:
     assert group.view is None
     assert group.lapses > lapses
     assert group.wanted == {}
+    assert not group.settled
+    assert group.unknown_reason == "this member has not joined yet"
     assert group.next_step() is Step.JOIN
+
+
+def test_ensemble_that_was_wiped() -> None:
+    """With it went our session; what the new one tells is believed at once, though it begins to count anew."""
+    group, _ = joined_group(generation=1000)
+    group.session_expired()
+    group.session_opened(fresh=True)
+    entry = group.choose_entry(None)
+    group.entered(entry)
+    read(group, found(2, entry))
+    assert group.next_step() is Step.REST
+    assert group.view is not None
 
 
 # ---- steps that fail

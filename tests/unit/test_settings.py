@@ -828,7 +828,7 @@ def test_bounds_are_inclusive() -> None:
         ("load_bound", -INF), ("load_bound", 0.99), ("load_bound", 2.01), ("load_bound", 0), ("load_bound", -1.1),
         ("load_bound", HUGE), ("load_bound", ENDLESS), ("load_bound", Decimal("1.1")), ("load_bound", [1.1]),
         ("replicas", 0), ("replicas", -1), ("replicas", 1_001), ("replicas", ENDLESS),
-        ("slots", 0), ("slots", -16), ("slots", 8), ("slots", 15), ("slots", 17), ("slots", 16_383), ("slots", 65_535),
+        ("slots", 0), ("slots", -16), ("slots", 8), ("slots", 15), ("slots", 17), ("slots", 24), ("slots", 16_383), ("slots", 65_535),
         ("slots", 131_072), ("slots", ENDLESS),
         ("vnodes", 0), ("vnodes", -1), ("vnodes", 1_001), ("vnodes", ENDLESS),
     ],
