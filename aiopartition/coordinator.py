@@ -110,6 +110,7 @@ class PartitionCoordinator:
         Cancelled, it stops the coordinator cleanly, in about a second at most.
 
         :raises AuthenticationError: if every server that can be reached refuses this client.
+        :raises NotStartedError: if :meth:`stop` is called meanwhile.
         :raises RuntimeError: if called twice, or after :meth:`stop`.
         """
         await self._runner.start()
@@ -256,6 +257,7 @@ class PartitionCoordinator:
             or a tuple of these. Without it the resources themselves must be of these types.
         :raises OwnershipUnknownError: with ``on_unknown="raise"``, when ownership is unknown. Else the list is empty.
         :raises TypeError: for a resource or key without a stable encoding.
+        :raises PartitionError: when this member cannot take part, as :meth:`join_group` does, always.
         """
         self._runner.require_started("extract_my_subset")
         require_iterable(iterable)

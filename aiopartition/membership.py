@@ -215,7 +215,8 @@ class Membership:
         group = self._group
         while not group.leaving:
             group.check_document(await self._backend.ensure_group(self.group_id, group.document()))
-            entries = await self._backend.read(self.group_id, watch=False)
+            # The latest, as whom we find here counts as having been there before us.
+            entries = await self._backend.read(self.group_id, watch=False, latest=True)
             if group.leaving:
                 return
             entry = group.choose_entry(entries)

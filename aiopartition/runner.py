@@ -93,6 +93,7 @@ class Runner:
             await asyncio.wait({self._task})
             if self._refusal is not None:
                 raise self._refusal
+            self.require_started("start")  # stopped meanwhile, or failed
 
     async def stop(self) -> None:
         """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call."""

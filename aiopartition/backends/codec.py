@@ -50,7 +50,7 @@ _exc: Any = exc
 _protocol: Any = protocol
 
 MAX_FRAME: Final = 16 << 20
-"""Bytes. Servers send at most jute.maxbuffer (1 MB by default); a longer frame is rubbish, and not to be waited for."""
+"""Bytes. Some 200,000 entries in one reply; a longer frame is rubbish, and not to be waited for."""
 
 MAX_WATCH_BYTES: Final = 128 << 10
 """Of paths in one request to watch them again; a server takes 1 MB by default."""

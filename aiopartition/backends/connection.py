@@ -120,12 +120,14 @@ class Connection(asyncio.Protocol):
         await self._submit(Xid.AUTH, operation)
 
     def post(self, xid: Xid, operation: Operation[None]) -> None:
-        """Send without waiting. The answer is told to the owner alone."""
+        """Send without waiting; on a connection that is ending, not at all. The answer is told to the owner alone."""
+        if self._ending:
+            return
         self._pending[xid] = _Pending(self._write(codec.frame(operation.serialize(xid))), operation, None)
 
     def farewell(self) -> None:
         """End the session, if the connection is up, without waiting for the answer."""
-        if self._transport is not None and not self._transport.is_closing():
+        if not self._ending:
             self._write(codec.frame(codec.close().serialize(0)))
 
     def awaits(self, xid: Xid) -> bool:
@@ -165,6 +167,11 @@ class Connection(asyncio.Protocol):
 
     # ---- inside
 
+    @property
+    def _ending(self) -> bool:
+        """Whether nothing can be sent any more. A transport knows it some turns of the loop before it tells us."""
+        return self._transport is None or self._transport.is_closing()
+
     async def _submit(self, xid: int, operation: Operation[T]) -> T:
         payload = operation.serialize(xid)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -172,7 +179,7 @@ class Connection(asyncio.Protocol):
         return await future
 
     def _write(self, frame: bytes) -> float:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._ending:
             raise ConnectionLostError(self.reason)
         # Before the write: a lease counts from the earliest moment at which the server can have heard.
         self.last_sent = self._clock()

@@ -107,11 +107,16 @@ async def test_the_context_manager_starts_and_stops(cluster: Cluster) -> None:
 
 
 async def test_stop_during_start(cluster: Cluster) -> None:
-    """Whoever stops a coordinator that is still starting ends both calls soon."""
+    """Whoever stops a coordinator that is still starting ends both calls soon, and start() says so."""
     member = await cluster.coordinator("m", connect_timeout=30)
+
+    async def start() -> None:
+        with pytest.raises(NotStartedError, match="was stopped"):
+            await member.start()
+
     with anyio.fail_after(5):
         async with anyio.create_task_group() as calls:
-            calls.start_soon(member.start)
+            calls.start_soon(start)
             await asyncio.sleep(0)
             calls.start_soon(member.stop)
     with pytest.raises(NotStartedError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -208,6 +209,7 @@ async def main() -> int:
     arguments = parser.parse_args()
     seed = random.randrange(1_000_000) if arguments.seed is None else arguments.seed
     print(f"seed {seed}, {arguments.seconds:g} s", flush=True)
+    logging.getLogger("kazoo").setLevel(logging.CRITICAL)  # the operator's client has much to say about faults
     async with Ensemble() as ensemble, AsyncExitStack() as networks:
         soak = Soak(ensemble, random.Random(seed), networks)
         try:
