@@ -8,10 +8,15 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 from aiopartition.backends.connection import Address
 
 __all__ = ["Resolver"]
+
+
+_PATIENCE: Final = 0.1
+"""Seconds to wait for news of a host whose addresses are known: what cuts a connection often cuts the resolver too."""
 
 
 class Resolver:
@@ -26,6 +31,12 @@ class Resolver:
         self._under_way: dict[str, asyncio.Future[list[str]]] = {}
         self._known: dict[str, list[str]] = {}
 
+    def begin(self, host: str) -> None:
+        """Begin to look ``host`` up, so that several are looked up at the same time."""
+        if host not in self._under_way and not _is_literal(host):
+            self._under_way[host] = self._look_up(host)
+            self._under_way[host].add_done_callback(lambda outcome: self._finish(host, outcome))
+
     async def resolve(self, host: str, port: int, limit: float) -> list[Address]:
         """The addresses of ``host``, after ``limit`` seconds at most.
 
@@ -33,26 +44,24 @@ class Resolver:
         """
         if _is_literal(host):
             return [Address(host, host, port)]
-        look_up = self._under_way.get(host)
-        if look_up is None:
-            look_up = self._under_way[host] = self._look_up(host)
+        self.begin(host)
+        look_up = self._under_way[host]
         # wait() rather than an await: the look-up goes on without us, for the next round.
-        await asyncio.wait({look_up}, timeout=limit)
-        if not look_up.done():
-            error: BaseException | None = TimeoutError("the name could not be resolved in time")
-        else:
-            self._under_way.pop(host, None)
-            error = look_up.exception()
-            if error is None:
-                self._known[host] = look_up.result()
-        if error is not None and host not in self._known:
-            raise error
+        await asyncio.wait({look_up}, timeout=min(limit, _PATIENCE) if host in self._known else limit)
+        if host not in self._known:
+            error = look_up.exception() if look_up.done() else TimeoutError("the name could not be resolved in time")
+            raise error or TimeoutError("the name was resolved too late")
         return [Address(host, ip, port) for ip in self._known[host]]
+
+    def _finish(self, host: str, outcome: asyncio.Future[list[str]]) -> None:
+        del self._under_way[host]
+        # Asking for the exception also says that somebody has looked at it, when nobody waits any more.
+        if not outcome.cancelled() and outcome.exception() is None:
+            self._known[host] = outcome.result()
 
     def _look_up(self, host: str) -> asyncio.Future[list[str]]:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[list[str]] = loop.create_future()
-        outcome.add_done_callback(_look_at_exception)
 
         def deliver(ips: list[str], error: OSError | None) -> None:
             if error is None:
@@ -77,12 +86,6 @@ class Resolver:
         except RuntimeError as error:  # the limit of threads is reached: there may be room in the next round
             outcome.set_exception(OSError(str(error)))
         return outcome
-
-
-def _look_at_exception(outcome: asyncio.Future[list[str]]) -> None:
-    # A look-up may fail after everybody has stopped waiting for it; that is no error that nobody looked at.
-    if not outcome.cancelled():
-        outcome.exception()
 
 
 def _is_literal(host: str) -> bool:

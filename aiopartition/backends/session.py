@@ -213,9 +213,12 @@ class Session:
     async def _addresses(self, limit: float, last: Address | None) -> list[Address]:
         """Every address of every host, shuffled, the one just lost at the end."""
         addresses: set[Address] = set()
+        deadline = self._clock() + limit
+        for host, _ in self._hosts:
+            self._resolver.begin(host)
         for host, port in self._hosts:
             try:
-                addresses.update(await self._resolver.resolve(host, port, limit))
+                addresses.update(await self._resolver.resolve(host, port, max(0.0, deadline - self._clock())))
             except OSError as error:
                 self._failed(f"{host}:{port}", error)
         return sorted(random.sample(sorted(addresses), len(addresses)), key=lambda address: address == last)
@@ -320,20 +323,20 @@ class Session:
             connection.abort("cancelled")
 
     def _keep_alive(self, connection: Connection, *, late: bool) -> float:
-        """Ping a server that we have left alone for T/3, leave one that is silent for T/2. Seconds to the next look.
+        """Ping a server that we have left alone for T/4, leave one that is silent for T/2. Seconds to the next look.
 
-        Of the lease a sixth of T is left then, in which another server can be found before anybody notices.
+        So it has T/4 for an answer; and T/6 of the lease is left, in which to find another before anybody notices.
 
         ``late``: this process itself was away. Then the server's words may lie unread in the socket: read first.
         """
-        now, third = self._clock(), self.timeout / 3
+        now, quarter = self._clock(), self.timeout / 4
         silent_at = connection.last_received + self.timeout / 2
         if now >= silent_at and not late:
             connection.abort(f"no word from the server for {now - connection.last_received:.1f} s")
             return 0.0
-        if not connection.awaits(Xid.PING) and now >= connection.last_sent + third:
+        if not connection.awaits(Xid.PING) and now >= connection.last_sent + quarter:
             connection.post(Xid.PING, codec.ping())
-        ping_at = silent_at if connection.awaits(Xid.PING) else connection.last_sent + third
+        ping_at = silent_at if connection.awaits(Xid.PING) else connection.last_sent + quarter
         return max(0.05 if late else 0.001, min(silent_at, ping_at) - now)
 
     # ---- what a connection tells
