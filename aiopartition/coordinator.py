@@ -50,9 +50,10 @@ class PartitionCoordinator:
         the options ``session_timeout``, ``connect_timeout`` and ``heartbeat``; ``memory://[name]`` for coordinators in
         this process; ``None``: partitioning is off, everything is mine.
     :param member_id: who this is, at most 1,024 bytes; a stable one lets a restart keep its keys. Default: a new UUID.
-    :param heartbeat: seconds between looks for news that got lost.
+    :param heartbeat: seconds between looks for news that got lost (default 1).
     :param session_timeout: seconds after which the backend gives up a silent member. A server may grant another.
-    :param connect_timeout: seconds that :meth:`start` waits for a first connection.
+        Default 10.
+    :param connect_timeout: seconds that :meth:`start` waits for a first connection (default 10).
     :param on_unknown: while this member cannot prove what it owns, subsets are empty, with one warning an episode
         (``"empty"``), or raise :class:`OwnershipUnknownError` (``"raise"``).
     :param ssl: for TLS to every server.

@@ -77,7 +77,7 @@ class PolicyMismatchError(PartitionError):
     def __init__(self, group_id: str, differences: Mapping[str, tuple[Any, Any]]) -> None:
         super().__init__(group_id, differences)
         self.group_id = group_id
-        self.differences = dict(differences)
+        self.differences: dict[str, tuple[Any, Any]] = dict(differences)
 
     def __str__(self) -> str:
         fields = ", ".join(
@@ -151,7 +151,7 @@ class AuthenticationError(BackendError):
 
     def __init__(self, reason: str, path: str | None = None, permission: str | None = None) -> None:
         super().__init__(reason, path)
-        self.args = (reason, path, permission)
+        self.args: tuple[Any, ...] = (reason, path, permission)
         self.permission = permission
 
     def __str__(self) -> str:

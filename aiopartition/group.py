@@ -71,9 +71,9 @@ class Group:
         self.wanted: dict[str, int] = {}
         """The members, with weights, of the newest entries read."""
 
-        self.established = False
+        self.established: bool = False
         """Whether this member has ever taken part."""
-        self.lapses = 0
+        self.lapses: int = 0
         """How often what was ours could have become another's without our being told."""
 
         self._connected = False

@@ -44,8 +44,8 @@ class Membership:
         description: bytes,
     ) -> None:
         self.group_id = group_id
-        self.arguments = (member.weight, policy, min_members, settle)
-        self.finished = asyncio.Event()
+        self.arguments: tuple[int, GroupPolicy, int, float] = (member.weight, policy, min_members, settle)
+        self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self._backend = backend
         self._tables = tables

@@ -19,7 +19,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from aiopartition.backends import open_backend
+from aiopartition.backends import Backend, open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
 from aiopartition.membership import Membership
 from aiopartition.settings import GroupPolicy, Settings
@@ -52,11 +52,11 @@ class Runner:
     """Runs a coordinator from ``start()`` to ``stop()``. Implements :class:`~aiopartition.backends.Listener`."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.backend = open_backend(settings, self)
+        self.settings: Settings = settings
+        self.backend: Backend = open_backend(settings, self)
         self.memberships: dict[str, Membership] = {}
         """The joined groups."""
-        self.state = State.NEW
+        self.state: State = State.NEW
         self._description = b""
         self._pid = os.getpid()
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet

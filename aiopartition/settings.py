@@ -6,6 +6,7 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
@@ -77,7 +78,11 @@ class GroupPolicy:
         return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
     def as_json(self) -> dict[str, int | float]:
-        """The fields as they stand in a group's node."""
+        """The fields as they stand in a group's node.
+
+        Those that later versions add must be left out while they have their default: a field that a member does not
+        know is a difference to it, and members of two versions meet in every rolling upgrade.
+        """
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
@@ -329,13 +334,12 @@ def _parse_namespace(path: str) -> str:
 
 
 def _decode(part: str, text: str) -> str:
-    try:
+    with suppress(UnicodeError):
         decoded = unquote(text, errors="strict")
         decoded.encode()
-    except UnicodeError:
-        # Not chained: the error holds the text, which may be a secret.
-        raise ConfigurationError(part, f"has {_NOT_TEXT}") from None
-    return decoded
+        return decoded
+    # Not raised while that error is handled: it holds the text, which may be a secret, and would be its context.
+    raise ConfigurationError(part, f"has {_NOT_TEXT}")
 
 
 def _parse_number(part: str, text: str) -> float:

@@ -131,6 +131,10 @@ class Table:
                 return [k for k in keys if mask[h(k.encode()) >> shift]]
             if key is None and kind is bytes:
                 return [k for k in keys if mask[h(k) >> shift]]
+            if key is None and kind is int:
+                return [k for k in keys if mask[h(b"%d" % k) >> shift]]
+            if kind is str:
+                return [r for r, k in zip(resources, keys, strict=True) if mask[h(k.encode()) >> shift]]
             encoded = map(encoder_of(kind), keys)
             return [r for r, k in zip(resources, encoded, strict=True) if mask[h(k) >> shift]]
         except UnicodeEncodeError:
@@ -143,6 +147,10 @@ class Table:
         :returns: an iterator over lists, in order, some of them empty.
         :raises TypeError: if a key is of a type that has no stable encoding.
         """
+        if isinstance(resources, list):
+            for start in range(0, len(resources), CHUNK):  # slices are faster than an iterator
+                yield self.select(mask, resources[start : start + CHUNK], key)
+            return
         source = iter(resources)
         while chunk := list(islice(source, CHUNK)):
             yield self.select(mask, chunk, key)

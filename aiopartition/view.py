@@ -72,26 +72,26 @@ class View:
         members = tuple(Member(each, weights[each]) for each in sorted(weights))
         return cls(group_id, generation, members, policy, member_id, table or build(weights, policy))
 
-    def owner(self, resource: Key) -> str:
-        """Return the id of the first owner of ``resource``.
+    def owner(self, key: Key) -> str:
+        """Return the id of the first owner of ``key``.
 
-        :raises TypeError: if ``resource`` is of a type that has no stable key.
+        :raises TypeError: if ``key`` is of a type that has no stable key.
         """
-        return self.owners(resource)[0]
+        return self.owners(key)[0]
 
-    def owners(self, resource: Key) -> tuple[str, ...]:
-        """Return the ids of all owners of ``resource``: ``min(replicas, members)`` distinct ones, the first one first.
+    def owners(self, key: Key) -> tuple[str, ...]:
+        """Return the ids of all owners of ``key``: ``min(replicas, members)`` distinct ones, the first one first.
 
-        :raises TypeError: if ``resource`` is of a type that has no stable key.
+        :raises TypeError: if ``key`` is of a type that has no stable key.
         """
-        return self.table.owners(encode(resource))
+        return self.table.owners(encode(key))
 
-    def owns(self, member_id: str, resource: Key) -> bool:
-        """Return whether ``member_id`` is one of the owners of ``resource``.
+    def owns(self, member_id: str, key: Key) -> bool:
+        """Return whether ``member_id`` is one of the owners of ``key``.
 
-        :raises TypeError: if ``resource`` is of a type that has no stable key.
+        :raises TypeError: if ``key`` is of a type that has no stable key.
         """
-        return member_id in self.owners(resource)
+        return member_id in self.owners(key)
 
     def mine(self, iterable: Iterable[T], key: Callable[[T], Key] | None = None) -> list[T]:
         """Return those resources of ``iterable`` that this view's member owns, in order.

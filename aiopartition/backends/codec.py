@@ -46,8 +46,8 @@ __all__ = [
 T = TypeVar("T")
 
 # aiozk has no type information: from here on it is taken on trust, and a canary test pins what is leaned on.
-_exc: Any = exc
 _protocol: Any = protocol
+_known_errors: dict[int, Any] = exc.response_error_xref  # pyright: ignore[reportUnknownMemberType]
 
 MAX_FRAME: Final = 16 << 20
 """Bytes. Some 200,000 entries in one reply; a longer frame is rubbish, and not to be waited for."""
@@ -72,17 +72,18 @@ class Xid(IntEnum):
 
 
 class ErrorCode(IntEnum):
-    """The codes in replies that the library acts on."""
+    """The codes in replies that the library acts on (``KeeperException.Code``)."""
 
-    CONNECTION_LOSS = _exc.ConnectionLoss.error_code
-    NO_NODE = _exc.NoNode.error_code
-    NO_AUTH = _exc.NoAuth.error_code
-    BAD_VERSION = _exc.BadVersion.error_code
-    NODE_EXISTS = _exc.NodeExists.error_code
-    SESSION_EXPIRED = _exc.SessionExpired.error_code
-    AUTH_FAILED = _exc.AuthFailed.error_code
-    SESSION_MOVED = _exc.SessionMoved.error_code
-    AUTH_REQUIRED = -124  # unknown to aiozk: the server demands authentication of a kind that was not given
+    CONNECTION_LOSS = -4
+    NO_NODE = -101
+    NO_AUTH = -102
+    BAD_VERSION = -103
+    NODE_EXISTS = -110
+    SESSION_EXPIRED = -112
+    AUTH_FAILED = -115
+    SESSION_MOVED = -118
+    AUTH_REQUIRED = -124
+    """Unknown to aiozk: the server demands authentication of a kind that was not given."""
 
 
 class ReplyError(Exception):
@@ -94,7 +95,7 @@ class ReplyError(Exception):
 
     def __str__(self) -> str:
         # aiozk's table, not its factory: that prints when it meets a code it does not know.
-        known: Any = _exc.response_error_xref.get(self.code)
+        known: Any = _known_errors.get(self.code)
         return f"ZooKeeper error {self.code}" + (f" ({known.__name__})" if known else "")
 
 

@@ -75,10 +75,11 @@ class Connection(asyncio.Protocol):
         self._handshake: asyncio.Future[bytes] | None = None
         self._pending: dict[int, _Pending] = {}
         self._last_xid = 0
-        self.lost = asyncio.Event()
-        self.reason = "closed"
+        self.lost: asyncio.Event = asyncio.Event()
+        self.reason: str = "closed"
         """Why the connection ended, once ``lost`` is set."""
-        self.last_sent = self.last_received = clock()
+        self.last_sent: float = clock()
+        self.last_received: float = self.last_sent
 
     @classmethod
     async def open(cls, address: Address, ssl: SSLContext | None, clock: Clock, owner: ConnectionOwner) -> Connection:
@@ -121,14 +122,19 @@ class Connection(asyncio.Protocol):
 
     def post(self, xid: Xid, operation: Operation[None]) -> None:
         """Send without waiting; on a connection that is ending, not at all. The answer is told to the owner alone."""
-        if self._ending:
+        if self.ending:
             return
         self._pending[xid] = _Pending(self._write(codec.frame(operation.serialize(xid))), operation, None)
 
     def farewell(self) -> None:
         """End the session, if the connection is up, without waiting for the answer."""
-        if not self._ending:
+        if not self.ending:
             self._write(codec.frame(codec.close().serialize(0)))
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing can be sent any more. A transport knows it some turns of the loop before it tells us."""
+        return self._transport is None or self._transport.is_closing()
 
     def awaits(self, xid: Xid) -> bool:
         """Whether the answer to a posted request is still due."""
@@ -167,11 +173,6 @@ class Connection(asyncio.Protocol):
 
     # ---- inside
 
-    @property
-    def _ending(self) -> bool:
-        """Whether nothing can be sent any more. A transport knows it some turns of the loop before it tells us."""
-        return self._transport is None or self._transport.is_closing()
-
     async def _submit(self, xid: int, operation: Operation[T]) -> T:
         payload = operation.serialize(xid)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -179,7 +180,7 @@ class Connection(asyncio.Protocol):
         return await future
 
     def _write(self, frame: bytes) -> float:
-        if self._transport is None or self._ending:
+        if self._transport is None or self.ending:
             raise ConnectionLostError(self.reason)
         # Before the write: a lease counts from the earliest moment at which the server can have heard.
         self.last_sent = self._clock()

@@ -45,7 +45,7 @@ _NO_PASSWORD: Final[bytes] = bytes(16)
 _FIRST_BACKOFF: Final = 0.1  # seconds, doubled with each failed round
 _LONGEST_BACKOFF: Final = 0.8
 _FIRST_LIMIT: Final = 1.5  # seconds for an attempt to connect; a cold server's first TLS handshake took 0.9
-_LONGEST_LIMIT: Final = 10.0
+_LONGEST_LIMIT: Final = 1.9  # one that began in a silence must not outlast it by much
 _STABLE_AFTER: Final = 1.0  # seconds that a connection must live to count as a success
 _CLOSE_TIMEOUT: Final = 1.0
 
@@ -121,10 +121,10 @@ class Session:
         self._watched: set[str] = set()  # paths whose children the server watches for us
         self._last_zxid = 0
         self._password: bytes = _NO_PASSWORD
-        self.session_id = 0
-        self.timeout = timeout
+        self.session_id: int = 0
+        self.timeout: float = timeout
         """Seconds, as negotiated."""
-        self.lease = _NO_LEASE
+        self.lease: Lease = _NO_LEASE
         self.peer: Address | None = None
         """The server that we are connected to."""
         self.error: str = "no server has answered yet"
@@ -329,6 +329,9 @@ class Session:
 
         ``late``: this process itself was away. Then the server's words may lie unread in the socket: read first.
         """
+        if connection.ending:
+            connection.abort("the server closed the connection")  # which takes a transport some turns, or a TLS timeout
+            return 0.0
         now, quarter = self._clock(), self.timeout / 4
         silent_at = connection.last_received + self.timeout / 2
         if now >= silent_at and not late:

@@ -57,6 +57,7 @@ async def measure(*, quick: bool) -> Report:
             "work",
             "it took|,.1f",
             "longest stall|,.2f",
+            "least|,.2f",
             "worst|,.2f",
             "collector|,.2f",
         ),
@@ -108,6 +109,7 @@ class Stalls:
             work,
             median(ticker.seconds for ticker in tickers) * 1e3,
             median(longest),
+            min(longest),
             max(longest),
             max(ticker.longest_collection for ticker in tickers) * 1e3,
         )

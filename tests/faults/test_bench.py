@@ -100,6 +100,11 @@ async def say(reader: StreamReader, writer: StreamWriter, words: bytes) -> bytes
         return await reader.readexactly(len(words))
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 async def stays_silent(reader: StreamReader) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(A_WHILE):
@@ -189,6 +194,7 @@ class TestServer:
         settings = certificates.server_settings(port, client_certificate=True)
         async with ZooKeeperServer(settings=settings) as server:
             context = certificates.client_context(name="agent")
+            await wait_until(lambda: listens(port))  # it opens this port after the plain one
             reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
             async with asyncio.timeout(10):
                 writer.write(b"ruok")
