@@ -238,7 +238,7 @@ async def test_fleet_dies_as_a_whole(on_zookeeper: str, namespace: str) -> None:
     """Agents end with the one who started them, even if it had no chance to tell them."""
     with start("fleet", on_zookeeper, "--files", 200, "--seconds", 30) as process:
         read_until(process, "agent-4   alive")
-        assert len(processes_with(namespace)) == 5
+        await wait_until(lambda: len(processes_with(namespace)) == 5, what="the parent and four agents")
         process.kill()
         process.communicate(timeout=20)
     await wait_until(lambda: not processes_with(namespace), what="the end of all agents")
