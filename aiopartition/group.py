@@ -247,6 +247,8 @@ class Group:
         # What an earlier session of ours has left would count as another incarnation until that session ends.
         self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce)
         attempted = self._attempted
+        if attempted is not None:
+            self.unwanted.add(attempted.name)  # unless it is kept; it may be there, though this look does not show it
         # Coming back after an expired session we may find that somebody has taken our place. Theirs is the later start,
         # whatever the incarnation: they may have found none of our entries left, and begun to count anew. But if only
         # the answer to an attempt was lost, then as in any reading the higher one of two incarnations is the live one.

@@ -1,9 +1,9 @@
 """For how long other tasks have to wait while the library is at work.
 
 A task wants to run each millisecond; how late it comes at most during the work is the longest stall. Each work is
-done several times; the median of the longest stalls counts, and the worst is shown too. The first row is a loop that
-is idle: what machine and scheduler do by themselves. The garbage collector is on, with all the keys of the benchmark
-on the heap, and its longest run is shown by itself.
+done several times; the median of the longest stalls counts, and the least and the worst are shown too. The first row
+is a loop that is idle: what machine and scheduler do by themselves. The garbage collector is on, with all the keys of
+the benchmark on the heap, and its longest run is shown by itself.
 
 *Filtering* is ``extract_my_subset`` and ``my_subset`` over a million resources among 10 members. *Compiling* is what
 happens in a coordinator in memory when 990 members join the 10 that are there. *Decoding* is one member that joins

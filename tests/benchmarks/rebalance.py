@@ -56,7 +56,7 @@ FULL = [
     *(Plan(3, 1, 50), Plan(10, 1, 50), Plan(30, 1, 20), Plan(100, 1, 10)),
     *(Plan(3, 3, 50, 10), Plan(10, 10, 50, 10), Plan(30, 10, 20, 5), Plan(100, 10, 10, 5)),
 ]
-QUICK = [Plan(3, 1, 1), Plan(2, 2, 1, 1, session_timeout=0.8)]
+QUICK = [Plan(2, 1, 1), Plan(2, 2, 1, 1, session_timeout=0.8)]
 
 
 async def measure(*, quick: bool) -> Report:

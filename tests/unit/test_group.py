@@ -419,6 +419,39 @@ def test_superseded_while_the_answer_was_lost() -> None:
     assert group.next_step() is Step.REST
 
 
+def test_superseded_by_what_a_lagging_server_shows() -> None:
+    """It need not show yet what we have created without hearing of it. That is deleted all the same."""
+    group = new_group()
+    group.session_opened(fresh=True)
+    entry = group.choose_entry(None)
+    group.session_suspended()
+    group.interrupted()
+    group.session_opened(fresh=False)
+    with pytest.raises(MemberSupersededError) as caught:
+        group.choose_entry(found(3, another("m", nonce=HIGHER)))
+    group.failed(caught.value)
+    assert group.unwanted == {entry.name}
+    assert group.next_step() is Step.WITHDRAW
+
+
+def test_attempt_that_is_replaced_is_deleted() -> None:
+    """The same when it is a predecessor that the lagging server shows, and we count on."""
+    group = new_group()
+    group.session_opened(fresh=True)
+    older = another("m", incarnation=1, nonce=HIGHER)
+    group.choose_entry(found(1, older))
+    group.session_expired()
+    group.session_opened(fresh=True)
+    first = group.choose_entry(None)
+    group.interrupted()
+    group.heartbeat()
+    second = group.choose_entry(found(3, older))
+    assert second.seniority > older.seniority > first.seniority
+    group.entered(second)
+    assert group.unwanted == {first.name}
+    assert group.next_step() is Step.WITHDRAW
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_two_that_start_at_once_never_both_give_up(first: bool) -> None:
     """Both saw nobody, both lost an answer: the higher of the two nonces stays, as in any reading."""

@@ -276,14 +276,14 @@ class Actor:
     def _what_a_lagging_server_knows(self) -> list[int]:
         """Older generations that it may tell, but for those from before what it has told or done for us.
 
-        Directly after a lapse none that would pass for a confirmation, in this model: nobody promises that a member is
+        After a lapse none that would pass for a confirmation, in this model: nobody promises that a member is
         at the newest generation while its server lags.
         """
         if self.pending.kind not in ("read", "generation") or self.service.entries is None:
             return []
         oldest = max(self.told, 0 if self.group._entry is None else self.entered_at)
         newest = self.service.generation
-        if self.floor == math.inf:
+        if self.floor == math.inf or (self.group._entry is not None and not self.group._trusted):
             newest = min(newest, self.group._generation or 0)
         return [generation for generation in self.service.history if oldest <= generation < newest]
 
