@@ -207,7 +207,7 @@ def test_help(example: str) -> None:
         ("polling", (), "cycle 1"),
         ("watching", (), "cache-2"),
         ("fleet", ("--files", 200, "--seconds", 30), "files held"),
-        ("fleet", ("--files", 200, "--seconds", 30), "agent-4   alive"),
+        ("fleet", ("--files", 200, "--seconds", 30), "agent     state"),
         ("fleet", ("--files", 200, "--seconds", 0), "agent-2 is killed"),
     ],
     ids=["quickstart", "polling", "watching", "fleet-starting", "fleet", "fleet-after-kill"],
@@ -237,7 +237,7 @@ def test_interrupt_web_service(url: str) -> None:
 async def test_fleet_dies_as_a_whole(on_zookeeper: str, namespace: str) -> None:
     """Agents end with the one who started them, even if it had no chance to tell them."""
     with start("fleet", on_zookeeper, "--files", 200, "--seconds", 30) as process:
-        read_until(process, "agent-4   alive")
+        read_until(process, "held by nobody")
         await wait_until(lambda: len(processes_with(namespace)) == 5, what="the parent and four agents")
         process.kill()
         process.communicate(timeout=20)
