@@ -8,28 +8,34 @@ from aiopartition.errors import (
     ConfigurationError,
     MemberSupersededError,
     NotStartedError,
+    OwnershipLostError,
     OwnershipUnknownError,
     PartitionError,
     PolicyMismatchError,
 )
 from aiopartition.settings import GroupPolicy
+from aiopartition.status import Awaited, GroupStatus, Rebalance
 from aiopartition.version import __version__
 from aiopartition.view import Change, Member, View
 
 __all__ = [
     "AuthenticationError",
+    "Awaited",
     "BackendError",
     "BackendUnavailableError",
     "Change",
     "ConfigurationError",
     "GroupPolicy",
+    "GroupStatus",
     "Member",
     "MemberSupersededError",
     "NotStartedError",
+    "OwnershipLostError",
     "OwnershipUnknownError",
     "PartitionCoordinator",
     "PartitionError",
     "PolicyMismatchError",
+    "Rebalance",
     "View",
     "__version__",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -12,7 +14,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aiopartition.errors import ConfigurationError, MemberSupersededError, PolicyMismatchError
-from aiopartition.keys import Key, encode, hash_key
+from aiopartition.hold import Hold
+from aiopartition.keys import Key
 from aiopartition.membership import Membership
 from aiopartition.runner import Runner
 from aiopartition.settings import (
@@ -23,10 +26,14 @@ from aiopartition.settings import (
     require_id,
     require_min_members,
     require_policy,
+    require_run_arguments,
+    require_seconds,
     require_settle,
     require_weight,
 )
-from aiopartition.table import CHUNK, Mask
+from aiopartition.status import GroupStatus
+from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
+from aiopartition.supervisor import OnError, Resources, Supervisor, Worker
 from aiopartition.view import Change, Member, View, require_iterable
 
 __all__ = ["PartitionCoordinator"]
@@ -119,10 +126,13 @@ class PartitionCoordinator:
     async def stop(self) -> None:
         """Leave every group, end the session, and end every task. From the call on, nothing is ours any more.
 
-        The others are told at once. Takes about a second at most, even if the backend is dead; then the session ends
-        with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays stopped.
-        Cancelled, it only stops waiting.
+        The others are told at once; in exclusive groups, when what is in flight there has ended: workers of
+        :meth:`run` are cancelled, items of :meth:`my_subset` and bodies of :meth:`hold` are waited for, up to 30 s or
+        their ``drain_timeout``. The rest takes about a second at most, even if the backend is dead; then the session
+        ends with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays
+        stopped. Cancelled, it only stops waiting.
         """
+        self._runner.release(asyncio.current_task())
         await self._runner.stop()
 
     async def __aenter__(self) -> Self:
@@ -206,16 +216,22 @@ class PartitionCoordinator:
     async def leave_group(self, group_id: str) -> None:
         """Leave a group at once: from the call on, nothing in it is ours. Leaving a group never joined does nothing.
 
-        Waits up to a second until the others can know. If the backend does not answer, it is told as soon as it
-        does. Cancelled, it only stops waiting.
+        Waits up to a second until the others can know; in an exclusive group also for what is in flight there, as long
+        as it may take to end. If the backend does not answer, it is told as soon as it does. Cancelled, it only stops
+        waiting.
+
+        :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` does so all the same.
         """
         self._runner.require_started("leave_group")
         membership = self._runner.leave(group_id)
         if membership is None:
             return
-        with anyio.move_on_after(_LEAVE_TIMEOUT):
-            while self.connected and not membership.finished.is_set():
+        membership.release(asyncio.current_task())
+        with anyio.move_on_after(_LEAVE_TIMEOUT + membership.drain_timeout):
+            while self.connected and not membership.finished.is_set() and membership.error is None:
                 await membership.changed.wait()
+        if membership.error is not None and not membership.finished.is_set():
+            raise membership.error  # our entry stays: the others count on us until the session ends
 
     async def heartbeat(self) -> None:
         """One look whether any news got lost, now. The background takes one every ``heartbeat`` seconds by itself.
@@ -231,16 +247,25 @@ class PartitionCoordinator:
         :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
         """
         self._runner.require_started("view")
-        membership = await self._membership(group_id)
-        view = membership.view
-        if view is None:
-            raise membership.unknown()
-        return view
+        return self._certain_view(await self._membership(group_id))
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
         """The sorted ids of the members in the current view; otherwise as :meth:`view`."""
         self._runner.require_started("get_members")
         return tuple(member.id for member in (await self.view(group_id)).members)
+
+    def status(self, group_id: str) -> GroupStatus:
+        """A snapshot of a joined group for operators: what holds, who is waited for, what the last change moved.
+
+        A look at what is known here, without any network.
+
+        :raises ConfigurationError: if the group is not joined.
+        """
+        self._runner.require_started("status")
+        membership = self._runner.memberships.get(group_id)
+        if membership is None:
+            raise ConfigurationError("group_id", f"{group_id!r} is not joined")
+        return membership.status()
 
     # ---- what is mine
 
@@ -252,6 +277,9 @@ class PartitionCoordinator:
         Once the group is joined this is a local calculation: no network, and no suspension either unless the input is
         long; then other tasks get their turn every 2,048 resources, and ``iterable`` must not be changed meanwhile.
         May be cancelled at any time.
+
+        In an exclusive group these are the resources whose handoff to this member is through. Nothing holds them here
+        once the list is returned: :meth:`hold`, :meth:`run` and :meth:`my_subset` do.
 
         :param group_id: with ``None`` or ``""`` all resources are mine.
         :param key: gives what identifies a resource: a ``str``, ``bytes``, ``int``, ``UUID``, ``Enum`` member, path,
@@ -296,12 +324,93 @@ class PartitionCoordinator:
         (or :class:`OwnershipUnknownError` is raised, by ``on_unknown``). Ends with the source,
         or when the group is left.
 
+        In an exclusive group an item is in flight until the loop asks for the next one, or is closed; so long nobody
+        else gets its key.
+
         Parameters and errors as in :meth:`extract_my_subset`. May be cancelled at any time.
         """
         self._runner.require_started("my_subset")
+        shared = bool(group_id) and self.is_active()
+
+        async def join() -> Membership:
+            return await self._membership(group_id or "")
+
         if isinstance(source, AsyncIterable):
-            return self._my_async_items(group_id, source, key)
-        return self._my_items(group_id, require_iterable(source), key)
+            return my_async_items(join, source, key, self._known_view) if shared else all_async_items(source)
+        require_iterable(source)
+        return my_items(join, source, key, self._known_view) if shared else all_items(source)
+
+    # ---- work that nobody else does meanwhile
+
+    async def run(
+        self,
+        group_id: str | None,
+        resources: Resources[T],
+        worker: Worker[T],
+        *,
+        key: Callable[[T], Key] | None = None,
+        refresh: float = 30.0,
+        drain_timeout: float = 30.0,
+        on_error: OnError = "restart",
+    ) -> None:
+        """Supervise one task ``worker(resource)`` for each resource that is mine, until cancelled.
+
+        A worker is started when its resource is gained, and cancelled and awaited when it is lost, or when the lease
+        is over. It is cancelled once, as by :meth:`asyncio.Task.cancel`, so it may take its leave in a ``finally``. If
+        it has not ended after ``drain_timeout`` seconds, that is logged as an error, it is cancelled again each
+        second, and in an exclusive group the others go on waiting for it.
+
+        A worker that returns is done until its resource is gained anew. Of several resources with one key the first
+        counts; a worker keeps the object that it was started with.
+
+        Returns when the group is left or the coordinator stopped. Cancelled, it first waits for its workers to end. The
+        event loop stays free with thousands of them.
+
+        :param group_id: as in :meth:`extract_my_subset`; joined if need be.
+        :param resources: an iterable, or an async callable without arguments that is asked again every ``refresh``
+            seconds; while it fails, what it returned last counts.
+        :param worker: called with a resource; what it returns does not matter.
+        :param refresh: seconds, more than 0.
+        :param drain_timeout: seconds that a worker may take to end once it is cancelled.
+        :param on_error: a worker that raises is started again, after 0.1 to 30 s (``"restart"``), or ends all the
+            others and this call (``"raise"``).
+        :raises Exception: with ``on_error="raise"`` what a worker or ``resources`` raised; an
+            :class:`ExceptionGroup` if several did.
+        :raises TypeError: for a resource or key without a stable encoding.
+        :raises PartitionError: when this member cannot take part, as :meth:`join_group` does; so if it is superseded.
+        """
+        self._runner.require_started("run")
+        require_run_arguments(refresh, drain_timeout, on_error)
+        membership = await self._membership(group_id) if group_id and self.is_active() else None
+        supervisor = Supervisor(
+            membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
+        )
+        await supervisor.run()
+
+    def hold(self, group_id: str, *, drain_timeout: float = 30.0) -> AbstractAsyncContextManager[View]:
+        """``async with coordinator.hold(group_id) as view``: while inside, nothing that is mine passes to another.
+
+        For batches in exclusive groups: ``view.mine(iterable)`` is what is mine throughout. A handoff waits for the
+        body; after ``drain_timeout`` seconds the body is cancelled, as it is at once when the lease ends, and
+        :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it may clean up in a ``finally``.
+
+        :raises ConfigurationError: when the group is not exclusive, in which nothing could be promised.
+        :raises OwnershipUnknownError: on entering, if there is no view that can be trusted, whatever ``on_unknown``
+            says.
+        :raises OwnershipLostError: when the body was cancelled.
+        """
+        self._runner.require_started("hold")
+        require_id("group_id", group_id)
+        require_seconds("drain_timeout", drain_timeout)
+
+        async def enter() -> tuple[Membership, View]:
+            self._runner.require_started("hold")
+            membership = await self._membership(group_id)
+            if not membership.exclusive:
+                raise ConfigurationError("hold", f"group {group_id!r} is not exclusive: join it with that policy first")
+            return membership, self._certain_view(membership)
+
+        return Hold(enter, drain_timeout)
 
     def changes(self, group_id: str) -> AsyncGenerator[Change, None]:
         """Iterate over the changes of a group, which is joined if need be. The current view comes first.
@@ -333,59 +442,6 @@ class PartitionCoordinator:
             yield Change.between(known, view)
             known = view or known
 
-    async def _my_items(
-        self, group_id: str | None, source: Iterable[T], key: Callable[[T], Key] | None
-    ) -> AsyncGenerator[T, None]:
-        if not group_id or not self.is_active():
-            for item in source:
-                yield item
-            return
-        membership = await self._membership(group_id)
-        is_mine = self._ownership(membership, key)
-        for count, item in enumerate(source, start=1):
-            if count % CHUNK == 0:
-                await checkpoint()
-            if is_mine(item):
-                yield item
-            elif membership.left:
-                return
-
-    async def _my_async_items(
-        self, group_id: str | None, source: AsyncIterable[T], key: Callable[[T], Key] | None
-    ) -> AsyncGenerator[T, None]:
-        if not group_id or not self.is_active():
-            async for item in source:
-                yield item
-            return
-        membership = await self._membership(group_id)
-        is_mine = self._ownership(membership, key)
-        count = 0
-        async for item in source:
-            count += 1
-            if count % CHUNK == 0:  # a source that always has an item at hand never suspends
-                await checkpoint()
-            if is_mine(item):
-                yield item
-            elif membership.left:
-                return
-
-    def _ownership(self, membership: Membership, key: Callable[[T], Key] | None) -> Callable[[T], bool]:
-        """Whether an item is mine at the moment of asking."""
-        view: View | None = None
-        mask: Mask = ()
-        shift = 0
-
-        def is_mine(item: T) -> bool:
-            nonlocal view, mask, shift
-            now = membership.view  # which looks at the lease
-            if now is None:
-                return self._known_view(membership) is not None and is_mine(item)
-            if now is not view:
-                view, mask, shift = now, now.mask, now.table.shift
-            return mask[hash_key(encode(item if key is None else key(item))) >> shift] == 1
-
-        return is_mine
-
     async def _membership(self, group_id: str) -> Membership:
         membership = self._runner.memberships.get(group_id)
         if membership is not None and membership.settled and membership.error is None:
@@ -411,12 +467,19 @@ class PartitionCoordinator:
                 if membership.settled:
                     break
                 await changed.wait()
-        if membership.error is not None:
-            final = membership.established or isinstance(membership.error, MemberSupersededError)
+        error = membership.error
+        if error is not None:
+            final = membership.established or isinstance(error, MemberSupersededError)
             if not final and self._runner.memberships.get(group_id) is membership:
                 self._runner.leave(group_id)  # it never began: the next call tries again from the start
-            raise membership.error
+            raise error
         return membership
+
+    def _certain_view(self, membership: Membership) -> View:
+        view = membership.view
+        if view is None:
+            raise membership.unknown()
+        return view
 
     def _known_view(self, membership: Membership) -> View | None:
         """The view that holds now. ``None``, or an error, as ``on_unknown`` says, if there is none."""

@@ -8,6 +8,7 @@
     ├── PolicyMismatchError
     ├── MemberSupersededError
     ├── OwnershipUnknownError
+    ├── OwnershipLostError
     └── BackendError
         ├── BackendUnavailableError
         └── AuthenticationError
@@ -18,7 +19,9 @@ message apart. The facts are also the exception's ``args``, which keeps every er
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "ConfigurationError",
     "MemberSupersededError",
     "NotStartedError",
+    "OwnershipLostError",
     "OwnershipUnknownError",
     "PartitionError",
     "PolicyMismatchError",
@@ -80,10 +84,18 @@ class PolicyMismatchError(PartitionError):
         self.differences: dict[str, tuple[Any, Any]] = dict(differences)
 
     def __str__(self) -> str:
-        fields = ", ".join(
-            f"{field} is {stored!r} there and {ours!r} here" for field, (stored, ours) in self.differences.items()
-        )
-        return f"group {self.group_id!r} has another policy: {fields}"
+        # What is stored may be another program's, and up to 1 MB: names and values are cut, and only a few told.
+        told = [
+            f"{field[:40]} is {_short(stored)} there and {_short(ours)} here"
+            for field, (stored, ours) in islice(self.differences.items(), 8)
+        ]
+        more = len(self.differences) - len(told)
+        return f"group {self.group_id!r} has another policy: {', '.join(told)}" + (f", and {more} more" if more else "")
+
+
+def _short(value: object) -> str:
+    text = reprlib.repr(value)  # which does not build what it will not show
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 class MemberSupersededError(PartitionError):
@@ -118,6 +130,21 @@ class OwnershipUnknownError(PartitionError):
 
     def __str__(self) -> str:
         return f"ownership in group {self.group_id!r} is unknown: {self.reason}"
+
+
+class OwnershipLostError(PartitionError):
+    """The body of a ``hold()`` was cancelled, since what it worked on was about to be another's.
+
+    ``reason`` says why. What it had begun may be half done.
+    """
+
+    def __init__(self, group_id: str, reason: str) -> None:
+        super().__init__(group_id, reason)
+        self.group_id = group_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"ownership in group {self.group_id!r} was lost while it was held: {self.reason}"
 
 
 class BackendError(PartitionError):

@@ -9,45 +9,26 @@ from __future__ import annotations
 
 import json
 import logging
-from enum import Enum, auto
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from aiopartition.backends import Entries
 from aiopartition.entries import MAX_INCARNATION, Entry
 from aiopartition.errors import MemberSupersededError, PartitionError, PolicyMismatchError
+from aiopartition.handoff import Handoff
 from aiopartition.settings import GroupPolicy
+from aiopartition.step import Step
 from aiopartition.table import Table
 from aiopartition.view import Member, View
 
-__all__ = ["FORMAT", "Group", "Step"]
+__all__ = ["FORMAT", "Group"]
 
 _logger: Final = logging.getLogger("aiopartition")
 
 FORMAT: Final = 1
 """The version of placement and layout. Members of different formats must not share a group."""
 
-_DEFAULT_POLICY: Final = GroupPolicy().as_json()
-
-
-class Step(Enum):
-    """What the owner of a group has to do next."""
-
-    REST = auto()
-    """Nothing until the next event."""
-    JOIN = auto()
-    """Create our entry."""
-    READ = auto()
-    """Read the entries and arm the watch: now."""
-    SETTLE = auto()
-    """The same after the settling time, so that a burst of changes is one read."""
-    PROBE = auto()
-    """Compare generations: is what we know still true?"""
-    BUILD = auto()
-    """Compile the table of :attr:`Group.wanted`."""
-    WITHDRAW = auto()
-    """Delete the entries in :attr:`Group.unwanted`."""
-    FINISH = auto()
-    """Left, and nothing remains to be done."""
+_DEFAULT_POLICY: Final = asdict(GroupPolicy())
 
 
 class Group:
@@ -64,6 +45,8 @@ class Group:
         self.policy = policy
         self.min_members = min_members
         self.nonce = nonce
+        self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
+        """What may be worked on, in an exclusive group. Its events are told to it; :meth:`shift` follows each."""
         self.error: PartitionError | None = None
         """What keeps us from taking part, beyond a missing connection."""
         self.unwanted: set[str] = set()
@@ -99,7 +82,7 @@ class Group:
     @property
     def view(self) -> View | None:
         """The view that holds, as far as the members are concerned; the lease is the caller's to check."""
-        return self._view if self._trusted and not self._leaving else None
+        return self._view if self._trusted else None  # none while leaving
 
     @property
     def settled(self) -> bool:
@@ -186,7 +169,9 @@ class Group:
     def leave(self) -> None:
         self._leaving = True
         self._paused = False
+        self.error = None  # from now on: what keeps us from leaving
         self._view = None
+        self._let_go()
         self.unwanted.update(entry.name for entry in (self._entry, self._attempted) if entry is not None)
 
     def abandon(self) -> None:
@@ -222,7 +207,7 @@ class Group:
         except (ValueError, KeyError, TypeError, RecursionError):
             shown = document[:40].decode("utf-8", "replace")
             raise PolicyMismatchError(self.group_id, {"document": (shown, "a policy of this library")}) from None
-        ours = self.policy.as_json()
+        ours = asdict(self.policy)
         differences = {
             # A field that only a newer version knows is a difference too: it was written because it matters.
             field: (theirs.get(field), ours.get(field))
@@ -319,6 +304,8 @@ class Group:
             self._trust()
         if self._short:
             self._view = None
+            if self.handoff is not None:  # we have nothing to let go of the next time, and others may wait for us
+                self.handoff.viewed(self._generation, self._entry.name, self._names, (0,) * self.policy.slots)
         elif self._table is not None and self._table_members == self.wanted:
             self._publish(self._table)
 
@@ -328,17 +315,30 @@ class Group:
         if self._entry is not None and not self._leaving and members == self.wanted and not self._short:
             self._publish(table)
 
+    # ---- handing over
+
+    def shift(self) -> None:
+        """What is active may have changed."""
+        if self._view is not None:
+            self._show(self._view)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no work is in flight that nobody else may do."""
+        return self.handoff is None or self.handoff.idle
+
     # ---- decisions
 
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
-        if self._leaving and not self.unwanted:
+        if self._leaving and not self.unwanted and self.idle:
             return Step.FINISH
         if not self._connected or self._paused:
             return Step.REST
         superseded = isinstance(self.error, MemberSupersededError)
-        if self.unwanted and (self._entry is not None or self._leaving or superseded):
-            return Step.WITHDRAW  # not before our new entry exists, lest our keys move for a moment
+        # Not before our new entry exists, lest our keys move for a moment; nor while others must not have them.
+        if self.unwanted and (self.idle if self._leaving or superseded else self._entry is not None):
+            return Step.WITHDRAW
         if self._leaving or superseded:
             return Step.REST
         if self._entry is None:
@@ -346,15 +346,33 @@ class Group:
         if self._due is not None:
             return self._due
         stale = self._generation is not None and not self._short and self._table_members != self.wanted
-        return Step.BUILD if stale else Step.REST
+        if stale:
+            return Step.BUILD
+        return Step.REST if self.handoff is None else self.handoff.next_step()
 
     # ---- inside
 
+    @property
+    def _names(self) -> frozenset[str]:
+        """The entries last read."""
+        return frozenset(name for name, entry in self._parsed.items() if entry is not None)
+
     def _publish(self, table: Table) -> None:
         assert self._generation is not None
-        view = View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table)
-        if view != self._view:  # the object stays the same while nothing changes
-            self._view = view
+        assert self._entry is not None
+        if self.handoff is not None:
+            self.handoff.viewed(self._generation, self._entry.name, self._names, table.mask(self.member.id))
+        self._show(View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table))
+
+    def _show(self, view: View) -> None:
+        active = None if self.handoff is None else self.handoff.active
+        # The object stays the same while nothing changes.
+        if self._view is None or view != self._view or active is not self._view.active:
+            self._view = replace(view, active=active)
+
+    def _let_go(self) -> None:
+        if self.handoff is not None:
+            self.handoff.lapsed()
 
     def _trust(self) -> None:
         """What was read last is true. A view that had gone unconfirmed must not come back if it is of the past."""
@@ -367,6 +385,7 @@ class Group:
         self._entry = self._attempted = self._view = self._due = self._generation = None
         self._trusted = self._insist = False
         self.wanted = {}
+        self._let_go()
 
     def _forget_session(self) -> None:
         self._forget_entry()

@@ -55,7 +55,10 @@ def encode(resource: object) -> bytes:
     """
     # Nearly every resource is exactly one of these; the general match costs several times as much.
     if type(resource) is str:
-        return resource.encode("utf-8", "surrogatepass")
+        try:
+            return resource.encode()
+        except UnicodeEncodeError:  # lone surrogates: to name their handler each time costs all others a fifth
+            return resource.encode("utf-8", "surrogatepass")
     if type(resource) is bytes:
         return resource
     if type(resource) is int:

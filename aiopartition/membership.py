@@ -10,11 +10,15 @@ from typing import Final
 import anyio
 
 from aiopartition.backends import Backend
-from aiopartition.errors import BackendUnavailableError, OwnershipUnknownError, PartitionError
-from aiopartition.group import Group, Step
+from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
+from aiopartition.group import Group
+from aiopartition.handoff import Work
+from aiopartition.handoff_watch import HandoffWatch
 from aiopartition.settings import GroupPolicy
+from aiopartition.status import GroupState, GroupStatus, Rebalance
+from aiopartition.step import Step
 from aiopartition.table_builder import TableBuilder
-from aiopartition.view import Member, View
+from aiopartition.view import Change, Member, View
 
 __all__ = ["Membership"]
 
@@ -52,10 +56,18 @@ class Membership:
         self._settle = settle
         self._description = description
         self._group = Group(group_id, member, policy, min_members, secrets.token_hex(8))
+        self._handoff = self._group.handoff
+        self._handoff_watch = (
+            None if self._handoff is None else HandoffWatch(backend, group_id, member.id, self._handoff)
+        )
+        self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
+        self._calm = asyncio.Event()  # no work is in flight
         self._changed = asyncio.Event()  # replaced at each announcement
         self._announced: tuple[object, ...] = ()
         self._warned = False
+        self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
+        self._seen_at = 0.0
         if backend.connected:
             self._group.session_opened(fresh=True)
 
@@ -113,6 +125,84 @@ class Membership:
         """Set at the next change of anything above. To miss none, take it before the look that it follows."""
         return self._changed
 
+    def status(self) -> GroupStatus:
+        view, handoff = self.view, self._handoff
+        state: GroupState = "steady"
+        reason = ""
+        if self.left:
+            state = "left"
+        elif self.error is not None:
+            state, reason = "refused", str(self.error)
+        elif view is None:
+            state, reason = "unknown", self.unknown().reason
+        elif handoff is not None and handoff.waiting:
+            state = "handing over"
+        before, after = self._seen
+        change = None if before is None else Change.between(before, after)
+        return GroupStatus(
+            self.group_id,
+            self._group.member.id,
+            state,
+            reason,
+            None if view is None else view.generation,
+            None if handoff is None else handoff.active_generation or 0,
+            () if view is None else view.members,
+            {} if view is None else view.shares(),
+            () if self._handoff_watch is None else self._handoff_watch.awaited(),
+            0.0 if self._handoff_watch is None else self._handoff_watch.waiting,
+            0 if handoff is None else len(handoff.works),
+            max(0.0, self._backend.lease_left()),
+            self._backend.server,
+            None
+            if change is None
+            else Rebalance(self._loop.time() - self._seen_at, change.joined, change.left, change.moved),
+        )
+
+    # ---- work in flight
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether no key may ever have two owners, so that work in flight has to be told."""
+        return self._handoff is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no work is in flight that nobody else may do meanwhile."""
+        return self._group.idle
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds in which all that is in flight can be expected to end."""
+        return max((work.drain_timeout for work in self._works()), default=0.0)
+
+    def begin(self, work: Work) -> None:
+        """Work begins on slots that are active by :attr:`view`, with no suspension since that was looked at."""
+        if self._handoff is not None:
+            self._handoff.began(work)
+
+    def end(self, work: Work) -> None:
+        """It has ended. Idempotent."""
+        handoff = self._handoff
+        if handoff is None:
+            return
+        handoff.ended(work)
+        if handoff.waiting or self.left or self.error is not None:
+            self._woken.set()
+        if handoff.idle:
+            self._calm.set()
+
+    def release(self, task: object) -> None:
+        """What ``task`` has in flight ends here: it waits for us to let go, so nothing else could end it."""
+        for work in self._works():
+            if work.task is task:
+                self.end(work)
+
+    async def until_idle(self) -> None:
+        """Wait until no work is in flight."""
+        while not self.idle:
+            self._calm.clear()
+            await self._calm.wait()
+
     # ---- events
 
     def session_opened(self, *, fresh: bool) -> None:
@@ -125,14 +215,25 @@ class Membership:
 
     def session_expired(self) -> None:
         self._group.session_expired()
+        self._revoke_at_once()  # others may have it already, whatever the lease said
         self._wake()
 
     def lease_renewed(self) -> None:
         self._group.lease_renewed()
         self._wake()
 
+    def lease_ended(self) -> None:
+        """Nothing is ours until the lease is renewed, and what is in flight has to end before somebody else begins."""
+        self._revoke_at_once()
+        self.announce()
+
     def group_changed(self) -> None:
         self._group.changed()
+        self._wake()
+
+    def group_activated(self) -> None:
+        if self._handoff is not None:
+            self._handoff.moved()
         self._wake()
 
     def leave(self) -> None:
@@ -147,24 +248,40 @@ class Membership:
     async def heartbeat(self) -> None:
         """Ask for the generation, and try again what failed.
 
-        :raises BackendUnavailableError: when the backend does not answer.
+        :raises BackendError: when the backend does not answer, or refuses to.
         """
-        generation = await self._backend.generation(self.group_id)
+        try:
+            generation = await self._backend.generation(self.group_id)
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            self._fail(error)  # what is believed can no longer be checked
+            self._wake()
+            raise
         self._group.probed(generation)
         self._group.heartbeat()
         self._wake()
 
     def announce(self) -> None:
-        """Wake those who wait for a change, if there is one."""
+        """Revoke what has to end, and wake those who wait for a change, if there is one."""
+        if self._handoff is not None:
+            self._group.shift()
+            for work in self._handoff.revocations():
+                work.revoke(False)
+        view = self.view
         state = (
-            self.view, self.error, self.settled, self.left, self.finished.is_set(), self._backend.connected,
+            view, view and view.active, self.error, self.settled, self.left, self.finished.is_set(),
+            self._backend.connected,
         )  # fmt: skip
-        if state != self._announced:
-            self._announced = state
-            if self.view is not None:
-                self._warned = False
-            self._changed.set()
-            self._changed = asyncio.Event()
+        if state == self._announced:
+            return
+        self._announced = state
+        if view is not None:
+            self._warned = False
+            if self._seen[1] is None or self._seen[1].generation != view.generation:
+                self._seen, self._seen_at = (self._seen[1], view), self._loop.time()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     # ---- the task
 
@@ -179,7 +296,7 @@ class Membership:
                 self.announce()
                 return
             if step is Step.REST:
-                await self._woken.wait()
+                await self._rest()
                 continue
             try:
                 await self._take(step)
@@ -187,6 +304,15 @@ class Membership:
                 self._group.interrupted()
             except PartitionError as error:
                 self._fail(error)
+
+    async def _rest(self) -> None:
+        if self._handoff_watch is None or not self._handoff_watch.looking():
+            await self._woken.wait()
+            return
+        with anyio.move_on_after(self._handoff_watch.INTERVAL):
+            await self._woken.wait()
+            return
+        self._handoff_watch.overdue()
 
     async def _take(self, step: Step) -> None:
         if step is Step.JOIN:
@@ -199,6 +325,9 @@ class Membership:
             self._group.probed(await self._backend.generation(self.group_id))
         elif step is Step.BUILD:
             await self._build()
+        elif self._handoff_watch is not None and step in self._handoff_watch.STEPS:
+            if not await self._handoff_watch.take(step):
+                self._group.changed()
         elif step is Step.READ or await self._settled():
             latest = self._group.reading()
             self._group.read(await self._backend.read(self.group_id, watch=True, latest=latest))
@@ -241,6 +370,13 @@ class Membership:
         # Who joins is told by an exception. Later nobody may be calling: it is logged, once and not at each attempt.
         if self.established and str(known) != str(error):
             _logger.error("in the background of group %r: %s", self.group_id, error)
+
+    def _revoke_at_once(self) -> None:
+        for work in self._works():
+            work.revoke(True)
+
+    def _works(self) -> list[Work]:
+        return [] if self._handoff is None else list(self._handoff.works)
 
     def _wake(self) -> None:
         self._woken.set()

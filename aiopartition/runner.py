@@ -102,6 +102,10 @@ class Runner:
             # Not awaited itself: the cancellation of one who waits is none of the runner's business.
             await asyncio.wait({self._task})
 
+    def release(self, task: object) -> None:
+        """``task`` is about to wait for us: what it has in flight, in whatever group, ends here."""
+        self._tell(lambda membership: membership.release(task))
+
     def join(
         self, group_id: str, member: Member, policy: GroupPolicy, *, min_members: int, settle: float
     ) -> Membership:
@@ -174,6 +178,14 @@ class Runner:
         if membership is not None:
             membership.group_changed()
 
+    def group_activated(self, group_id: str) -> None:
+        membership = self.memberships.get(group_id)
+        if membership is not None:
+            membership.group_activated()
+
+    def may_end(self) -> bool:
+        return all(membership.idle for membership in self._tended)
+
     # ---- the runner's task and its children
 
     async def _run(self) -> None:
@@ -187,8 +199,9 @@ class Runner:
                     await self._stopping.wait()
                 finally:
                     self._close_down()
-                    with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                        await self.backend.close()
+                    if await self._drained():
+                        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                            await self.backend.close()
                     tasks.cancel_scope.cancel()
         except Exception as error:
             # A defect of ours. Nobody awaits this task while the service runs, so it is told here, and to each call
@@ -225,6 +238,22 @@ class Runner:
         self.memberships.clear()
         self._tell(Membership.abandon)
 
+    async def _drained(self) -> bool:
+        """Wait until no work of exclusive groups is in flight: nobody else may begin before. Not for ever."""
+        memberships = list(self._tended)
+        timeout = max((membership.drain_timeout for membership in memberships), default=0.0)
+        with anyio.move_on_after(timeout + _CLOSE_TIMEOUT, shield=True):  # what is cancelled then takes a moment to end
+            for membership in memberships:
+                await membership.until_idle()
+        busy = [membership.group_id for membership in memberships if not membership.idle]
+        if busy:
+            _logger.error(
+                "stopping, but work that nobody else may do is still in flight after %g s in %s; "
+                "others take it over when the session has timed out, %g s from now",
+                timeout, ", ".join(map(repr, busy)), self.backend.session_timeout,
+            )  # fmt: skip
+        return not busy
+
     async def _await_connection(self) -> None:
         try:
             await self.backend.first_connection()
@@ -233,12 +262,11 @@ class Runner:
         self._decided.set()
 
     async def _tend(self, membership: Membership) -> None:
-        try:
-            await membership.tend()
-        finally:
-            self._tended.discard(membership)
-            if membership.group_id not in self.memberships:
-                self.backend.forget(membership.group_id)
+        await membership.tend()
+        # Not if it is cancelled: what it has in flight is asked for until the session has ended.
+        self._tended.discard(membership)
+        if membership.group_id not in self.memberships:
+            self.backend.forget(membership.group_id)
 
     async def _beat(self) -> None:
         while True:
@@ -257,7 +285,7 @@ class Runner:
                 await anyio.sleep(min(left + 0.001, _LONGEST_SLEEP))
                 continue
             self._lease_moved.clear()
-            self._tell(Membership.announce)
+            self._tell(Membership.lease_ended)
             await self._lease_moved.wait()
 
     # ---- inside

@@ -7,7 +7,8 @@ import re
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
 from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 from urllib.parse import parse_qsl, quote, unquote
@@ -25,6 +26,8 @@ __all__ = [
     "require_id",
     "require_min_members",
     "require_policy",
+    "require_run_arguments",
+    "require_seconds",
     "require_settle",
     "require_weight",
 ]
@@ -39,6 +42,8 @@ MAX_ID_BYTES: Final = 1_024
 
 MAX_METADATA: Final = 16_384
 """Characters. It is stored with each entry, and a server takes at most 1 MB at once."""
+
+_NOT_IN_PATHS: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
 
 _NOT_TEXT: Final = "bytes that are not UTF-8, percent-encoded or not"
 
@@ -56,12 +61,15 @@ class GroupPolicy:
         Tighter is more even, but moves more keys with each change: 1.05 up to 1.3 times what has to move.
     :param slots: hash buckets, a power of two from 16 to 65,536.
     :param vnodes: points on the ring for each unit of weight, 1 to 1,000.
+    :param exclusive: no key is ever owned by two members: who gains a key takes it up when who had it has let go. Only
+        with one replica.
     """
 
     replicas: int = 1
     load_bound: float = 1.08
     slots: int = 16384
     vnodes: int = 160
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         _require_integer("replicas", self.replicas, 1, 16)
@@ -71,10 +79,14 @@ class GroupPolicy:
             raise ConfigurationError("slots", f"must be a power of two, not {self.slots}")
         _require_integer("vnodes", self.vnodes, 1, 1_000)
         object.__setattr__(self, "load_bound", float(self.load_bound))
+        if not isinstance(cast("object", self.exclusive), bool):
+            raise ConfigurationError("exclusive", f"must be a bool, not {_shown(self.exclusive)}")
+        if self.exclusive and self.replicas > 1:
+            raise ConfigurationError("exclusive", f"means one owner for each key, and replicas is {self.replicas}")
 
     def differences(self, other: GroupPolicy) -> dict[str, tuple[int | float, int | float]]:
         """The fields that differ, each with this policy's value and the other's."""
-        ours, theirs = self.as_json(), other.as_json()
+        ours, theirs = asdict(self), asdict(other)
         return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
     def as_json(self) -> dict[str, int | float]:
@@ -83,7 +95,10 @@ class GroupPolicy:
         Those that later versions add must be left out while they have their default: a field that a member does not
         know is a difference to it, and members of two versions meet in every rolling upgrade.
         """
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        stored = asdict(self)
+        if not self.exclusive:
+            del stored["exclusive"]
+        return stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +236,18 @@ def require_policy(value: object) -> GroupPolicy:
     return value
 
 
+def require_seconds(part: str, value: object) -> float:
+    return _require_number(part, value, 0.0, 1e9)
+
+
+def require_run_arguments(refresh: object, drain_timeout: object, on_error: object) -> None:
+    if require_seconds("refresh", refresh) == 0:
+        raise ConfigurationError("refresh", "must be more than 0 seconds")
+    require_seconds("drain_timeout", drain_timeout)
+    if on_error not in ("restart", "raise"):
+        raise ConfigurationError("on_error", f"must be 'restart' or 'raise', not {_shown(on_error)}")
+
+
 def require_settle(value: object) -> float:
     """``value`` when it is a settling time in seconds, else :class:`ConfigurationError`."""
     return _require_number("settle", value, 0.0, 3_600.0)
@@ -256,7 +283,7 @@ def parse_url(text: object) -> Url:
         return Url("memory", cluster=_decode("backend_url", hosts), options=options)
     return Url(
         "zookeeper",
-        hosts=tuple(_parse_host(item) for item in hosts.split(",")),
+        hosts=tuple(_parse_host(item, number) for number, item in enumerate(hosts.split(","), start=1)),
         namespace=_parse_namespace(path),
         auth=_parse_credentials(credentials) if at else None,
         options=options,
@@ -265,8 +292,10 @@ def parse_url(text: object) -> Url:
 
 def _parse_options(query: str) -> dict[str, float]:
     options: dict[str, float] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        part = f"backend_url option {name!r}"
+    for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), start=1):
+        # Only what was certainly meant as an option is quoted: a password with a question mark in it may end up here.
+        known = name in URL_OPTIONS or get_close_matches(name.lower(), URL_OPTIONS, cutoff=0.75)
+        part = f"backend_url option {repr(name) if known else number}"
         if name not in URL_OPTIONS:
             raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS)} are")
         if name in options:
@@ -283,8 +312,8 @@ def _parse_credentials(text: str) -> tuple[str, str]:
     return _require_auth((_decode(part, user), _decode(part, password)), part)
 
 
-def _parse_host(text: str) -> tuple[str, int]:
-    # Only what is certainly a host is ever quoted: in a URL that lacks one, the rest is a user and a password.
+def _parse_host(text: str, number: int) -> tuple[str, int]:
+    # Nothing is quoted: in a URL that lacks a host, what stands here is a user and a password. ``number`` must do.
     part = "backend_url host"
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -301,7 +330,7 @@ def _parse_host(text: str) -> tuple[str, int]:
             raise ConfigurationError(part, "has a character that no host name has")
         port = port if colon else str(DEFAULT_PORT)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
-        raise ConfigurationError("backend_url port", f"the one after {host!r} must be a number from 1 to 65535")
+        raise ConfigurationError("backend_url port", f"that of host {number} must be a number from 1 to 65535")
     return host, int(port)
 
 
@@ -317,17 +346,15 @@ def _parse_namespace(path: str) -> str:
     """The namespace as ZooKeeper wants its paths: no empty, ``.`` or ``..`` segment, no control character."""
     if not path.strip("/"):
         return DEFAULT_NAMESPACE
+    # No segment is quoted: a password with a slash in it may end up here.
     part = "backend_url namespace"
-    try:
-        segments = [unquote(segment, errors="strict") for segment in path.removesuffix("/").split("/")]
-    except UnicodeDecodeError:
-        raise ConfigurationError(part, f"{_shown(path)} has {_NOT_TEXT}") from None
-    for segment in segments:
+    segments = [_decode(part, segment) for segment in path.removesuffix("/").split("/")]
+    for number, segment in enumerate(segments, start=1):
         if segment in ("", ".", "..") or "/" in segment:
-            raise ConfigurationError(part, f"{segment!r} cannot be a segment of a path")
-        if any(character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\uf8ff"
-               or character >= "\ufff0" for character in segment):  # fmt: skip
-            raise ConfigurationError(part, f"{segment!r} has a character that ZooKeeper does not allow in paths")
+            raise ConfigurationError(part, f"segment {number} must not be empty, '.' or '..', nor have a '/' in it")
+        foreign = _NOT_IN_PATHS.search(segment)
+        if foreign is not None:
+            raise ConfigurationError(part, f"segment {number} has {foreign[0]!r}, which ZooKeeper takes in no path")
     if segments[0] == "zookeeper":
         raise ConfigurationError(part, "/zookeeper is reserved by ZooKeeper")
     return "/" + "/".join(segments)

@@ -51,6 +51,8 @@ class View:
     policy: GroupPolicy
     member_id: str
     table: Table = field(compare=False)
+    active: Mask | None = field(default=None, compare=False)
+    """In an exclusive group the slots whose handoff is through. For use inside the library only."""
 
     @classmethod
     def of(
@@ -96,6 +98,9 @@ class View:
     def mine(self, iterable: Iterable[T], key: Callable[[T], Key] | None = None) -> list[T]:
         """Return those resources of ``iterable`` that this view's member owns, in order.
 
+        In an exclusive group: those that it could work on when this view was handed out. What it gains at this
+        generation comes with a later view, when the members before have let go of it.
+
         :param key: gives what identifies a resource; without it resources identify themselves.
         :raises TypeError: if a key is of a type that has no stable encoding, or if ``iterable`` is a single ``str`` or
             ``bytes`` or an async iterable.
@@ -108,8 +113,8 @@ class View:
 
     @cached_property
     def mask(self) -> Mask:
-        """The slots of this view's member, for :meth:`Table.select`. For use inside the library only."""
-        return self.table.mask(self.member_id)
+        """The slots that this view's member may work on. For use inside the library only."""
+        return self.table.mask(self.member_id) if self.active is None else self.active
 
     def __repr__(self) -> str:
         # Without members and table: a view is in every log line about its group, and there may be 1,000 members.

@@ -45,6 +45,13 @@ class Listener(Protocol):
     def group_changed(self, group_id: str) -> None:
         """The entries of a group changed since they were last read with ``watch=True``. Once for each such read."""
 
+    def may_end(self) -> bool:
+        """Whether the session may be ended early: not while work is in flight that others would then begin as well."""
+        ...
+
+    def group_activated(self, group_id: str) -> None:
+        """The active generation of a group changed since it was last asked for. Once for each such question."""
+
 
 class Backend(Protocol):
     """One session with a coordination service.
@@ -62,6 +69,11 @@ class Backend(Protocol):
     @property
     def trouble(self) -> str:
         """Why the session is not connected, in words for a log; of no meaning while it is."""
+        ...
+
+    @property
+    def server(self) -> str | None:
+        """What it is connected to, for people; ``None`` while it is not."""
         ...
 
     def lease_left(self) -> float:
@@ -120,6 +132,33 @@ class Backend(Protocol):
 
     def forget(self, group_id: str) -> None:
         """No longer report changes of this group."""
+        ...
+
+    async def describe(self, group_id: str, name: str) -> bytes | None:
+        """The document with which an entry was created, ``None`` if there is no such entry."""
+        ...
+
+    # ---- exclusive groups (see aiopartition.handoff)
+
+    async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
+        """Put an acknowledgement of a generation, which vanishes with this session. Idempotent.
+
+        :param name: of our entry.
+        :returns: how many there are of that generation now; ``None`` if the group does not exist (any more).
+        """
+        ...
+
+    async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
+        """The names of those who have acknowledged a generation."""
+        ...
+
+    async def activate(self, group_id: str, generation: int) -> None:
+        """Make that the active generation, unless a later one is. Acknowledgements of earlier ones are removed."""
+        ...
+
+    async def active(self, group_id: str) -> int:
+        """The active generation, 0 before the first; the next change of it is reported to the listener. The watch is
+        armed by the same request that reads."""
         ...
 
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from aiozk import exc, protocol  # pyright: ignore[reportMissingTypeStubs]
 
@@ -24,6 +24,7 @@ __all__ = [
     "ProtocolError",
     "ReplyError",
     "Stat",
+    "Watch",
     "Xid",
     "authenticate",
     "close",
@@ -34,6 +35,7 @@ __all__ = [
     "frame",
     "get_children",
     "get_data",
+    "no_watches",
     "parse_connect_reply",
     "parse_event",
     "parse_header",
@@ -57,6 +59,8 @@ MAX_WATCH_BYTES: Final = 128 << 10
 
 _HEADER: Final = struct.Struct("!iqi")
 _LENGTH: Final = struct.Struct("!i")
+_CONNECT_REPLY: Final = struct.Struct("!iiqi")
+"""What comes before the password."""
 
 
 class ProtocolError(Exception):
@@ -79,6 +83,7 @@ class ErrorCode(IntEnum):
     NO_AUTH = -102
     BAD_VERSION = -103
     NODE_EXISTS = -110
+    NOT_EMPTY = -111
     SESSION_EXPIRED = -112
     AUTH_FAILED = -115
     SESSION_MOVED = -118
@@ -107,12 +112,24 @@ class Stat:
     ephemeral_owner: int
     children_zxid: int
     """``pzxid``: the transaction that last changed the set of children."""
+    children: int
+    """How many there are."""
+    data_zxid: int
+    """``mzxid``: the transaction that last wrote the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Children:
     names: tuple[str, ...]
     stat: Stat
+
+
+class Watch(NamedTuple):
+    """What a server watches for us, until it has fired once."""
+
+    path: str
+    data: bool = False
+    """Its data; else its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +146,8 @@ class Operation(Generic[T]):
 
     request: Any
     decode: Callable[[Any], T]
-    watch: str | None = None
-    """The path whose children the server watches for us once it has answered."""
+    watch: Watch | None = None
+    """What the server watches for us once it has answered."""
 
     def serialize(self, xid: int) -> bytes:
         """The payload of the frame. Raises on arguments that cannot be encoded, before anything is sent."""
@@ -162,8 +179,12 @@ def exists(path: str) -> Operation[Stat]:
     return Operation(_protocol.ExistsRequest(path=path, watch=False), _stat)
 
 
-def get_data(path: str) -> Operation[tuple[bytes, Stat]]:
-    return Operation(_protocol.GetDataRequest(path=path, watch=False), lambda reply: (reply.data or b"", _stat(reply)))
+def get_data(path: str, *, watch: bool = False) -> Operation[tuple[bytes, Stat]]:
+    return Operation(
+        _protocol.GetDataRequest(path=path, watch=watch),
+        lambda reply: (reply.data or b"", _stat(reply)),
+        Watch(path, data=True) if watch else None,
+    )
 
 
 def set_data(path: str, data: bytes, version: int) -> Operation[None]:
@@ -174,7 +195,7 @@ def get_children(path: str, *, watch: bool) -> Operation[Children]:
     return Operation(
         _protocol.GetChildren2Request(path=path, watch=watch),
         _children,
-        path if watch else None,
+        Watch(path) if watch else None,
     )
 
 
@@ -195,26 +216,34 @@ def authenticate(scheme: str, credential: bytes) -> Operation[None]:
     return Operation(_protocol.AuthRequest(type=0, scheme=scheme, auth=credential), _nothing)
 
 
-def set_watches(paths: Iterable[str], zxid: int) -> list[Operation[None]]:
-    """Watch the children of ``paths`` again on a new connection. Those that changed since ``zxid`` fire at once.
+def set_watches(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
+    """Watch all of ``watches`` again on a new connection. What changed since ``zxid`` fires at once.
 
     Several operations where one would be too long for a server, as in the Java client.
     """
-    pieces: list[list[str]] = []
+    pieces: list[list[Watch]] = []
     room = 0
-    for path in sorted(paths):
-        length = len(path.encode())
+    for watch in sorted(watches):
+        length = len(watch.path.encode())
         if length > room:
             pieces.append([])
             room = MAX_WATCH_BYTES
         room -= length
-        pieces[-1].append(path)
+        pieces[-1].append(watch)
     return [_set_watches(piece, zxid) for piece in pieces]
 
 
-def _set_watches(paths: list[str], zxid: int) -> Operation[None]:
+def no_watches() -> Operation[None]:
+    """A question that every server answers everybody, whatever the rights: since 3.9 ``exists`` may be refused."""
+    return _set_watches([], 0)
+
+
+def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
     request: Any = _protocol.SetWatchesRequest(
-        relative_zxid=zxid, data_watches=[], exist_watches=[], child_watches=paths
+        relative_zxid=zxid,
+        data_watches=[watch.path for watch in watches if watch.data],
+        exist_watches=[],
+        child_watches=[watch.path for watch in watches if not watch.data],
     )
     return Operation(request, _nothing)
 
@@ -244,6 +273,10 @@ def parse_connect_reply(payload: bytes) -> ConnectReply:
     reply = _deserialize(_protocol.ConnectResponse, payload)
     if reply.session_id and (reply.timeout <= 0 or reply.password is None):
         raise ProtocolError("a connect reply without a timeout or a password")
+    # What servers since 3.4 append, and aiozk does not read: whether they serve without a quorum. There no entry can be
+    # made, and what is read may be old. We never ask for such a session.
+    if reply.session_id and payload[_CONNECT_REPLY.size + len(reply.password) :][:1] not in (b"", b"\0"):
+        raise ProtocolError("a connect reply of a server that is read-only")
     return ConnectReply(reply.session_id, reply.timeout / 1000, reply.password or b"")
 
 
@@ -310,4 +343,6 @@ def _children(reply: Any) -> Children:
 
 def _stat(reply: Any) -> Stat:
     stat = reply.stat
-    return Stat(stat.version, stat.ephemeral_owner, stat.last_modified_children)
+    return Stat(
+        stat.version, stat.ephemeral_owner, stat.last_modified_children, stat.num_children, stat.last_modified_zxid
+    )

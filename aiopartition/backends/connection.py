@@ -29,7 +29,14 @@ class Address(NamedTuple):
 
 
 class ConnectionLostError(Exception):
-    """There is no connection, or it ended before the answer came: the request may have been carried out or not."""
+    """There is no connection, or it ended before the answer came: the request may have been carried out or not.
+
+    ``cause``: the error that ended it, if there was one.
+    """
+
+    def __init__(self, reason: str, cause: Exception | None = None) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
             self.reason = "the server closed the connection" if exc is None else f"the connection broke: {exc}"
-            self._end()
+            self._end(exc)
 
     # ---- inside
 
@@ -192,28 +199,28 @@ class Connection(asyncio.Protocol):
         if xid == Xid.WATCH:
             self._owner.event_received(codec.parse_event(body))
             return
-        pending = self._pending.pop(xid, None)
+        pending = self._pending.get(xid)
         if pending is None:
             raise ProtocolError(f"an answer to a request that was not made ({xid})")
-        self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))
         future = pending.future
-        if future is None or future.done():
+        awaited = future is not None and not future.done()
+        # Before the owner is told: an answer that means nothing proves nothing, and its server is left for another.
+        answer = pending.operation.parse(body) if awaited and not error else None
+        del self._pending[xid]
+        self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))
+        if future is None or not awaited:
             return
         if error:
             future.set_exception(ReplyError(error))
-            return
-        try:
-            future.set_result(pending.operation.parse(body))
-        except ProtocolError as malformed:
-            # The frame's borders held, so the connection is sound; but asking again would get the same answer.
-            future.set_exception(malformed)
+        else:
+            future.set_result(answer)
 
-    def _end(self) -> None:
+    def _end(self, cause: Exception | None = None) -> None:
         self._transport = None
         self._owner.connection_ended(self)
         waiting = [pending.future for pending in self._pending.values()]
         self._pending.clear()
         for future in [self._handshake, *waiting]:
             if future is not None and not future.done():
-                future.set_exception(ConnectionLostError(self.reason))
+                future.set_exception(ConnectionLostError(self.reason, cause))
         self.lost.set()

@@ -29,7 +29,7 @@ from typing import Any, Final, Protocol, TypeVar
 import anyio
 
 from aiopartition.backends import codec
-from aiopartition.backends.codec import ErrorCode, Operation, ProtocolError, ReplyError, Xid
+from aiopartition.backends.codec import ErrorCode, Operation, ProtocolError, ReplyError, Watch, Xid
 from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.resolver import Resolver
 from aiopartition.clock import Clock
@@ -86,6 +86,7 @@ class SessionListener(Protocol):
     def session_expired(self) -> None: ...
     def lease_renewed(self) -> None: ...
     def watch_fired(self, path: str) -> None: ...
+    def may_end(self) -> bool: ...
 
 
 class Session:
@@ -118,7 +119,7 @@ class Session:
         self._closing = False
         self._answered = asyncio.Event()  # connected or refused: the outcome that a start waits for
         self._refusal: AuthenticationError | None = None
-        self._watched: set[str] = set()  # paths whose children the server watches for us
+        self._watched: set[Watch] = set()  # by the server, for us
         self._last_zxid = 0
         self._password: bytes = _NO_PASSWORD
         self.session_id: int = 0
@@ -157,13 +158,12 @@ class Session:
 
     async def ping(self) -> None:
         """One round trip that also renews the lease."""
-        # A ping proper has no number of its own and may be under way already; reading what everybody may read does
-        # the same for the lease.
-        await self.send(codec.exists("/"))
+        # A ping proper has no number of its own and may be under way already.
+        await self.send(codec.no_watches())
 
-    def forget_watch(self, path: str) -> None:
-        """Do not arm the watch on ``path`` again on the next connection."""
-        self._watched.discard(path)
+    def forget_watches(self, path: str) -> None:
+        """Do not arm the watches on ``path`` again on the next connection."""
+        self._watched -= {Watch(path), Watch(path, data=True)}
 
     async def close(self) -> None:
         """End the session at the server, which deletes its ephemeral nodes at once. Waits at most a second.
@@ -298,9 +298,7 @@ class Session:
         A handshake alone must not renew it: where handshakes come through and connections die soon after, what we
         believe would stay in force for ever.
         """
-        if not self._watched:
-            await connection.request(codec.exists("/"))
-        for operation in codec.set_watches(self._watched, self._last_zxid):
+        for operation in codec.set_watches(self._watched, self._last_zxid) or [codec.no_watches()]:
             await connection.request(operation)
 
     async def _serve(self) -> None:
@@ -316,7 +314,7 @@ class Session:
                 if not connection.lost.is_set():
                     asked = self._keep_alive(connection, late=self._clock() - due > self.timeout / 10)
         finally:
-            if not self._closing:
+            if not self._closing and self._listener.may_end():
                 # The loop is being closed around us, before anybody could say farewell. What is written now still
                 # reaches the server, which then need not wait for the session's timeout.
                 connection.farewell()
@@ -367,7 +365,7 @@ class Session:
             self._renew(reply.proof)
 
     def event_received(self, path: str) -> None:
-        self._watched.discard(path)
+        self.forget_watches(path)
         self._listener.watch_fired(path)
 
     def _renew(self, sent: float) -> None:
@@ -392,6 +390,8 @@ class Session:
 def _refusal(error: Exception, address: Address) -> AuthenticationError | None:
     """``error`` as a refusal of this client, which no waiting heals; ``None`` when it is something else."""
     reason: Any = None
+    if isinstance(error, ConnectionLostError) and error.cause is not None:
+        error = error.cause  # in TLS 1.3 a server looks at our certificate when we take the handshake for done
     if isinstance(error, tls.SSLCertVerificationError):
         reason = f"the certificate of {address} is not trusted: {error.verify_message}"
     elif isinstance(error, tls.SSLError) and "ALERT" in (error.reason or ""):

@@ -2,6 +2,8 @@
 
     <namespace>/<group>                   data: the group's document
     <namespace>/<group>/members/<entry>   ephemeral: one incarnation of one member
+    <namespace>/<group>/handoff/<generation>/<entry>   ephemeral: it has let go of what that generation does not give it
+    <namespace>/<group>/active            data: the newest generation that all its entries have acknowledged
 
 The generation is the ``pzxid`` of ``members``: the transaction that last added or removed an entry. It comes with the
 very read that lists the entries, it is the same for everybody who sees the same list, and it only grows.
@@ -9,8 +11,9 @@ very read that lists the entries, it is the same for everybody who sees the same
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from aiopartition.backends import Entries, Listener, codec
@@ -24,7 +27,11 @@ from aiopartition.settings import Settings
 
 __all__ = ["ZooKeeperBackend"]
 
+_logger: Final = logging.getLogger("aiopartition.zookeeper")
+
 _NOT_CREATED: Final = (ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE)
+
+_LONGEST_GENERATION: Final = 19  # digits of a 64-bit number
 
 _ATTEMPTS: Final = 10
 """How often a sequence of steps starts anew when others change the tree under it."""
@@ -40,6 +47,7 @@ class ZooKeeperBackend:
         self._listener = listener
         self._clock = clock
         self._group_ids: dict[str, str] = {}  # path of a members node -> group id, to tell whose watch has fired
+        self._active_ids: dict[str, str] = {}  # the same for nodes that name the active generation
         self._session = Session(
             settings.url.hosts, settings.session_timeout, self, clock=clock, ssl=settings.ssl, auth=settings.auth
         )
@@ -53,6 +61,10 @@ class ZooKeeperBackend:
     @property
     def trouble(self) -> str:
         return self._session.error
+
+    @property
+    def server(self) -> str | None:
+        return None if self._session.peer is None else str(self._session.peer)
 
     def lease_left(self) -> float:
         return self._session.lease.safe_until - self._clock()
@@ -86,10 +98,15 @@ class ZooKeeperBackend:
     def lease_renewed(self) -> None:
         self._listener.lease_renewed()
 
+    def may_end(self) -> bool:
+        return self._listener.may_end()
+
     def watch_fired(self, path: str) -> None:
         group_id = self._group_ids.get(path)
         if group_id is not None:
             self._listener.group_changed(group_id)
+        elif path in self._active_ids:
+            self._listener.group_activated(self._active_ids[path])
 
     # ---- groups
 
@@ -112,26 +129,15 @@ class ZooKeeperBackend:
 
     async def enter(self, group_id: str, name: str, data: bytes) -> bool:
         members = self._members_path(group_id)
-        path = f"{members}/{name}"
         for _ in range(_ATTEMPTS):
-            outcome = await self._try_create(path, data, ephemeral=True)
-            if outcome is None:
+            if await self._create_ephemeral(f"{members}/{name}", data):
                 return True
-            if outcome == ErrorCode.NODE_EXISTS:
-                if await self._is_ours(path):
-                    return True  # an earlier attempt, whose answer was lost
-            elif await self._try_create(members, b"") == ErrorCode.NO_NODE:
+            if await self._try_create(members, b"") == ErrorCode.NO_NODE:
                 return False
-        raise BackendError("the node belongs to another session", path)
+        raise BackendError("the node keeps vanishing", members)
 
     async def withdraw(self, group_id: str, name: str) -> None:
-        members = self._members_path(group_id)
-        try:
-            # The right to delete a node belongs to its parent (ZooKeeper Programmer's Guide, "ACL Permissions").
-            with self._translated(members, "DELETE", ErrorCode.NO_NODE):
-                await self._session.send(codec.delete(f"{members}/{name}"))
-        except ReplyError:
-            return  # it is gone, which is all that was asked
+        await self._delete(f"{self._members_path(group_id)}/{name}")
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
         members = self._members_path(group_id)
@@ -156,17 +162,133 @@ class ZooKeeperBackend:
         return stat.children_zxid
 
     def forget(self, group_id: str) -> None:
-        members = self._members_path(group_id)
+        members, active = self._members_path(group_id), self._active_path(group_id)
         self._group_ids.pop(members, None)
-        self._session.forget_watch(members)
+        self._active_ids.pop(active, None)
+        for path in (members, active):
+            self._session.forget_watches(path)
+
+    async def describe(self, group_id: str, name: str) -> bytes | None:
+        path = f"{self._members_path(group_id)}/{name}"
+        try:
+            with self._translated(path, "READ", ErrorCode.NO_NODE):
+                return (await self._session.send(codec.get_data(path)))[0]
+        except ReplyError:
+            return None
+
+    # ---- exclusive groups
+
+    async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
+        barrier = self._barrier_path(group_id, generation)
+        for _ in range(_ATTEMPTS):
+            if await self._create_ephemeral(f"{barrier}/{name}", b""):
+                # A server has carried out our own request before it answers this one: the last to acknowledge sees all.
+                with suppress(ReplyError), self._translated(barrier, "READ", ErrorCode.NO_NODE):
+                    return (await self._session.send(codec.exists(barrier))).children
+            elif (
+                await self._try_create(barrier, b"") == ErrorCode.NO_NODE
+                and await self._try_create(self._handoff_path(group_id), b"") == ErrorCode.NO_NODE
+            ):
+                return None
+        raise BackendError("the node keeps vanishing", barrier)
+
+    async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
+        return await self._children(self._barrier_path(group_id, generation))
+
+    async def activate(self, group_id: str, generation: int) -> None:
+        path = self._active_path(group_id)
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._translated(path, "READ", ErrorCode.NO_NODE):
+                    active, version = await self._read_active(path)
+                if active < generation:
+                    with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
+                        await self._session.send(codec.set_data(path, b"%d" % generation, version))
+                    await self._tidy(group_id, generation)
+                return
+            except ReplyError as error:
+                if error.code == ErrorCode.NO_NODE:
+                    await self._try_create(path, b"0")
+        raise BackendError("the node keeps changing while it is being written", path)
+
+    async def active(self, group_id: str) -> int:
+        path = self._active_path(group_id)
+        self._active_ids[path] = group_id  # before the request: the event may follow on the answer's heels
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._translated(path, "READ", ErrorCode.NO_NODE):
+                    return (await self._read_active(path, watch=True))[0]
+            except ReplyError:
+                if await self._try_create(path, b"0") == ErrorCode.NO_NODE:
+                    return 0  # without the group there is nothing to hand over
+        raise BackendError("the node keeps vanishing", path)
+
+    async def _read_active(self, path: str, *, watch: bool = False) -> tuple[int, int]:
+        """The active generation, and the version of the node that names it."""
+        data, stat = await self._session.send(codec.get_data(path, watch=watch))
+        text = data.decode("ascii", "replace")
+        generation = int(text) if text.isdigit() and len(text) <= _LONGEST_GENERATION else 0
+        # A generation is older than the transaction that made it active. What is not was written by somebody else, and
+        # would otherwise be in the way of all handoffs to come.
+        return (generation if generation < stat.data_zxid else 0), stat.version
+
+    async def _tidy(self, group_id: str, generation: int) -> None:
+        """Remove the acknowledgements of generations before that."""
+        barriers = self._handoff_path(group_id)
+        try:
+            for name in await self._children(barriers):
+                if not name.isdigit() or int(name) < generation:
+                    for entry in await self._children(f"{barriers}/{name}"):
+                        await self._delete(f"{barriers}/{name}/{entry}")
+                    await self._delete(f"{barriers}/{name}")
+        except AuthenticationError as error:
+            _logger.warning("acknowledgements of past handoffs are left behind: %s", error)
 
     # ---- inside
+
+    async def _children(self, path: str) -> tuple[str, ...]:
+        """None if there is no such node."""
+        try:
+            with self._translated(path, "READ", ErrorCode.NO_NODE):
+                return (await self._session.send(codec.get_children(path, watch=False))).names
+        except ReplyError:
+            return ()
+
+    async def _delete(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        try:
+            # The right to delete a node belongs to its parent (ZooKeeper Programmer's Guide, "ACL Permissions").
+            with self._translated(parent, "DELETE", ErrorCode.NO_NODE, ErrorCode.NOT_EMPTY):
+                await self._session.send(codec.delete(path))
+        except ReplyError:
+            return  # it is gone, which is all that was asked; or somebody still puts nodes into it
+
+    async def _create_ephemeral(self, path: str, data: bytes) -> bool:
+        """Make an ephemeral node of this session. ``False`` if its parent is missing. Idempotent."""
+        for _ in range(_ATTEMPTS):
+            outcome = await self._try_create(path, data, ephemeral=True)
+            if outcome is None:
+                return True
+            if outcome == ErrorCode.NO_NODE:
+                return False
+            if await self._is_ours(path):
+                return True  # an earlier attempt, whose answer was lost
+        raise BackendError("the node belongs to another session", path)
 
     def _group_path(self, group_id: str) -> str:
         return f"{self._url.namespace}/{quote_component(group_id)}"
 
     def _members_path(self, group_id: str) -> str:
         return f"{self._group_path(group_id)}/members"
+
+    def _handoff_path(self, group_id: str) -> str:
+        return f"{self._group_path(group_id)}/handoff"
+
+    def _barrier_path(self, group_id: str, generation: int) -> str:
+        return f"{self._handoff_path(group_id)}/{generation}"
+
+    def _active_path(self, group_id: str) -> str:
+        return f"{self._group_path(group_id)}/active"
 
     async def _create(self, path: str, data: bytes) -> bool:
         """Create ``path``, and its parents at need. Whether it was us who created it.

@@ -14,18 +14,22 @@ from uuid import UUID
 import aiopartition
 from aiopartition import (
     AuthenticationError,
+    Awaited,
     BackendError,
     BackendUnavailableError,
     Change,
     ConfigurationError,
     GroupPolicy,
+    GroupStatus,
     Member,
     MemberSupersededError,
     NotStartedError,
+    OwnershipLostError,
     OwnershipUnknownError,
     PartitionCoordinator,
     PartitionError,
     PolicyMismatchError,
+    Rebalance,
     View,
 )
 
@@ -228,6 +232,90 @@ async def streams_can_be_closed(coordinator: PartitionCoordinator) -> None:
     await mine.aclose()
 
 
+# ---- work that nobody else does meanwhile
+
+
+async def poll(switch: Switch) -> None:
+    print(switch.name)
+
+
+async def poll_and_tell(switch: Switch) -> int:
+    return switch.port
+
+
+async def poll_name(name: str) -> None:
+    print(name)
+
+
+def poll_at_once(switch: Switch) -> None:
+    print(switch.name)
+
+
+async def list_switches() -> list[Switch]:
+    return [Switch("s", 1)]
+
+
+def list_at_once() -> list[Switch]:
+    return [Switch("s", 1)]
+
+
+class Poller:
+    """Workers may be methods, and so may listings."""
+
+    async def listed(self) -> frozenset[str]:
+        return frozenset({"a"})
+
+    async def poll(self, name: str) -> bool:
+        return bool(name)
+
+
+async def supervision(coordinator: PartitionCoordinator, switches: tuple[Switch, ...], poller: Poller) -> None:
+    assert_type(await coordinator.run("g", switches, poll, key=name_of), None)
+    await coordinator.run("g", list_switches, poll, key=name_of)
+    await coordinator.run("g", list_switches, poll_and_tell, key=lambda switch: switch.name)
+    await coordinator.run("g", poller.listed, poller.poll)
+    await coordinator.run("g", ["a"], poll_name, refresh=1, drain_timeout=5.0, on_error="raise")
+    await coordinator.run(None, {"a": 1}, poll_name)
+
+
+async def supervision_of_wrong_types(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
+    await coordinator.run("g", switches, poll_at_once, key=name_of)  # type: ignore[arg-type]
+    await coordinator.run("g", switches, poll, name_of)  # type: ignore[call-arg]
+    await coordinator.run("g", switches, poll, key=no_key)  # type: ignore[arg-type]
+    await coordinator.run("g", ["a"], poll_name, on_error="ignore")  # type: ignore[arg-type]
+    await coordinator.run("g", ["a"], poll_name, refresh="1")  # type: ignore[arg-type]
+    await coordinator.run("g", ["a"])  # type: ignore[call-arg]
+
+
+async def batches(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
+    async with coordinator.hold("g") as view:
+        assert_type(view, View)
+        assert_type(view.mine(switches, key=name_of), list[Switch])
+    async with coordinator.hold("g", drain_timeout=5):
+        pass
+    with coordinator.hold("g"):  # type: ignore[attr-defined]
+        pass
+    coordinator.hold(None)  # type: ignore[arg-type]
+    coordinator.hold("g", 5)  # type: ignore[call-arg]
+
+
+def what_operators_see(coordinator: PartitionCoordinator) -> None:
+    status = coordinator.status("g")
+    assert_type(status, GroupStatus)
+    assert_type(status.state, Literal["unknown", "refused", "handing over", "steady", "left"])
+    assert_type(status.generation, int | None)
+    assert_type(status.active_generation, int | None)
+    assert_type(status.members, tuple[Member, ...])
+    assert_type(status.shares, Mapping[str, float])
+    assert_type(status.last_rebalance, Rebalance | None)
+    assert_type(status.server, str | None)
+    for awaited in status.waiting_for:
+        assert_type(awaited, Awaited)
+        assert_type((awaited.member_id, awaited.host, awaited.pid), tuple[str, str | None, int | None])
+        assert_type(awaited.works, tuple[str, ...])
+    status.state = "steady"  # type: ignore[misc]
+
+
 # ---- views and changes
 
 
@@ -268,7 +356,9 @@ def values_are_frozen(member: Member, policy: GroupPolicy, change: Change) -> No
     assert_type(Member("m", 2).weight, int)
     assert_type(policy.replicas, int)
     assert_type(policy.load_bound, float)
+    assert_type(policy.exclusive, bool)
     GroupPolicy(replicas=2, load_bound=1, slots=16, vnodes=1)
+    GroupPolicy(exclusive=True)
     GroupPolicy(replicas="2")  # type: ignore[arg-type]
     GroupPolicy(replica=2)  # type: ignore[call-arg]
     member.weight = 2  # type: ignore[misc]
@@ -295,6 +385,8 @@ async def errors(coordinator: PartitionCoordinator) -> None:
             print(assert_type(field, str), there, here)
     except MemberSupersededError as error:
         assert_type((error.group_id, error.member_id, error.incarnation), tuple[str, str, int])
+    except OwnershipLostError as error:
+        assert_type((error.group_id, error.reason), tuple[str, str])
     except OwnershipUnknownError as error:
         assert_type((error.group_id, error.reason), tuple[str, str])
     except BackendUnavailableError as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import sys
 import time
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -35,8 +38,17 @@ def test_counts_the_time_of_a_suspended_machine(monkeypatch: pytest.MonkeyPatch)
     assert loaded_anew().now() == 1007.0
 
 
+def test_counts_the_time_of_a_suspended_macintosh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it is the clock that time.monotonic() is not."""
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(time, "clock_gettime", lambda which: (which, "asked"))
+    assert loaded_anew().now() == (time.CLOCK_MONOTONIC, "asked")
+
+
 def test_elsewhere_it_is_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best there is."""
+    monkeypatch.setattr(sys, "platform", "another")
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     assert loaded_anew().now is time.monotonic
 
@@ -46,3 +58,22 @@ def test_does_not_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None
     before = clock.now()
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert 0 <= clock.now() - before < 60
+
+
+WALL_CLOCKS = {
+    "time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.ctime", "time.CLOCK_REALTIME",
+    "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
+}  # fmt: skip
+
+
+def test_nothing_decides_by_the_wall_clock() -> None:
+    """It may be set at any moment. The library reads it once, to tell operators when a member was started."""
+    package = Path(clock.__file__).parent
+    readings = [
+        f"{path.relative_to(package)}: {ast.unparse(node)}"
+        for path in sorted(package.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node).removeprefix("datetime.datetime") in WALL_CLOCKS)
+        or (isinstance(node, ast.ImportFrom) and node.module == "time")
+    ]  # fmt: skip
+    assert readings == ["runner.py: datetime.now"]

@@ -26,6 +26,7 @@ from aiopartition.backends.codec import (
     ProtocolError,
     ReplyError,
     Stat,
+    Watch,
     Xid,
 )
 from tests.unit.scripted_peer import connect_reply, event, framed, reply, stat
@@ -129,7 +130,7 @@ def test_error_codes_are_zookeepers(name: str, code: int) -> None:
 
 def test_our_codes_and_numbers_are_zookeepers() -> None:
     """Pinned: those that we act on, the one that aiozk does not know, and the numbers of what answers no request."""
-    assert sorted(ErrorCode) == [-124, -118, -115, -112, -110, -103, -102, -101, -4]
+    assert sorted(ErrorCode) == [-124, -118, -115, -112, -111, -110, -103, -102, -101, -4]
     assert {each.name: each.value for each in Xid} == {"WATCH": -1, "PING": -2, "AUTH": -4}
     assert (protocol.WATCH_XID, protocol.PING_XID, protocol.AUTH_XID) == (-1, -2, -4)
 
@@ -163,6 +164,7 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
     "delete": (codec.delete("/ä/b"), struct.pack("!ii", 7, 2) + PATH + struct.pack("!i", -1)),
     "exists": (codec.exists("/ä/b"), struct.pack("!ii", 7, 3) + PATH + b"\0"),
     "get_data": (codec.get_data("/ä/b"), struct.pack("!ii", 7, 4) + PATH + b"\0"),
+    "get_data watching": (codec.get_data("/ä/b", watch=True), struct.pack("!ii", 7, 4) + PATH + b"\1"),
     "set_data": (
         codec.set_data("/ä/b", b"new", 5),
         struct.pack("!ii", 7, 5) + PATH + b"\0\0\0\3new" + struct.pack("!i", 5),
@@ -177,8 +179,12 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
         struct.pack("!iii", 7, 100, 0) + jute("digest") + b"\0\0\0\x0auser:p\xc3\xa4ss",
     ),
     "set_watches": (
-        codec.set_watches({"/b", "/a"}, 0x1_0000_0007)[0],
-        struct.pack("!iiqiii", 7, 101, 0x1_0000_0007, 0, 0, 2) + jute("/a") + jute("/b"),
+        codec.set_watches({Watch("/b"), Watch("/a"), Watch("/c", data=True)}, 0x1_0000_0007)[0],
+        struct.pack("!iiqi", 7, 101, 0x1_0000_0007, 1)
+        + jute("/c")
+        + struct.pack("!ii", 0, 2)
+        + jute("/a")
+        + jute("/b"),
     ),
 }
 
@@ -199,7 +205,7 @@ def test_numbers_of_their_own_are_written_too() -> None:
 def test_many_watches_are_armed_in_pieces() -> None:
     """A server drops the connection over a request of more than 1 MB, and would do so after each reconnect."""
     paths = {f"/namespace/{number:04}{'x' * 1000}" for number in range(1000)}
-    payloads = [operation.serialize(7) for operation in codec.set_watches(paths, 5)]
+    payloads = [operation.serialize(7) for operation in codec.set_watches(map(Watch, paths), 5)]
     assert 8 <= len(payloads) <= 9
     assert max(map(len, payloads)) < 140 << 10
     assert all(sum(payload.count(path.encode()) for payload in payloads) == 1 for path in paths)
@@ -209,12 +215,12 @@ def test_many_watches_are_armed_in_pieces() -> None:
 def test_only_watching_reads_are_remembered() -> None:
     """An operation tells whether the server watches a path once it has answered."""
     watching = {name: operation.watch for name, (operation, _) in GOLDEN_REQUESTS.items() if operation.watch}
-    assert watching == {"get_children watching": "/ä/b"}
+    assert watching == {"get_children watching": Watch("/ä/b"), "get_data watching": Watch("/ä/b", data=True)}
 
 
 @pytest.mark.parametrize(
     "operation",
-    [codec.exists("/\ud800"), codec.set_watches(["/a"], 1 << 63)[0], codec.set_data("/a", b"", 1 << 31)],
+    [codec.exists("/\ud800"), codec.set_watches([Watch("/a")], 1 << 63)[0], codec.set_data("/a", b"", 1 << 31)],
     ids=["lone surrogate", "zxid", "version"],
 )
 def test_what_cannot_be_encoded_is_an_error_before_anything_is_sent(operation: Operation[Any]) -> None:
@@ -250,7 +256,7 @@ def test_connect_frame_is_these_bytes(
 # ---- golden bytes: replies
 
 SOME_STAT: Final = stat(version=3, ephemeral_owner=-5, pzxid=0x2_0000_0009)
-SAME_STAT: Final = Stat(version=3, ephemeral_owner=-5, children_zxid=0x2_0000_0009)
+SAME_STAT: Final = Stat(version=3, ephemeral_owner=-5, children_zxid=0x2_0000_0009, children=8, data_zxid=2)
 
 GOLDEN_REPLIES: Final[dict[str, tuple[Operation[Any], bytes, object]]] = {
     "create": (codec.create("/a", b""), jute("/a"), None),
@@ -313,11 +319,18 @@ def test_header_that_is_cut_off_is_told(length: int) -> None:
         codec.parse_header(bytes(length))
 
 
-@pytest.mark.parametrize("tail", [b"", b"\0", b"\1", b"\0more"])
+@pytest.mark.parametrize("tail", [b"", b"\0", b"\0more"])
 def test_connect_reply_is_read(tail: bytes) -> None:
     """With the read-only flag of servers since 3.4, and without."""
     payload = connect_reply(session_id=-7, timeout=4001, password=b"0123456789abcdef")[4:-1] + tail
     assert codec.parse_connect_reply(payload) == ConnectReply(-7, 4.001, b"0123456789abcdef")
+
+
+def test_connect_reply_of_a_server_without_a_quorum() -> None:
+    """It would admit readers of old news; none is asked for, and none is taken."""
+    payload = connect_reply(session_id=5)[4:-1] + b"\1"
+    with pytest.raises(ProtocolError, match="read-only"):
+        codec.parse_connect_reply(payload)
 
 
 def test_connect_reply_of_an_expired_session() -> None:

@@ -19,6 +19,7 @@ from aiopartition.errors import (
     ConfigurationError,
     MemberSupersededError,
     NotStartedError,
+    OwnershipLostError,
     OwnershipUnknownError,
     PartitionError,
     PolicyMismatchError,
@@ -46,6 +47,11 @@ EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
         MemberSupersededError("g\n", "m", 7),
         {"group_id": "g\n", "member_id": "m", "incarnation": 7},
         "member 'm' of group 'g\\n' was superseded: a later incarnation (7) of the same member id has joined",
+    ),
+    (
+        OwnershipLostError("g", "it was to be handed over"),
+        {"group_id": "g", "reason": "it was to be handed over"},
+        "ownership in group 'g' was lost while it was held: it was to be handed over",
     ),
     (
         OwnershipUnknownError("g", "2 of at least 3 members are present"),

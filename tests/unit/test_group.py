@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from aiopartition.backends import Entries
 from aiopartition.entries import MAX_INCARNATION, Entry
 from aiopartition.errors import AuthenticationError, MemberSupersededError, PartitionError, PolicyMismatchError
-from aiopartition.group import FORMAT, Group, Step
+from aiopartition.group import FORMAT, Group
 from aiopartition.settings import GroupPolicy
+from aiopartition.step import Step
 from aiopartition.table import build
 from aiopartition.view import Member, View
 

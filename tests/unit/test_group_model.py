@@ -23,8 +23,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from aiopartition.backends import Entries
 from aiopartition.entries import Entry
 from aiopartition.errors import AuthenticationError, BackendError, MemberSupersededError, PartitionError
-from aiopartition.group import Group, Step
+from aiopartition.group import Group
 from aiopartition.settings import GroupPolicy
+from aiopartition.step import Step
 from aiopartition.table import build
 from aiopartition.view import Member
 

@@ -1,21 +1,11 @@
-"""For testing a service that uses coordinators: what can happen to them, on ``memory://``.
-
-Each function takes a started coordinator whose backend is ``memory://``, and returns at once; what follows from it (an
-expiry, a rebalance) happens in the background, as it does in production::
-
-    async with PartitionCoordinator("memory://test", session_timeout=0.5) as coordinator:
-        ...
-        cut_off(coordinator)
-        # after a third of a second the service must notice that it owns nothing any more
-        reconnect(coordinator)
-"""
+"""What can happen to a coordinator on ``memory://``."""
 
 from __future__ import annotations
 
 from aiopartition.backends.memory import MemoryBackend
 from aiopartition.coordinator import PartitionCoordinator
 
-__all__ = ["cut_off", "expire", "reconnect"]
+__all__ = ["cut_off", "expire", "reconnect", "silence"]
 
 
 def cut_off(coordinator: PartitionCoordinator) -> None:
@@ -27,8 +17,17 @@ def cut_off(coordinator: PartitionCoordinator) -> None:
     _backend_of(coordinator).cut_off()
 
 
+def silence(coordinator: PartitionCoordinator) -> None:
+    """The same as :func:`cut_off`, but the coordinator is not told: its connection seems to be there, and no request is
+    answered.
+
+    :raises TypeError: if the coordinator is not on ``memory://``.
+    """
+    _backend_of(coordinator).silence()
+
+
 def reconnect(coordinator: PartitionCoordinator) -> None:
-    """Heal what :func:`cut_off` did.
+    """Heal what :func:`cut_off` or :func:`silence` did.
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """

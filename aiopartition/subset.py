@@ -1,0 +1,165 @@
+"""Iterating over what is mine: ownership and lease are looked at for each item when it is handed out.
+
+In an exclusive group an item is in flight until the loop asks for the next one, or is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Final, TypeAlias, TypeVar
+
+from anyio.lowlevel import checkpoint
+
+from aiopartition.handoff import Work
+from aiopartition.keys import Key, encode, hash_key
+from aiopartition.membership import Membership
+from aiopartition.table import Mask
+from aiopartition.view import View
+
+__all__ = ["Join", "KnownView", "all_async_items", "all_items", "my_async_items", "my_items"]
+
+T = TypeVar("T")
+
+Join: TypeAlias = Callable[[], Awaitable[Membership]]
+"""The membership in the group, which is joined if need be."""
+
+KnownView: TypeAlias = Callable[[Membership], View | None]
+"""The view that holds now; if there is none, ``None`` or an error, as the coordinator was told."""
+
+_NOT_MINE: Final = -1
+_UNKNOWN: Final = -2  # nobody can say; the group may be about to be left
+
+PAUSE: Final = 512
+"""Items between two checkpoints. One costs some seven times of what it does in ``Table.select()``, and others wait for
+up to four such turns."""
+
+_DRAIN_TIMEOUT: Final = 30.0
+"""Seconds that a stop waits for the body of a loop to be through with its item."""
+
+
+async def all_items(source: Iterable[T]) -> AsyncGenerator[T, None]:
+    """Every one."""
+    for item in source:
+        yield item
+
+
+async def all_async_items(source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    """Every one."""
+    async for item in source:
+        yield item
+
+
+async def my_items(
+    join: Join, source: Iterable[T], key: Callable[[T], Key] | None, known: KnownView
+) -> AsyncGenerator[T, None]:
+    """Those of a plain iterable. Ends when the group is left."""
+    membership = await join()
+    if membership.exclusive:
+        async with aclosing(_held_items(membership, all_items(source), key, known)) as items:
+            async for item in items:
+                yield item
+        return
+    slot_of_mine = _ownership(membership, key, known)
+    for count, item in enumerate(source, start=1):
+        if count % PAUSE == 0:
+            await checkpoint()
+        slot = slot_of_mine(item)
+        if slot >= 0:
+            yield item
+        elif slot == _UNKNOWN and membership.left:
+            return
+
+
+async def my_async_items(
+    join: Join, source: AsyncIterable[T], key: Callable[[T], Key] | None, known: KnownView
+) -> AsyncGenerator[T, None]:
+    """Those of an async iterable. Ends when the group is left."""
+    membership = await join()
+    if membership.exclusive:
+        async with aclosing(_held_items(membership, source, key, known)) as items:
+            async for item in items:
+                yield item
+        return
+    slot_of_mine = _ownership(membership, key, known)
+    count = 0
+    async for item in source:
+        count += 1
+        if count % PAUSE == 0:  # a source that always has an item at hand never suspends
+            await checkpoint()
+        slot = slot_of_mine(item)
+        if slot >= 0:
+            yield item
+        elif slot == _UNKNOWN and membership.left:
+            return
+
+
+async def _held_items(
+    membership: Membership, source: AsyncIterable[T], key: Callable[[T], Key] | None, known: KnownView
+) -> AsyncGenerator[T, None]:
+    slot_of_mine = _ownership(membership, key, known)
+    loop = asyncio.get_running_loop()
+    work: Work | None = None
+    holder: asyncio.Task[object] | None = None
+
+    def holder_ended(_: object) -> None:
+        """Its error may be kept for long, and that keeps us alive, whom nobody closes: but nobody is at work."""
+        if work is not None:
+            membership.end(work)
+
+    count = 0
+    try:
+        async for item in source:
+            count += 1
+            if count % PAUSE == 0:
+                await checkpoint()
+            slot = slot_of_mine(item)
+            if slot < 0:
+                if slot == _UNKNOWN and membership.left:
+                    return
+                continue
+            task = asyncio.current_task()
+            if task is not holder:
+                _tell_when_done(holder, task, holder_ended)
+                holder = task
+            work = Work("an item of my_subset()", slot, loop.time(), task, _DRAIN_TIMEOUT, _nobody_told)
+            membership.begin(work)
+            try:
+                yield item
+            finally:
+                membership.end(work)
+    finally:
+        _tell_when_done(holder, None, holder_ended)
+
+
+def _tell_when_done(
+    before: asyncio.Task[object] | None, task: asyncio.Task[object] | None, tell: Callable[[object], None]
+) -> None:
+    if before is not None:
+        before.remove_done_callback(tell)
+    if task is not None:
+        task.add_done_callback(tell)
+
+
+def _nobody_told(_at_once: bool) -> None:
+    """The body of a loop cannot be told; it is waited for."""
+
+
+def _ownership(membership: Membership, key: Callable[[T], Key] | None, known: KnownView) -> Callable[[T], int]:
+    """An item's slot if it is mine at the moment of asking, else a negative number."""
+    view: View | None = None
+    mask: Mask = ()
+    shift = 0
+
+    def slot_of_mine(item: T) -> int:
+        nonlocal view, mask, shift
+        now = membership.view  # which looks at the lease
+        if now is None:
+            return _UNKNOWN if known(membership) is None else slot_of_mine(item)
+        if now is not view:
+            view, mask, shift = now, now.mask, now.table.shift
+        slot = hash_key(encode(item if key is None else key(item))) >> shift
+        return slot if mask[slot] else _NOT_MINE
+
+    return slot_of_mine

@@ -1,0 +1,22 @@
+"""For testing a service that uses coordinators: other members, and what can happen to any of them, on ``memory://``.
+
+With pytest the fixture ``partition_cluster`` gives each test a :class:`PartitionCluster` of its own::
+
+    async def test_the_share_of_a_dead_copy_is_taken_over(partition_cluster):
+        async with Service(partition_cluster.url) as service:
+            await partition_cluster.join("other", "devices")
+            await partition_cluster.settle("devices")
+            await partition_cluster.kill("other")
+            await partition_cluster.settle("devices")
+            assert set(service.polled) == set(DEVICES)
+
+On a :class:`VirtualTimeLoop` this takes milliseconds; on any other loop the session timeout. The functions
+:func:`cut_off`, :func:`silence`, :func:`reconnect` and :func:`expire` need no cluster but the coordinator itself; they
+return at once, and what follows from them happens in the background, as in production.
+"""
+
+from aiopartition.testing.cluster import PartitionCluster
+from aiopartition.testing.faults import cut_off, expire, reconnect, silence
+from aiopartition.testing.virtual_time import VirtualTimeLoop
+
+__all__ = ["PartitionCluster", "VirtualTimeLoop", "cut_off", "expire", "reconnect", "silence"]

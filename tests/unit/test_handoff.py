@@ -1,0 +1,392 @@
+"""One member's part in a handoff, driven by hand: what it decides at each event, without any I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from aiopartition.handoff import Handoff, Work
+from aiopartition.step import Step
+from aiopartition.table import Mask
+
+OURS: Final = "m;1;1;5555555555555555"
+THEIRS: Final = "n;1;1;0000000000000000"
+BOTH: Final = frozenset({OURS, THEIRS})
+
+ALL: Final[Mask] = (1, 1, 1, 1)
+LEFT: Final[Mask] = (1, 1, 0, 0)
+RIGHT: Final[Mask] = (0, 0, 1, 1)
+NONE: Final[Mask] = (0, 0, 0, 0)
+
+
+def work(slots: int | Mask) -> Work:
+    return Work("some work", slots, 0.0, None, 30.0, lambda _at_once: None)
+
+
+def alone(generation: int = 5) -> Handoff:
+    """A member by itself, all of whose slots are active."""
+    handoff = Handoff(4)
+    handoff.viewed(generation, OURS, frozenset({OURS}), ALL)
+    handoff.acknowledged(generation, 1)
+    handoff.surveyed(generation, [OURS])
+    handoff.activated(generation)
+    handoff.looked(generation)
+    assert handoff.active == ALL
+    assert not handoff.waiting
+    return handoff
+
+
+def joined_by_another(handoff: Handoff, generation: int = 6) -> None:
+    handoff.viewed(generation, OURS, BOTH, LEFT)
+
+
+# ---- from nothing
+
+
+def test_nothing_is_active_at_first() -> None:
+    """A member that has viewed nothing has nothing to do and nothing to work on."""
+    handoff = Handoff(4)
+    assert handoff.active == NONE
+    assert handoff.idle
+    assert not handoff.waiting
+    assert handoff.next_step() is Step.REST
+    handoff.overdue()
+    assert handoff.next_step() is Step.REST
+
+
+def test_the_way_to_a_first_handoff() -> None:
+    """View, acknowledge, survey, activate, look: and only the look makes anything active."""
+    handoff = Handoff(4)
+    handoff.viewed(5, OURS, frozenset({OURS}), ALL)
+    assert handoff.waiting
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    handoff.acknowledged(5, 1)
+    assert handoff.next_step() is Step.SURVEY
+    handoff.surveyed(5, [OURS])
+    assert handoff.next_step() is Step.ACTIVATE
+    handoff.activated(5)
+    assert handoff.next_step() is Step.LOOK
+    assert handoff.active == NONE
+    handoff.looked(5)
+    assert handoff.active == ALL
+    assert handoff.active_generation == 5
+    assert handoff.next_step() is Step.REST
+
+
+def test_asking_changes_nothing() -> None:
+    """next_step() is a question, at each stage."""
+    handoff = Handoff(4)
+    handoff.viewed(5, OURS, BOTH, LEFT)
+    assert handoff.next_step() is handoff.next_step()
+    handoff.acknowledged(5, 2)
+    assert handoff.next_step() is handoff.next_step()
+
+
+# ---- letting go
+
+
+def test_what_is_lost_stops_being_active_at_once_and_what_is_kept_does_not() -> None:
+    """From the view on; what is gained waits."""
+    handoff = alone()
+    joined_by_another(handoff)
+    assert handoff.active == LEFT
+    assert handoff.waiting
+    handoff.viewed(7, OURS, BOTH, (1, 0, 1, 0))
+    assert handoff.active == (1, 0, 0, 0)
+
+
+def test_work_on_what_is_lost_is_revoked_once_and_waited_for() -> None:
+    """Acknowledged is only what was let go of; work on what is kept is left alone."""
+    handoff = alone()
+    kept, lost = work(0), work(3)
+    handoff.began(kept)
+    handoff.began(lost)
+    assert not handoff.idle
+    joined_by_another(handoff)
+    assert handoff.revocations() == [lost]
+    assert handoff.revocations() == []
+    assert handoff.in_the_way == {lost}
+    assert handoff.next_step() is Step.REST
+    handoff.overdue()
+    assert handoff.next_step() is Step.REST
+    handoff.ended(lost)
+    assert handoff.works == {kept}
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+def test_ending_twice_is_ending_once() -> None:
+    """What has ended can end again, and so can what never began."""
+    handoff = alone()
+    some = work(0)
+    handoff.began(some)
+    handoff.ended(some)
+    handoff.ended(some)
+    handoff.ended(work(1))
+    assert handoff.idle
+
+
+def test_work_on_many_slots_is_revoked_if_one_of_them_is_lost() -> None:
+    """A batch holds all that it may touch."""
+    handoff = alone()
+    batch, small = work(ALL), work(LEFT)
+    handoff.began(batch)
+    handoff.began(small)
+    joined_by_another(handoff)
+    assert handoff.revocations() == [batch]
+
+
+def test_work_stays_in_the_way_through_later_generations() -> None:
+    """Even if its slot is ours again by then: it was told to end, and will."""
+    handoff = alone()
+    lost = work(3)
+    handoff.began(lost)
+    joined_by_another(handoff)
+    assert handoff.revocations() == [lost]
+    handoff.viewed(7, OURS, frozenset({OURS}), ALL)
+    assert handoff.revocations() == []
+    assert handoff.next_step() is Step.REST
+    handoff.ended(lost)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+def test_no_work_begins_on_what_is_not_active() -> None:
+    """A defect of ours if it did."""
+    handoff = alone()
+    joined_by_another(handoff)
+    with pytest.raises(AssertionError):
+        handoff.began(work(3))
+    with pytest.raises(AssertionError):
+        handoff.began(work(ALL))
+    assert handoff.idle
+
+
+# ---- taking up
+
+
+def test_what_is_gained_waits_for_all_entries() -> None:
+    """Until the others have acknowledged, and it was said that they have."""
+    handoff = alone()
+    joined_by_another(handoff)
+    handoff.viewed(7, OURS, BOTH, (1, 0, 1, 0))
+    handoff.acknowledged(7, 1)
+    assert handoff.next_step() is Step.REST  # the last look has armed a watch
+    handoff.moved()
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(6)
+    assert handoff.active == (1, 0, 0, 0)
+    handoff.moved()
+    handoff.looked(7)
+    assert handoff.active == (1, 0, 1, 0)
+    assert not handoff.waiting
+    assert handoff.next_step() is Step.REST
+
+
+@pytest.mark.parametrize("active", [0, 4, 5, 7, 100])
+def test_another_generation_is_not_this_one(active: int) -> None:
+    """Neither an earlier nor a later one: equality."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, ALL)
+    joined_by_another(handoff)
+    handoff.viewed(6, OURS, BOTH, RIGHT)
+    handoff.acknowledged(6, 2)
+    handoff.looked(active)
+    assert handoff.active == NONE
+    assert handoff.waiting
+
+
+def test_nothing_is_taken_up_without_our_own_acknowledgement() -> None:
+    """The news that all have acknowledged may come before the answer to ours; then it counts with that answer."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.looked(6)
+    assert handoff.active == NONE
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    handoff.acknowledged(6, 2)
+    assert handoff.active == LEFT
+    assert not handoff.waiting
+
+
+def test_answers_that_are_about_an_earlier_generation_count_for_nothing() -> None:
+    """They were on their way when the next view came."""
+    handoff = alone()
+    joined_by_another(handoff)
+    handoff.viewed(7, OURS, BOTH, RIGHT)
+    handoff.acknowledged(6, 2)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    handoff.surveyed(6, BOTH)
+    handoff.activated(6)
+    handoff.looked(6)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    assert handoff.active == NONE
+
+
+def test_a_server_that_lags_does_not_take_back_what_was_seen() -> None:
+    """The active generation only grows."""
+    handoff = alone()
+    handoff.moved()
+    handoff.looked(3)
+    assert handoff.active_generation == 5
+    assert handoff.active == ALL
+    assert not handoff.waiting
+
+
+def test_a_later_activation_changes_nothing_at_whom_it_does_not_concern() -> None:
+    """A member that has completed its generation, and hears of a later one before it views that, goes on."""
+    handoff = alone()
+    handoff.moved()
+    handoff.looked(8)
+    assert handoff.active == ALL  # until it views 8, nobody can have acknowledged that for it
+
+
+def test_the_same_view_again_is_no_news() -> None:
+    """A read that finds nothing new does not begin the handoff anew."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.acknowledged(6, 1)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    assert handoff.next_step() is Step.LOOK
+
+
+def test_an_active_generation_that_was_deleted_is_said_again() -> None:
+    """By those who are through with it: others may not be, and acknowledgements may be gone too."""
+    handoff = alone()
+    handoff.moved()
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(0)
+    assert handoff.active == ALL
+    assert not handoff.waiting
+    assert handoff.next_step() is Step.ACTIVATE
+    handoff.activated(5)
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(5)
+    assert handoff.next_step() is Step.REST
+
+
+# ---- who is missing
+
+
+def test_missing_are_entries_not_ids() -> None:
+    """Two incarnations of one id are two: the superseded one may still be at work."""
+    older, newer = "m;1;1;0000000000000000", "m;1;2;5555555555555555"
+    handoff = Handoff(4)
+    handoff.viewed(6, newer, frozenset({older, newer}), ALL)
+    handoff.acknowledged(6, 2)
+    handoff.surveyed(6, [newer, "somebody else's node"])
+    assert handoff.missing == {older}
+    assert handoff.next_step() is not Step.ACTIVATE
+
+
+def test_nodes_of_others_do_not_complete_a_handoff() -> None:
+    """As many acknowledgements as entries is a reason to look whose they are, no more."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.acknowledged(6, 2)
+    assert handoff.next_step() is Step.SURVEY
+    handoff.surveyed(6, [OURS, "foreign"])
+    assert handoff.next_step() is Step.LOOK
+    assert handoff.missing == {THEIRS}
+
+
+def test_more_nodes_than_entries_do_not_hide_that_all_are_there() -> None:
+    """What somebody has put there beside them is in nobody's way."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.acknowledged(6, 3)
+    handoff.surveyed(6, [OURS, THEIRS, "foreign"])
+    assert handoff.next_step() is Step.ACTIVATE
+
+
+def test_an_acknowledgement_that_was_deleted_is_put_back() -> None:
+    """By an operator, say: the next survey does not show it."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.acknowledged(6, 1)
+    handoff.looked(5)
+    handoff.overdue()
+    assert handoff.next_step() is Step.SURVEY
+    handoff.surveyed(6, [THEIRS])
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+def test_whoever_waits_for_long_looks_again() -> None:
+    """Whatever news got lost: who has acknowledged, and which generation is active. Without a survey before ours."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.overdue()
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    handoff.acknowledged(6, 1)
+    handoff.looked(5)
+    assert handoff.next_step() is Step.REST
+    handoff.overdue()
+    handoff.surveyed(6, BOTH)
+    assert handoff.next_step() is Step.ACTIVATE  # whoever should have done it may have died
+    handoff.activated(6)
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(6)
+    assert handoff.active == LEFT
+
+
+def test_whoever_does_not_wait_does_not_look() -> None:
+    """A handoff that is complete costs nothing."""
+    handoff = alone()
+    handoff.overdue()
+    assert handoff.next_step() is Step.REST
+
+
+def test_an_activation_of_ours_that_was_overtaken() -> None:
+    """A later generation is active already: ours is looked for, not found, and waited for no more once we view that."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.acknowledged(6, 2)
+    handoff.surveyed(6, BOTH)
+    handoff.activated(6)
+    handoff.looked(7)
+    assert handoff.active == NONE
+    assert handoff.next_step() is Step.REST
+    handoff.viewed(7, OURS, BOTH, LEFT)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+# ---- leaving
+
+
+def test_whoever_lapses_has_nothing_and_starts_from_nothing() -> None:
+    """What was acknowledged and seen before does not count any more: it may have been another cluster's."""
+    handoff = alone()
+    some = work(2)
+    handoff.began(some)
+    handoff.lapsed()
+    assert handoff.active == NONE
+    assert handoff.generation is None
+    assert handoff.active_generation is None
+    assert not handoff.waiting
+    assert handoff.next_step() is Step.REST
+    assert handoff.revocations() == [some]
+    handoff.viewed(5, OURS, frozenset({OURS}), ALL)
+    assert handoff.next_step() is Step.REST  # the work comes first
+    handoff.ended(some)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    assert handoff.active == NONE
+
+
+def test_answers_after_a_lapse_count_for_nothing() -> None:
+    """They were given to the session before."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.lapsed()
+    handoff.acknowledged(6, 2)
+    handoff.surveyed(6, BOTH)
+    handoff.activated(6)
+    handoff.looked(6)
+    assert handoff.active == NONE
+    assert handoff.next_step() is Step.REST
+
+
+def test_work_is_within_a_mask_with_all_its_slots() -> None:
+    """The one slot of an item, or all those of a batch."""
+    assert work(1).within(LEFT)
+    assert not work(2).within(LEFT)
+    assert work(LEFT).within(ALL)
+    assert work(NONE).within(NONE)
+    assert not work(ALL).within(LEFT)
