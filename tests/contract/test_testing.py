@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
-from aiopartition import OwnershipUnknownError, PartitionCoordinator
-from aiopartition.testing import cut_off, expire, reconnect
+from aiopartition import GroupPolicy, OwnershipUnknownError, PartitionCoordinator
+from aiopartition.testing import PartitionCluster, VirtualTimeLoop, cut_off, expire, reconnect, silence
 from tests.bench import wait_until
 from tests.contract.split import RESOURCES, split_exactly
 
+ROOT = Path(__file__).parents[2]
+POLICY = GroupPolicy(slots=64, vnodes=16)
 
-async def test_a_service_that_is_cut_off(namespace: str) -> None:
+
+@pytest.mark.parametrize("fault", [cut_off, silence])
+async def test_a_service_that_is_cut_off(namespace: str, fault: Callable[[PartitionCoordinator], None]) -> None:
     """It owns nothing before others take over, and has its share again when it is reconnected."""
     url = f"memory://{namespace.strip('/')}"
     async with (
@@ -18,7 +32,7 @@ async def test_a_service_that_is_cut_off(namespace: str) -> None:
         PartitionCoordinator(url, member_id="b", session_timeout=0.5) as other,
     ):
         await split_exactly(service, other)
-        cut_off(service)
+        fault(service)
 
         async def owns_nothing() -> bool:
             try:
@@ -51,6 +65,258 @@ async def test_a_service_whose_session_expires(namespace: str) -> None:
 async def test_real_servers_are_broken_by_real_means() -> None:
     """On another backend the functions say that they do not apply."""
     service = PartitionCoordinator("zookeeper://127.0.0.1:1")
-    for fault in (cut_off, reconnect, expire):
+    for fault in (cut_off, silence, reconnect, expire):
         with pytest.raises(TypeError, match="not on memory://"):
             fault(service)
+
+
+# ---- a cluster with other members
+
+
+def in_virtual_time(test: Callable[[PartitionCluster, PartitionCoordinator], Awaitable[None]]) -> float:
+    """Run ``test`` with a cluster and a service on it that has joined group ``g``; for how long, in virtual seconds."""
+
+    async def main() -> float:
+        async with PartitionCluster(session_timeout=6.0) as cluster:
+            service = PartitionCoordinator(cluster.url, member_id="service", session_timeout=6.0, on_unknown="raise")
+            async with service:
+                await service.join_group("g", policy=POLICY)
+                await test(cluster, service)
+        return asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main())
+
+
+async def share_of(service: PartitionCoordinator) -> int | None:
+    """How many of the resources are its own; ``None`` while that is unknown."""
+    try:
+        return len(await service.extract_my_subset("g", RESOURCES))
+    except OwnershipUnknownError:
+        return None
+
+
+def test_another_member_joins_and_leaves() -> None:
+    """The service shares with it, and has everything at once when it says farewell."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        other = await cluster.join("other", "g", policy=POLICY, weight=3)
+        await cluster.settle("g")
+        assert cluster.members("g") == ("other", "service")
+        mine = await service.extract_my_subset("g", RESOURCES)
+        assert sorted([*mine, *await other.extract_my_subset("g", RESOURCES)]) == sorted(RESOURCES)
+        assert len(mine) < len(RESOURCES) / 2
+        assert await cluster.join("other", "h") is other
+        await cluster.leave("other")
+        await cluster.settle("g")
+        assert cluster.members("g") == ("service",)
+        assert await share_of(service) == len(RESOURCES)
+
+    assert in_virtual_time(test) < 1.0
+
+
+def test_another_member_is_killed() -> None:
+    """What it had is nobody's until its session times out; settling takes that long."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        await cluster.join("other", "g", policy=POLICY)
+        await cluster.settle("g")
+        before = await share_of(service)
+        await cluster.kill("other")
+        await cluster.step(3.0)
+        assert await share_of(service) == before
+        await cluster.settle("g")
+        assert await share_of(service) == len(RESOURCES)
+
+    assert 4.0 < in_virtual_time(test) < 7.0
+
+
+@pytest.mark.parametrize("fault", [PartitionCluster.cut_off, PartitionCluster.silence])
+def test_the_service_is_cut_off(fault: Callable[[PartitionCluster, str], None]) -> None:
+    """It goes on for the lease, owns nothing from then on, and gets its share back."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        other = await cluster.join("other", "g", policy=POLICY)
+        await cluster.settle("g")
+        before = await share_of(service)
+        fault(cluster, "service")
+        await cluster.step(1.9)
+        assert await share_of(service) == before
+        await cluster.step(2.2)
+        assert await share_of(service) is None
+        await cluster.settle("g")
+        assert await share_of(other) == len(RESOURCES)
+        cluster.reconnect("service")
+        await cluster.step(0.2)
+        await cluster.settle("g")
+        assert await share_of(service) == before
+
+    in_virtual_time(test)
+
+
+def test_the_session_of_the_service_expires() -> None:
+    """It joins again by itself, at a later generation."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        generation = (await service.view("g")).generation
+        cluster.expire("service")
+        await cluster.step(0.1)
+        await cluster.settle("g")
+        assert (await service.view("g")).generation > generation
+
+    assert in_virtual_time(test) < 1.0
+
+
+def test_news_come_late_or_never() -> None:
+    """With lag the service believes in the old members for that long; without watches until its next heartbeat."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        cluster.lag("service", 0.5)
+        await cluster.join("other", "g", policy=POLICY)
+        await cluster.step(0.4)
+        assert await service.get_members("g") == ("service",)
+        await cluster.step(0.2)
+        assert await service.get_members("g") == ("other", "service")
+        cluster.lag("service", 0.0)
+        cluster.lose_watches("g")
+        await cluster.leave("other")
+        assert await service.get_members("g") == ("other", "service")
+        await cluster.step(1.1)
+        assert await service.get_members("g") == ("service",)
+
+    in_virtual_time(test)
+
+
+def test_everything_stands_still() -> None:
+    """A stall longer than the lease: nothing is handed out. One longer than the session: all join anew."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        generation = (await service.view("g")).generation
+        cluster.stall(4.5)
+        assert await share_of(service) is None
+        await cluster.settle("g")
+        assert (await service.view("g")).generation == generation
+        cluster.stall(10.0)
+        assert await share_of(service) is None
+        await cluster.settle("g")
+        assert (await service.view("g")).generation > generation
+
+    in_virtual_time(test)
+
+
+async def test_on_an_ordinary_loop() -> None:
+    """A stall is the jump of the leases' clock that a suspended machine sees when it wakes up."""
+    async with (
+        PartitionCluster() as cluster,
+        PartitionCoordinator(cluster.url, member_id="service", heartbeat=0.05, on_unknown="raise") as service,
+    ):
+        await service.join_group("g", policy=POLICY)
+        cluster.stall(8.0)
+        assert await share_of(service) is None
+        await cluster.settle("g")
+        assert await share_of(service) == len(RESOURCES)
+
+
+def test_what_does_not_settle_is_named() -> None:
+    """A member that never joins again is waited for; the error says where everybody stands."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        await cluster.join("other", "g", policy=POLICY)
+        cluster.cut_off("other")
+        with pytest.raises(TimeoutError, match=r"'g' has not settled within 0.5 s: \{'service': \d+\}"):
+            await cluster.settle("g", timeout=0.5)
+        assert repr(cluster) == f"<PartitionCluster {cluster.url}: ['service', 'other']>"
+
+    in_virtual_time(test)
+
+
+def test_unknown_members_are_an_error() -> None:
+    """Nothing is done to nobody."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        assert cluster.members("no group") == ()
+        for fault in (cluster.cut_off, cluster.silence, cluster.reconnect, cluster.expire):
+            with pytest.raises(LookupError, match="'nobody'"):
+                fault("nobody")
+        for end in (cluster.leave, cluster.kill):
+            with pytest.raises(LookupError, match=r"join\(\) has started no member 'service'"):
+                await end("service")
+
+    in_virtual_time(test)
+
+
+# ---- the plugin for pytest
+
+
+def run_pytest(directory: Path, *arguments: str) -> str:
+    """Run pytest on its own in a directory; its output."""
+    installed = any(each.value == "aiopartition.pytest_plugin" for each in entry_points(group="pytest11"))
+    plugin = () if installed else ("-p", "aiopartition.pytest_plugin")
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *plugin, *arguments],
+        cwd=directory, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def example() -> str:
+    """The README's test of a service."""
+    section = (ROOT / "README.md").read_text().partition("## Testing your service\n")[2].partition("\n## ")[0]
+    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_example_works_with_anyio(tmp_path: Path) -> None:
+    """As it stands in the README."""
+    (tmp_path / "test_poller.py").write_text(example())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    assert "1 passed" in run_pytest(tmp_path, "-p", "no:asyncio")
+
+
+@pytest.mark.skipif(find_spec("pytest_asyncio") is None, reason="pytest-asyncio is not installed")
+def test_the_example_works_with_pytest_asyncio(tmp_path: Path) -> None:
+    """With the other plugin's mark, and its way to choose the event loop."""
+    (tmp_path / "test_poller.py").write_text(example().replace("@pytest.mark.anyio", "@pytest.mark.asyncio"))
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    (tmp_path / "conftest.py").write_text(
+        "from aiopartition.testing import VirtualTimeLoop\n\n\n"
+        "def pytest_asyncio_loop_factories(config, item):\n    return {'virtual': VirtualTimeLoop}\n"
+    )
+    assert "1 passed" in run_pytest(tmp_path)
+
+
+def test_the_fixture_ends_what_it_started(tmp_path: Path) -> None:
+    """Members that a test leaves behind are stopped, on a loop that is closed with the test, and on one that is not."""
+    (tmp_path / "test_leftovers.py").write_text(
+        "import pytest\n"
+        "kept = []\n\n\n"
+        "@pytest.mark.anyio\n"
+        "async def test_joins(partition_cluster):\n"
+        "    kept.append(await partition_cluster.join('other', 'g'))\n\n\n"
+        "def test_after():\n"
+        "    assert 'was stopped' in repr(kept.pop())\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    assert "2 passed" in run_pytest(tmp_path, "-p", "no:asyncio")
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n\n\n"
+        "@pytest.fixture(scope='session')\ndef anyio_backend():\n    return 'asyncio'\n\n\n"
+        "@pytest.fixture(scope='session', autouse=True)\nasync def keeps_the_loop(anyio_backend):\n    yield\n"
+    )
+    assert "2 passed" in run_pytest(tmp_path, "-p", "no:asyncio")
+
+
+def test_plugin_and_library_keep_apart() -> None:
+    """Every run of pytest loads the plugin, so it loads nothing unused; and the library does without pytest."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
+    assert declared == {"aiopartition": "aiopartition.pytest_plugin"}
+    for module, unwanted in (
+        ("aiopartition.pytest_plugin", ["aiopartition.testing", "aiopartition.backends.memory", "aiozk"]),
+        ("aiopartition.testing", ["pytest", "_pytest", "aiozk"]),
+    ):
+        code = f"import sys, {module}; print(set({unwanted}) & set(sys.modules))"
+        assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"

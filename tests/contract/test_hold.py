@@ -1,0 +1,330 @@
+"""hold(): while inside, nothing that is mine passes to another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+
+from aiopartition import (
+    ConfigurationError,
+    NotStartedError,
+    OwnershipLostError,
+    OwnershipUnknownError,
+    PartitionCoordinator,
+    View,
+)
+from tests.bench import wait_until
+from tests.contract.cluster import Cluster
+from tests.contract.split import RESOURCES
+from tests.contract.test_exclusive import join, joined, shared_out, waits, will_own
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_handoff_waits_for_the_body(cluster: Cluster) -> None:
+    """view.mine() is mine throughout, and nobody else's; afterwards it is handed over."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    async with first.hold("g") as view:
+        assert view.mine(RESOURCES) == RESOURCES
+        second = await joined(cluster, "second")
+        await waits(second)
+        await wait_until(lambda: first.status("g").waiting_for)
+        assert first.status("g").waiting_for[0].works[0].startswith("a hold()")
+        assert view.mine(RESOURCES) == RESOURCES
+        assert await second.extract_my_subset("g", RESOURCES) == []
+    await shared_out(first, second)
+    assert first.status("g").in_flight == 0
+
+
+async def test_whoever_loses_nothing_holds_nobody_up(cluster: Cluster) -> None:
+    """A change that takes nothing from the holder is through before the body is."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    async with first.hold("g") as view:
+        await second.leave_group("g")
+        await shared_out(first)
+        assert view.mine(RESOURCES) == will_own("first", "first", "second")
+    await shared_out(first)
+
+
+async def test_a_body_that_takes_too_long_is_cancelled(cluster: Cluster) -> None:
+    """After drain_timeout from when somebody waits for it, and not before; then the handoff goes on."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    cleaned = False
+    with pytest.raises(OwnershipLostError, match="handed over") as caught:
+        async with first.hold("g", drain_timeout=0.5):
+            second = await joined(cluster, "second")
+            try:
+                await forever()
+            finally:
+                await second.heartbeat()  # nobody else has anything before the body is left
+                assert await second.extract_my_subset("g", RESOURCES) == []
+                cleaned = True
+    assert cleaned
+    assert caught.value.group_id == "g"
+    await shared_out(first, second)
+
+
+async def test_a_body_that_nobody_waits_for_takes_its_time(cluster: Cluster) -> None:
+    """drain_timeout does not begin with the body."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    async with first.hold("g", drain_timeout=0):
+        for _ in range(3):
+            await first.heartbeat()
+            await asyncio.sleep(0)
+
+
+async def test_the_end_of_the_lease_cancels_at_once(cluster: Cluster) -> None:
+    """Whatever drain_timeout says: others may have it in a moment."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    with pytest.raises(OwnershipLostError, match="session may have expired"):
+        async with first.hold("g", drain_timeout=3000):
+            await cluster.cut_off(first)
+            await forever()
+    assert first.status("g").lease_left == 0
+    await cluster.reconnect(first)
+    await shared_out(first)
+    async with first.hold("g") as view:
+        assert view.mine(RESOURCES) == RESOURCES
+
+
+async def test_the_end_of_the_session_cancels_at_once(cluster: Cluster) -> None:
+    """Even if the lease was not over by our own clock: somebody else may have it already."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    with pytest.raises(OwnershipLostError, match="session"):
+        async with asyncio.timeout(20), first.hold("g", drain_timeout=3000):
+            await cluster.expire(first)
+            await forever()
+    await shared_out(first)
+
+
+async def test_the_bodys_own_exception_goes_through(cluster: Cluster) -> None:
+    """In time, and likewise out of its cleanup when it was cancelled."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    with pytest.raises(ValueError, match="its own"):
+        async with first.hold("g"):
+            raise ValueError("its own")
+    assert first.status("g").in_flight == 0
+    with pytest.raises(ValueError, match="in cleanup"):
+        async with first.hold("g", drain_timeout=0):
+            second = await joined(cluster, "second")
+            try:
+                await forever()
+            finally:
+                raise ValueError("in cleanup")
+    await shared_out(first, second)
+
+
+async def test_a_body_that_ends_all_the_same(cluster: Cluster) -> None:
+    """It was told to end, and did so without being interrupted: then it is done, and nothing was lost."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    async with first.hold("g", drain_timeout=0):
+        second = await joined(cluster, "second")
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            finished = True
+    assert finished
+    await shared_out(first, second)
+
+
+async def test_cancellation_from_outside_goes_through(cluster: Cluster) -> None:
+    """Of asyncio, of anyio, of a time limit: none is taken for a loss."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    inside = asyncio.Event()
+
+    async def body() -> None:
+        async with first.hold("g"):
+            inside.set()
+            await forever()
+
+    task = asyncio.create_task(body())
+    await inside.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    with anyio.move_on_after(0.01) as scope:
+        await body()
+    assert scope.cancelled_caught
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await body()
+    assert first.status("g").in_flight == 0
+    second = await joined(cluster, "second")
+    await shared_out(first, second)
+
+
+async def test_one_hold_for_one_use(cluster: Cluster) -> None:
+    """One after the other, one in the other, or two tasks at once."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    hold = first.hold("g")
+    async with hold:
+        with pytest.raises(RuntimeError, match="once"):
+            async with hold:
+                raise AssertionError
+    with pytest.raises(RuntimeError, match="once"):
+        async with hold:
+            raise AssertionError
+    assert first.status("g").in_flight == 0
+
+    shared = first.hold("g")
+
+    async def enter() -> None:
+        async with shared:
+            await asyncio.sleep(0)
+
+    outcomes = await asyncio.gather(enter(), enter(), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "RuntimeError"]
+    assert first.status("g").in_flight == 0
+
+
+async def test_several_holds(cluster: Cluster) -> None:
+    """In one another, and beside each other: the handoff waits for all."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    async with first.hold("g"):
+        async with first.hold("g"):
+            second = await joined(cluster, "second")
+            await waits(second)
+            await wait_until(lambda: first.status("g").waiting_for)
+            assert len(first.status("g").waiting_for[0].works) == 2
+            async with first.hold("g") as narrower:
+                assert narrower.mine(RESOURCES) == will_own("first", "first", "second")
+        assert first.status("g").in_flight == 1
+        assert await second.extract_my_subset("g", RESOURCES) == []
+    await shared_out(first, second)
+
+
+async def test_a_group_that_is_not_exclusive_is_refused(cluster: Cluster) -> None:
+    """Nothing could be promised in it."""
+    first = await cluster.started("first")
+    with pytest.raises(ConfigurationError, match="not exclusive"):
+        async with first.hold("g"):
+            raise AssertionError
+    async with PartitionCoordinator() as off:
+        with pytest.raises(ConfigurationError, match="not exclusive"):
+            async with off.hold("g"):
+                raise AssertionError
+
+
+async def test_bad_arguments_are_refused(cluster: Cluster) -> None:
+    """At the call."""
+    first = await cluster.coordinator("first")
+    with pytest.raises(NotStartedError):
+        first.hold("g")
+    await first.start()
+    for group_id, drain_timeout in [("", 1), (None, 1), ("g", -1), ("g", "1"), ("g", float("nan"))]:
+        arguments: Any = group_id, drain_timeout
+        with pytest.raises(ConfigurationError):
+            first.hold(arguments[0], drain_timeout=arguments[1])
+    hold = first.hold("g")
+    await first.stop()
+    with pytest.raises(NotStartedError):
+        async with hold:
+            raise AssertionError
+
+
+async def test_without_a_view_there_is_nothing_to_hold(cluster: Cluster) -> None:
+    """Unknown is not empty, whatever on_unknown says."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    await cluster.cut_off(first)
+    await wait_until(lambda: first.status("g").state == "unknown")
+    with pytest.raises(OwnershipUnknownError):
+        async with first.hold("g"):
+            raise AssertionError
+
+
+async def test_a_hold_before_the_first_handoff_is_of_nothing(cluster: Cluster) -> None:
+    """A joiner that waits may hold what it has: nothing, and nobody waits for that."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    async with first.hold("g"):
+        second = await joined(cluster, "second")
+        await waits(second)
+        go_on = asyncio.Event()
+        held: list[View] = []
+
+        async def hold() -> None:
+            async with second.hold("g") as view:
+                held.append(view)
+                await go_on.wait()
+
+        task = asyncio.create_task(hold())
+        await wait_until(lambda: held)
+        assert held[0].mine(RESOURCES) == []
+    await shared_out(first, second)
+    go_on.set()
+    await task
+    assert second.status("g").in_flight == 0
+
+
+@pytest.mark.parametrize("call", ["stop", "leave_group"])
+async def test_leaving_within_the_body(cluster: Cluster, call: str) -> None:
+    """Whoever leaves lets go: the others have it, and there is no deadlock."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    async with asyncio.timeout(10), first.hold("g"):
+        await (first.stop() if call == "stop" else first.leave_group("g"))
+        await shared_out(second)
+    await shared_out(second)
+
+
+@pytest.mark.parametrize("call", ["stop", "leave_group"])
+async def test_leaving_in_another_task_waits_for_the_body(
+    cluster: Cluster, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For drain_timeout; nobody else begins before the body is left."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    kept = will_own("second", "first", "second")
+    tasks: list[asyncio.Task[None]] = []
+    with pytest.raises(OwnershipLostError):
+        async with first.hold("g", drain_timeout=0.1):
+            tasks.append(asyncio.create_task(first.stop() if call == "stop" else first.leave_group("g")))
+            try:
+                await forever()
+            finally:
+                assert not tasks[0].done()
+                assert await second.extract_my_subset("g", RESOURCES) == kept
+    await tasks[0]
+    await shared_out(second)
+    assert "still in flight" not in caplog.text  # it was cancelled in time, and that was awaited
+
+
+async def test_stopping_in_the_body_while_another_task_leaves(cluster: Cluster) -> None:
+    """stop() waits for the leaving, which waits for the body, which waits for stop(): no deadlock."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    async with asyncio.timeout(10), first.hold("g"):
+        leaving = asyncio.create_task(first.leave_group("g"))
+        await wait_until(lambda: "g" not in first.groups)
+        await first.stop()
+    await leaving
+    await shared_out(second)
+
+
+async def test_a_child_of_the_body_leaves(cluster: Cluster) -> None:
+    """Not the task that entered: it is waited for like any other, until drain_timeout is up."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    with pytest.raises(OwnershipLostError):
+        async with asyncio.timeout(10), first.hold("g", drain_timeout=0.05), anyio.create_task_group() as tasks:
+            tasks.start_soon(first.leave_group, "g")
+    await shared_out(second)
+    await join(first)
+    await shared_out(first, second)
