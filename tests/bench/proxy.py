@@ -72,7 +72,7 @@ class Proxy:
         self._filters: list[FrameFilter] = []
         self._silent: frozenset[Towards] = frozenset()
         self._audible = asyncio.Event()
-        self._flowing = asyncio.Event()
+        self._flowing: dict[Towards, asyncio.Event] = {"server": asyncio.Event(), "client": asyncio.Event()}
         self._delay = 0.0
         self._events_to_drop = 0
         self._cut_next_frame = False
@@ -139,9 +139,11 @@ class Proxy:
         self._audible.clear()
         return Episode(self._hear)
 
-    def hold(self) -> Episode:
+    def hold(self, towards: Towards | None = None) -> Episode:
         """Keep what arrives and deliver it when the trouble is over, as TCP does after a short interruption."""
-        self._flowing.clear()
+        for way, flowing in self._flowing.items():
+            if towards in (None, way):
+                flowing.clear()
         return Episode(self._flow)
 
     def delay(self, seconds: float) -> Episode:
@@ -189,10 +191,10 @@ class Proxy:
         """Whether what travels this way is lost now."""
         return towards in self._silent
 
-    async def travel(self) -> None:
+    async def travel(self, towards: Towards) -> None:
         """Take as long as it takes to cross the network now."""
         await asyncio.sleep(self._delay)
-        await self._flowing.wait()
+        await self._flowing[towards].wait()
 
     async def wait_audible(self) -> None:
         """Wait while the network is silent."""
@@ -219,7 +221,8 @@ class Proxy:
         self._audible.set()
 
     def _flow(self) -> None:
-        self._flowing.set()
+        for flowing in self._flowing.values():
+            flowing.set()
 
     def _hurry(self) -> None:
         self._delay = 0.0
@@ -304,7 +307,7 @@ class _Link:
         try:
             while data := await source.read(1 << 16):
                 self._proxy.traffic[towards] += len(data)
-                await self._proxy.travel()
+                await self._proxy.travel(towards)
                 if self._loses(towards):
                     continue
                 for piece, framed in splitter.feed(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,9 @@ from tests.bench.ports import LOOPBACK, free_port
 from tests.bench.waiting import wait_until
 
 __all__ = ["ServerStartError", "ZooKeeperServer"]
+
+LEADERSHIP = re.compile(r"Snapshotting: 0x([0-9a-f]+)|starting up and setting last processed zxid: 0x([0-9a-f]+)")
+"""A leader writes its state down before it begins its epoch."""
 
 
 class ServerStartError(RuntimeError):
@@ -168,6 +172,7 @@ class ZooKeeperServer:
         if self._process is not None:
             raise RuntimeError(f"{self!r} must be down to be wiped")
         shutil.rmtree(self._data, ignore_errors=True)
+        self._log.unlink(missing_ok=True)  # it tells of epochs that there have never been, now
 
     async def close(self) -> None:
         """Kill the process and remove all its files."""
@@ -175,6 +180,25 @@ class ZooKeeperServer:
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None
+
+    # What it has written
+
+    def transaction_logs(self) -> list[Path]:
+        """The files in which it logs every transaction before it is carried out, the oldest first."""
+        return sorted(self._data.glob("version-2/log.*"), key=lambda path: int(path.suffix[1:], 16))
+
+    def epochs_led(self) -> dict[int, int]:
+        """For each epoch that it led, by its first number, the last transaction of the history that it began with."""
+        if not self._log.exists():
+            return {}
+        epochs: dict[int, int] = {}
+        begins_with = 0
+        for snapshot, epoch in LEADERSHIP.findall(self._log.read_text(errors="replace")):
+            if epoch:
+                epochs[int(epoch, 16)] = begins_with
+            else:
+                begins_with = int(snapshot, 16)
+        return epochs
 
     # Questions to the server
 
@@ -247,6 +271,7 @@ class ZooKeeperServer:
         configuration = self._home / "zoo.cfg"
         configuration.write_text("".join(f"{name}={value}\n" for name, value in self._configuration().items()))
         properties = {
+            "log4j2.level": "info",
             "org.slf4j.simpleLogger.showDateTime": "true",
             "org.slf4j.simpleLogger.dateTimeFormat": "HH:mm:ss.SSS",
             **self.properties,

@@ -223,13 +223,16 @@ class TestServer:
         await wait_until(lambda: not process.exists() or "\nState:\tZ" in (process / "status").read_text())
 
 
-def test_missing_java_code_is_an_error_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_java_code_is_an_error_that_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ZOOKEEPER_CLASSPATH", raising=False)
     monkeypatch.setattr(java, "DEBIAN_JAR", Path("/nowhere/zookeeper.jar"))
+    monkeypatch.setattr(java, "DOWNLOADED", tmp_path)
     with pytest.raises(
         java.ZooKeeperMissingError, match="apt-get install -y --no-install-recommends libzookeeper-java$"
     ):
         java.find_class_path()
+    (tmp_path / "zookeeper-3.9.5.jar").touch()
+    assert java.find_class_path() == str(tmp_path / "*")
     monkeypatch.setenv("ZOOKEEPER_CLASSPATH", "/elsewhere/*")
     assert java.find_class_path() == "/elsewhere/*"
 

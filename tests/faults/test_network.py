@@ -452,6 +452,7 @@ IMPOSTORS = {
     "says that the session has expired": saying(frame(bytes(16) + frame(bytes(16)))),
     "grants no time": saying(frame(bytes(8) + (77).to_bytes(8, "big") + frame(bytes(16)))),
     "sends half a handshake": saying(GOOD_HANDSHAKE[:20]),
+    "says that it is read-only": saying(GOOD_HANDSHAKE[:-1] + b"\1"),
     "answers requests with rubbish": saying(frame(b"rubbish"), handshake=True),
     "answers what nobody asked": saying(frame((4711).to_bytes(4, "big") + bytes(12)), handshake=True),
     "answers with an unknown error": saying(
@@ -464,7 +465,7 @@ IMPOSTORS = {
     ),
 }
 
-PLAUSIBLE = [answer for name, answer in IMPOSTORS.items() if name.startswith("answers with")]
+PLAUSIBLE = [IMPOSTORS["answers with an unknown error"]]
 """Those that nothing tells from a server, except that it is a useless one."""
 
 

@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 import pytest
 from kazoo.exceptions import NoAuthError
+from kazoo.security import OPEN_ACL_UNSAFE
 
 from aiopartition import AuthenticationError, OwnershipUnknownError
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, rights, super_user_properties
+from tests.bench import OpenProxy, ZooKeeperServer, wait_until
+from tests.bench.admin import Operator, rights, session_of, super_user_properties
 from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
 
@@ -80,6 +81,27 @@ class TestUnprivilegedUser:
         await fleet.start(url_of(guarded_server, f"{guarded}/deeply/nested/space"), "a", auth=AGENT)
         await fleet.start(url_of(guarded_server, f"{guarded}/deeply/nested/space"), "b", auth=AGENT)
         await fleet.settle()
+
+    async def test_the_root_may_be_closed(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, proxy: OpenProxy, guarded: str
+    ) -> None:
+        """Nothing that keeps a session alive, or takes it up again, needs a right to the root. (Until 3.9 a server
+        answered whether a node exists to whoever asked.)"""
+        network = await proxy(guarded_server)
+        await administrator.set_acl("/", [rights(SUPER_USER, "crwda")])
+        try:
+            idle = await fleet.start(f"zookeeper://{network.address}{guarded}", "a", auth=AGENT, join=False)
+            session = session_of(idle).session_id
+            await idle.heartbeat()
+            network.reset()
+            await wait_until(lambda: network.connections == 2 and idle.connected)
+            await idle.heartbeat()
+            assert session_of(idle).session_id == session
+            await idle.join_group(GROUP)
+            await fleet.start(f"zookeeper://{network.address}{guarded}", "b", auth=AGENT)
+            await fleet.settle()
+        finally:
+            await administrator.set_acl("/", OPEN_ACL_UNSAFE)
 
     async def test_others_can_read_nothing(self, fleet: Fleet, guarded_server: ZooKeeperServer, guarded: str) -> None:
         """With credentials, nodes that the library makes are closed to everybody else: the group, its members, and
@@ -157,15 +179,15 @@ class TestRefused:
         guarded: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Who may not delete its own entry cannot leave a group before the session ends. The log says why, and no
-        call hangs."""
+        """Who may not delete its own entry cannot leave a group before the session ends, and is told so at once."""
         member = await fleet.start(url_of(guarded_server, guarded), "a", auth=AGENT)
         other = await fleet.start(url_of(guarded_server, guarded), "b", auth=AGENT)
         await fleet.settle()
         members = f"{guarded}/{GROUP}/members"
         await administrator.set_acl(members, [rights(AGENT, "cr")])
         begun = time.monotonic()
-        await member.leave_group(GROUP)
+        with pytest.raises(AuthenticationError, match="permission DELETE denied"):
+            await member.leave_group(GROUP)
         assert time.monotonic() - begun < 1.5
         assert any(f"{members}: permission DELETE denied" in message for message in errors_in(caplog))
         assert member.groups == ()

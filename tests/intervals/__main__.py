@@ -1,0 +1,57 @@
+"""Many runs, one after the other: ``python -m tests.intervals --seconds 600 --seed 1 [--servers 3]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.intervals.trial import Trial, servers_for_trial
+
+RUN = 60.0
+"""Seconds of one run, after which everything must be well again."""
+
+
+async def main() -> int:
+    """Print what happened; 1 if anything must not have."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to make trouble, in all")
+    parser.add_argument("--seed", type=int, default=1, help="of the first run; each later one adds 1")
+    parser.add_argument("--servers", type=int, default=3, help="1 or 3")
+    options = parser.parse_args()
+
+    faults: Counter[str] = Counter()
+    intervals = violations = 0
+    gaps: list[float] = []
+    seed, end = options.seed, time.monotonic() + options.seconds
+    while (left := end - time.monotonic()) > 0:
+        with tempfile.TemporaryDirectory() as folder:
+            async with servers_for_trial(options.servers) as servers:
+                outcome = await Trial(servers, Path(folder), seed).run(min(RUN, left))
+        faults += outcome.faults
+        intervals += outcome.intervals
+        violations += len(outcome.violations)
+        gaps += outcome.gaps
+        print(
+            f"seed {seed}: {outcome.intervals} intervals, {sum(outcome.faults.values())} faults, "
+            f"all at work {outcome.converged:.1f} s after the last",
+            flush=True,
+        )
+        for violation in outcome.violations:
+            print(f"  OVERLAP {violation}", flush=True)
+        seed += 1
+    gaps.sort()
+    print(f"seeds {options.seed} to {seed - 1}, {options.servers} servers: {dict(sorted(faults.items()))}")
+    print(f"{intervals} intervals of work, {violations} overlaps")
+    if gaps:
+        middle, most = gaps[len(gaps) // 2], gaps[len(gaps) * 99 // 100]
+        print(f"a resource that changed hands was without an owner for {middle:.2f} s (median), {most:.2f} s (99 %)")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
