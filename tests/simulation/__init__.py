@@ -1,0 +1,1 @@
+"""Many coordinators in virtual time, with faults by schedule, and what must hold all along."""

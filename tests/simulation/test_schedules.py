@@ -1,0 +1,68 @@
+"""What the library promises, under hundreds of schedules of faults of every kind."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from aiopartition import GroupPolicy
+from tests.simulation.schedules import KINDS, Event, Schedule, schedules
+from tests.simulation.world import KEYS, World, simulate
+
+SCHEDULES = 400
+
+
+pytestmark = pytest.mark.usefixtures("quiet_library")
+
+
+@pytest.mark.timeout(600)
+def test_any_schedule_of_faults() -> None:
+    """All agree and share completely at each generation (P1, P2), nothing is handed out outside of a lease (P3,
+    P4), and after the last fault all converge (P5)."""
+    simulated: list[World] = []
+
+    @settings(max_examples=SCHEDULES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(schedules)
+    @example(Schedule(3, tuple(Event(1.0, kind, 1, 2.5) for kind in KINDS)))
+    def run(schedule: Schedule) -> None:
+        simulated.append(simulate(schedule))
+
+    began = time.monotonic()
+    run()
+    events = sum(len(world.schedule.events) for world in simulated)
+    print(
+        f"\n    {len(simulated)} schedules, {events} events, {sum(world.looks for world in simulated)} looks, "
+        f"{sum(world.loop.time() for world in simulated):.0f} virtual seconds in {time.monotonic() - began:.1f} s"
+    )
+    assert len(simulated) >= SCHEDULES
+
+
+@settings(max_examples=30, deadline=None, database=None)
+@given(schedules)
+def test_a_schedule_always_goes_the_same_way(schedule: Schedule) -> None:
+    """So that a failure can be looked into: the same schedule gives the same history."""
+    assert simulate(schedule).trace == simulate(schedule).trace
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(
+    members=st.integers(2, 4),
+    who=st.integers(0, 3),
+    kind=st.sampled_from(["restart", "twin"]),
+    pause=st.sampled_from([0.0, 0.1, 1.0, 1.9]),
+)
+def test_who_comes_back_in_time_moves_nothing(members: int, who: int, kind: str, pause: float) -> None:
+    """P6: neither a restart within the session's timeout nor a second start under the same id moves a key of another
+    member, and the newcomer gets just what its former self had."""
+    quiet_time = Event(4.0, "heal")
+    events = (Event(1.0, "heal"), Event(0.0, kind, who, pause), quiet_time)
+    world = simulate(Schedule(members, events, GroupPolicy(slots=16, vnodes=4)))
+    comes_back = f"m{who % members}"
+    strike = next(entry[0] for entry in world.trace if entry[1:] == (kind, comes_back))
+    before = {entry[1]: entry[3] for entry in world.trace if len(entry) == 4 and entry[0] < strike}  # type: ignore[operator]
+    after = {(entry[1], entry[3]) for entry in world.trace if len(entry) == 4 and entry[0] >= strike}  # type: ignore[operator]
+    assert after <= {(comes_back, before[comes_back])}
+    assert sorted(key for share in before.values() for key in share) == sorted(KEYS)  # type: ignore[attr-defined]
