@@ -1,0 +1,113 @@
+"""Chaos: members in processes of their own, a real ensemble, faults at random, and a referee.
+
+The seed repeats the schedule of faults, not the interleaving, which is the machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tests.chaos.conditions import Conditions
+from tests.chaos.faults import random_schedule
+from tests.chaos.mutations import MUTATIONS
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.trial import Trial
+from tests.chaos.workloads import WORKLOADS
+from tests.chaos.world import World
+
+ROUND = 25.0
+"""Seconds of faults before everything is made well."""
+
+
+async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | None) -> int:
+    """As many rounds as there is time for; the number of violations."""
+    rounds = max(1, round(seconds / (ROUND + 4)))
+    length = min(ROUND, seconds)
+    print(f"seed {seed}: {rounds} rounds of {length:g} s, {conditions}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
+        async with World(conditions, Path(directory)) as world:
+            trial = Trial.of(world)
+            for number in range(rounds) if only is None else [only]:
+                reported = len(trial.judge.violations)
+                begun = time.monotonic()
+                await trial.round(random_schedule(random.Random(f"{seed} {number}"), length, conditions))
+                print(
+                    f"round {number}: {time.monotonic() - begun:.0f} s, converged in {trial.convergence[-1]:.2f} s, "
+                    f"{len(trial.judge.violations) - reported} violations",
+                    flush=True,
+                )
+                for violation in trial.judge.violations[reported : reported + 12]:
+                    print(f"  {violation}", flush=True)
+    print(summary(trial, seed))
+    return len(trial.judge.violations)
+
+
+def summary(trial: Trial, seed: int) -> str:
+    judge = trial.judge
+    memory = [f"{name}: {used[0]['blocks']} -> {used[-1]['blocks']}" for name, used in trial.used.items() if used[1:]]
+    return "\n".join(
+        [
+            f"faults: {trial.struck.total()} {counts(trial.struck)}",
+            f"not possible at their time: {trial.missed.total()} {counts(trial.missed)}",
+            f"rounds not judged, as the ensemble has forgotten what it had told: {judge.rounds_unjudged}",
+            f"hand-outs: {judge.handed_out:,}",
+            f"checks: {judge.checks.total():,} {counts(judge.checks)}",
+            f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",
+            f"in use after the next generation: {judge.longest_stale:.3f} s at the longest",
+            f"convergence: {max(trial.convergence):.2f} s at the longest",
+            f"blocks of memory, first and last round: {', '.join(memory) or 'no process lived for two rounds'}",
+            f"violations: {len(judge.violations)} {counts(Counter(each.check for each in judge.violations))}",
+            f"repeat with --seed {seed}",
+        ]
+    )
+
+
+def counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+
+
+async def try_mutations(names: Sequence[str]) -> int:
+    """Break one promise after the other. How many are not found out, or found broken where they are not."""
+    failures = 0
+    for name in names:
+        sound, broken = await SCENARIOS[name].play(None), await SCENARIOS[name].play(name)
+        caught = bool(set(broken) & SCENARIOS[name].caught_by)
+        failures += bool(sound) + (not caught)
+        print(f"{'caught' if caught else 'NOT CAUGHT':10} {name:26} by {counts(broken) or 'nothing'}", flush=True)
+        if sound:
+            print(f"{'':10} the library as it is, in the same scenario: {counts(sound)}", flush=True)
+    print(f"{len(names)} mutations, {failures} failures")
+    return 1 if failures else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=240.0, help="how long (default: %(default)g)")
+    parser.add_argument("--seed", type=int, help="which faults (default: drawn, and printed)")
+    parser.add_argument("--round", type=int, help="only this one of the seed's rounds")
+    parser.add_argument("--workload", choices=WORKLOADS, default="shared", help="what members do")
+    parser.add_argument("--mutation", choices=MUTATIONS, help="break one promise of the library first")
+    parser.add_argument("--mutations", nargs="*", choices=MUTATIONS, help="break one after the other, is it found out?")
+    options = parser.parse_args()
+    logging.getLogger("kazoo").setLevel(logging.CRITICAL)  # the operator's client has much to say about faults
+    if options.mutations is not None:
+        return asyncio.run(try_mutations(options.mutations or list(SCENARIOS)))
+    conditions = replace(Conditions(), workload=options.workload, mutation=options.mutation)
+    seed = random.randrange(1_000_000) if options.seed is None else options.seed
+    return 1 if asyncio.run(chaos(options.seconds, seed, conditions, options.round)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,373 @@
+"""What can go wrong. A schedule is data: when, what, to whom, for how long; :func:`strike` makes it happen."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from tests.bench import Frame, Proxy
+from tests.chaos.conditions import Conditions
+from tests.chaos.member import MemberProcess
+from tests.chaos.world import GROUP_PATH, LITTER, MEMBERS_PATH, World
+
+__all__ = ["KINDS", "Fault", "play", "random_schedule"]
+
+CREATE = 1
+EVERYBODY = "all"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong.
+
+    :ivar at: seconds from the beginning of the schedule.
+    :ivar kind: its name in :data:`KINDS`.
+    :ivar target: a seat's or a server's number; ``leader`` and ``follower`` are found out at the time, ``all`` are all
+        members.
+    :ivar lasts: seconds until it is over, where it is over some time.
+    :ivar detail: whatever else the kind wants.
+    """
+
+    at: float
+    kind: str
+    target: str
+    lasts: float = 0.0
+    detail: str = ""
+
+
+Strike = Callable[[World, Fault], Awaitable[bool]]
+"""Makes a fault happen and waits until it is over. Whether it was possible."""
+
+KINDS: dict[str, Strike] = {}
+
+
+def fault(strike: Strike) -> Strike:
+    """Gives a kind of fault its name."""
+    KINDS[strike.__name__] = strike
+    return strike
+
+
+async def play(world: World, schedule: Sequence[Fault], struck: Counter[str], missed: Counter[str]) -> None:
+    """Strike with each fault in its time; back when the last is over."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+
+    async def strike(each: Fault) -> None:
+        await asyncio.sleep(begun + each.at - loop.time())
+        (struck if await KINDS[each.kind](world, each) else missed)[each.kind] += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for each in schedule:
+            tasks.create_task(strike(each), name=str(each))
+
+
+# ---- servers
+
+
+@fault
+async def kill_server(world: World, fault: Fault) -> bool:
+    server = await world.server(fault.target)
+    if server is None:
+        return False
+    async with world.server_locks[server]:
+        if not server.running:
+            return False
+        await server.kill()
+    await asyncio.sleep(fault.lasts)
+    async with world.server_locks[server]:
+        await server.heal(wait=False)
+    return True
+
+
+@fault
+async def freeze_server(world: World, fault: Fault) -> bool:
+    server = await world.server(fault.target)
+    if server is None:
+        return False
+    async with world.server_locks[server]:
+        if not server.running:
+            return False
+        await server.freeze()
+    await asyncio.sleep(fault.lasts)
+    async with world.server_locks[server]:
+        if server.frozen:
+            await server.thaw()
+    return True
+
+
+@fault
+async def restart_server(world: World, fault: Fault) -> bool:
+    server = await world.server(fault.target)
+    if server is None:
+        return False
+    async with world.server_locks[server]:
+        if not server.running:
+            return False
+        await server.stop()
+        await server.start(wait=False)
+    return True
+
+
+# ---- networks: those of one member or of all, towards all servers or, by ``detail``, one of them
+
+
+def members_of(world: World, fault: Fault) -> list[MemberProcess]:
+    if fault.target == EVERYBODY:
+        return list(world.members.values())
+    member = world.members.get(int(fault.target))
+    return [] if member is None else [member]
+
+
+def proxies_of(world: World, fault: Fault) -> list[Proxy]:
+    """Towards all servers, or the one whose number stands in ``detail``."""
+    digits = [int(word) for word in fault.detail.split() if word.isdigit()]
+    return [
+        proxy
+        for member in members_of(world, fault)
+        for number, proxy in enumerate(member.network)
+        if not digits or number in digits
+    ]
+
+
+def network_fault(name: str, begin: Callable[[Proxy, Fault], object], end: Callable[[Proxy], object] | None) -> None:
+    """A kind of fault that befalls each proxy alike."""
+
+    async def strike(world: World, fault: Fault) -> bool:
+        proxies = proxies_of(world, fault)
+        for proxy in proxies:
+            begin(proxy, fault)
+        if end is not None:
+            await asyncio.sleep(fault.lasts)
+            for proxy in proxies:
+                if proxy in every_proxy(world):  # that of one who has ended is closed
+                    end(proxy)
+        return bool(proxies)
+
+    strike.__name__ = name
+    KINDS[name] = strike
+
+
+def every_proxy(world: World) -> set[Proxy]:
+    return {proxy for member in [*world.members.values(), *world.elders] for proxy in member.network}
+
+
+def word_of(fault: Fault) -> str | None:
+    return next((word for word in fault.detail.split() if not word.isdigit()), None)
+
+
+def refuse(proxy: Proxy, fault: Fault) -> None:
+    proxy.refuse()
+    proxy.reset()
+
+
+def lose_answer(proxy: Proxy, fault: Fault) -> None:
+    """The next create arrives at the server, but its answer does not come back: the connection breaks instead."""
+    asked: tuple[int, int | None] | None = None
+    loop = asyncio.get_running_loop()
+
+    def look(frame: Frame) -> bool:
+        nonlocal asked
+        if asked is None and frame.opcode == CREATE:
+            asked = frame.connection, frame.xid
+        if frame.towards == "client" and (frame.connection, frame.xid) == asked:
+            loop.call_soon(episode.end)
+            loop.call_soon(proxy.reset)
+            return False
+        return True
+
+    episode = proxy.on_frame(look)
+
+
+network_fault("silence", lambda proxy, fault: proxy.silent(word_of(fault)), lambda proxy: proxy.silent().end())  # type: ignore[arg-type]
+network_fault("hold", lambda proxy, fault: proxy.hold(word_of(fault)), lambda proxy: proxy.hold().end())  # type: ignore[arg-type]
+network_fault("delay", lambda proxy, fault: proxy.delay(float(fault.detail)), lambda proxy: proxy.delay(0).end())
+network_fault("refuse", refuse, Proxy.pass_through)
+network_fault("reset", lambda proxy, fault: proxy.reset(), None)
+network_fault("half_close", lambda proxy, fault: proxy.half_close(word_of(fault) or "client"), None)  # type: ignore[arg-type]
+network_fault("cut_in_frame", lambda proxy, fault: proxy.cut_mid_frame(), None)
+network_fault("lose_event", lambda proxy, fault: proxy.drop_next_event(), None)
+network_fault("lose_answer", lose_answer, None)
+
+
+@fault
+async def handshakes_only(world: World, fault: Fault) -> bool:
+    """Connections come about, and then nothing gets through."""
+    proxies = proxies_of(world, fault)
+    episodes = [proxy.on_frame(lambda frame: frame.is_handshake) for proxy in proxies]
+    await asyncio.sleep(fault.lasts)
+    for episode in episodes:
+        episode.end()
+    for proxy in proxies:
+        proxy.reset()  # the middle of a stream is lost
+    return bool(proxies)
+
+
+@fault
+async def confine(world: World, fault: Fault) -> bool:
+    """Members reach one server alone: a number, ``leader`` or ``follower`` in ``detail``."""
+    server = await world.server(fault.detail)
+    if server is None:
+        return False
+    others = [
+        proxy for member in members_of(world, fault) for proxy in member.network if proxy.upstream_port != server.port
+    ]
+    for proxy in others:
+        refuse(proxy, fault)
+    await asyncio.sleep(fault.lasts)
+    for proxy in every_proxy(world).intersection(others):
+        proxy.pass_through()
+    return True
+
+
+# ---- members
+
+
+@fault
+async def kill_member(world: World, fault: Fault) -> bool:
+    """Another process takes its place after a while, with its id or, by ``detail``, with a new one."""
+    return await replace(world, fault, gracefully=False)
+
+
+@fault
+async def stop_member(world: World, fault: Fault) -> bool:
+    return await replace(world, fault, gracefully=True)
+
+
+async def replace(world: World, fault: Fault, *, gracefully: bool) -> bool:
+    seat = int(fault.target)
+    async with world.moved:
+        member = world.members.get(seat)
+        if member is None or (gracefully and (member.stopped or not member.told.get("joined"))):
+            return False
+        await world.end_member(seat, gracefully=gracefully)
+    await asyncio.sleep(fault.lasts)
+    if fault.detail == "gone":
+        return True
+    async with world.moved:
+        if seat not in world.members:
+            await world.start_member(seat, None if fault.detail == "new" else member.member_id)
+    return True
+
+
+@fault
+async def pause_member(world: World, fault: Fault) -> bool:
+    members = [member for member in members_of(world, fault) if member.alive and not member.stopped]
+    for member in members:
+        member.pause()
+    await asyncio.sleep(fault.lasts)
+    for member in members:
+        member.resume()
+    return bool(members)
+
+
+@fault
+async def start_member(world: World, fault: Fault) -> bool:
+    async with world.moved:
+        if int(fault.target) in world.members:
+            return False
+        await world.start_member(int(fault.target))
+    return True
+
+
+@fault
+async def start_twin(world: World, fault: Fault) -> bool:
+    """A second process with the id of one that is alive."""
+    async with world.moved:
+        elder = world.members.get(int(fault.target))
+        if elder is None or elder.out_of_group or not elder.told.get("joined"):
+            return False
+        if any(other.member_id == elder.member_id for other in world.elders):
+            return False
+        world.elders.append(world.members.pop(elder.seat))
+        await world.start_member(elder.seat, elder.member_id)
+    return True
+
+
+@fault
+async def leave_group(world: World, fault: Fault) -> bool:
+    """It leaves the group, and joins it again after a while, in the same session."""
+    member = world.members.get(int(fault.target))
+    if member is None or not member.alive or member.out_of_group or not member.told.get("joined"):
+        return False
+    member.out_of_group = True
+    member.say("leave")
+    await asyncio.sleep(fault.lasts)
+    if member.alive:
+        member.say("join")
+        member.out_of_group = False
+    return True
+
+
+# ---- operators
+
+
+@fault
+async def delete_entry(world: World, fault: Fault) -> bool:
+    names = await world.children(MEMBERS_PATH)
+    return bool(names) and await world.operate("delete", f"{MEMBERS_PATH}/{names[int(fault.target) % len(names)]}")
+
+
+@fault
+async def delete_members(world: World, fault: Fault) -> bool:
+    return await world.operate("delete", MEMBERS_PATH)
+
+
+@fault
+async def delete_group(world: World, fault: Fault) -> bool:
+    return await world.operate("delete", GROUP_PATH)
+
+
+@fault
+async def foreign_node(world: World, fault: Fault) -> bool:
+    """Somebody leaves a node among the entries, for a while."""
+    path = f"{MEMBERS_PATH}/{LITTER}-{fault.at:.3f}"
+    done = await world.operate("create", path, b"not ours")
+    await asyncio.sleep(fault.lasts)
+    return await world.operate("delete", path) and done
+
+
+# ---- chance
+
+WEIGHTS = {
+    "kill_server": 3, "freeze_server": 4, "restart_server": 1,
+    "silence": 9, "hold": 4, "delay": 4, "refuse": 4, "reset": 6, "half_close": 4, "cut_in_frame": 4,
+    "lose_event": 5, "lose_answer": 5, "handshakes_only": 2,
+    "kill_member": 6, "stop_member": 5, "pause_member": 7, "start_member": 3, "start_twin": 3, "leave_group": 3,
+    "delete_entry": 5, "delete_members": 1, "delete_group": 1, "foreign_node": 2,
+}  # fmt: skip
+"""How likely each kind is."""
+
+FAULTS_PER_SECOND = 1.8
+LONGEST = 5.0
+SERVER_FAULTS = ("kill_server", "freeze_server", "restart_server")
+
+
+def random_schedule(chance: random.Random, seconds: float, conditions: Conditions) -> list[Fault]:
+    """Faults at random, all of them over within ``seconds``. The same state of ``chance`` gives the same schedule."""
+    moments = sorted(chance.uniform(0.0, seconds * 0.95) for _ in range(round(seconds * FAULTS_PER_SECOND)))
+    kinds = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=len(moments))
+    return [random_fault(chance, at, kind, seconds, conditions) for at, kind in zip(moments, kinds, strict=True)]
+
+
+def random_fault(chance: random.Random, at: float, kind: str, seconds: float, conditions: Conditions) -> Fault:
+    target = str(chance.randrange(conditions.seats))
+    if kind in SERVER_FAULTS:
+        target = chance.choice(["0", "1", "2", "leader", "follower"])
+    elif kind in ("silence", "reset", "refuse", "delay") and chance.random() < 0.1:
+        target = EVERYBODY
+    lasts = min(chance.choice([chance.uniform(0.05, 1.0), chance.uniform(0.5, LONGEST)]), seconds - at)
+    only = chance.choice(["", "", str(chance.randrange(3))])  # towards all servers more often than towards one
+    detail = {
+        "silence": f"{only} {chance.choice(['', '', 'server', 'client'])}",
+        "hold": f"{only} {chance.choice(['', 'server', 'client'])}",
+        "half_close": f"{only} {chance.choice(['server', 'client'])}",
+        "delay": str(round(chance.uniform(0.02, 0.4), 3)),
+        "refuse": only,
+        "reset": only,
+        "kill_member": chance.choice(["", "", "new", "gone"]),
+        "stop_member": chance.choice(["", "", "new", "gone"]),
+    }.get(kind, "")
+    return Fault(round(at, 3), kind, target, round(lasts, 3), detail.strip())

@@ -1,0 +1,168 @@
+"""A member's process and its own network, as the rest of the run sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.bench import Proxy
+from tests.chaos.conditions import Conditions
+from tests.chaos.journal import JournalReader, Sighting
+from tests.chaos.workloads import NAMESPACE
+
+__all__ = ["MemberProcess"]
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class MemberProcess:
+    """One process, from its start to its end. It is never started again: that is another process."""
+
+    def __init__(self, member_id: str, name: str, seat: int, network: list[Proxy], path: Path) -> None:
+        self._networks = AsyncExitStack()
+        self.member_id = member_id
+        self.name = name
+        self.seat = seat
+        self.network = network
+        """One proxy for each server, in the servers' order."""
+        self.sightings: list[Sighting] = []
+        """What it handed out, as far as it is not judged yet, and the last one of each way before."""
+        self.digests: dict[int, str] = {}
+        """What it took for the owners of the slots, by generation."""
+        self.errors: list[str] = []
+        self.superseded = False
+        self.log: list[str] = []
+        self.told: dict[str, int] = {}
+        """How often it told of what else happens: ``joined``, ``left``, ``stopping``, ``stopped``."""
+        self.reports: list[dict[str, int]] = []
+        """What it said that it uses, each time it was asked."""
+        self.tasks: list[str] = []
+        """The names of its tasks, as it said last."""
+        self.out_of_group = False
+        """Whether it was told to leave the group."""
+        self.stopped = False
+        """Whether it is frozen by SIGSTOP."""
+        self._newest: dict[str, Sighting] = {}
+        self._reader = JournalReader(path)
+        self._path = path
+        self._process: Process | None = None
+
+    def __repr__(self) -> str:
+        newest = self._newest.get("list")
+        seen = f"generation {newest.generation}, {newest.mine.bit_count()} keys" if newest else "nothing yet"
+        return f"<{self.member_id} in process {self.name}: {seen}; {self.told}; {self.errors[-3:]} {self.log[-3:]}>"
+
+    async def start(self, conditions: Conditions) -> None:
+        """Start its network and the process, and wait for nothing."""
+        for proxy in self.network:
+            await self._networks.enter_async_context(proxy)
+        hosts = ",".join(proxy.address for proxy in self.network)
+        self._process = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "KILL", "--"),
+            *(sys.executable, "-m", "tests.chaos.agent", f"zookeeper://{hosts}{NAMESPACE}"),
+            *("--id", self.member_id, "--process", self.name, "--journal", str(self._path)),
+            *("--workload", conditions.workload, "--weight", str(1 + self.seat % 2)),
+            *("--session-timeout", str(conditions.session_timeout), "--heartbeat", str(conditions.heartbeat)),
+            *(("--mutation", conditions.mutation) if conditions.mutation else ()),
+            stdin=PIPE,
+            cwd=REPOSITORY,
+        )
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
+    @property
+    def newest(self) -> Sighting | None:
+        """The last whole share that it was seen to hand out."""
+        return self._newest.get("list")
+
+    def say(self, word: str) -> None:
+        """One line of input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n".encode())
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.stopped = True
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.alive:
+            self.process.send_signal(signal.SIGCONT)
+        self.stopped = False
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self.alive:
+            self.process.kill()
+        await self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    async def close(self) -> None:
+        """Kill the process if need be, read what it has left, and forget it."""
+        await self.kill()
+        self.read()
+        self._path.unlink()
+        await self._networks.aclose()
+
+    def descriptors(self) -> int:
+        """How many files and sockets it has open, counted from outside."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident(self) -> int:
+        """Its memory in bytes, counted from outside."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    # What it writes
+
+    def read(self) -> None:
+        """Take in what it has written."""
+        for line in self._reader.lines():
+            self._note(**line)
+
+    def _note(self, kind: str, at: float, **facts: Any) -> None:
+        if kind == "saw":
+            self._note_sighting(Sighting(**{**facts, "mine": int(facts["mine"], 16)}))
+        elif kind == "view":
+            self.digests[facts["generation"]] = facts["digest"]
+        elif kind == "error" and facts["name"] == "MemberSupersededError":
+            self.superseded = True
+        elif kind == "error":
+            self.errors.append(f"{facts['name']}: {facts['text']}")
+        elif kind == "log":
+            self.log.append(f"{facts['level']} {facts['text']}")
+            del self.log[:-20]
+        elif kind == "report":
+            self.tasks = facts.pop("names")
+            self.reports.append(facts)
+        else:
+            self.told[kind] = self.told.get(kind, 0) + 1
+
+    def _note_sighting(self, sighting: Sighting) -> None:
+        newest = self._newest.get(sighting.way)
+        if newest is not None and newest.first == sighting.first:
+            newest.mine, newest.last, newest.times = sighting.mine, sighting.last, sighting.times
+            return
+        self._newest[sighting.way] = sighting
+        self.sightings.append(sighting)
+
+    def forget_judged(self) -> None:
+        """Keep what goes on: the newest sightings."""
+        self.sightings = [sighting for sighting in self.sightings if sighting is self._newest[sighting.way]]
+        for sighting in self.sightings:
+            sighting.judged = sighting.times
+        self.digests.clear()

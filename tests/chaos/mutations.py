@@ -1,0 +1,335 @@
+"""The library with one promise broken at a time, to see whether the referee finds out.
+
+Each is applied in a member's own process, by name, before it takes part. What they replace must be there: a mutation
+of something that has gone would break nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import replace as with_changes
+from typing import Any
+
+from aiopartition import coordinator, group, membership, runner, table_builder
+from aiopartition.backends import codec, connection, session, zookeeper
+from aiopartition.entries import Entry
+from aiopartition.view import View
+
+__all__ = ["MUTATIONS"]
+
+MUTATIONS: dict[str, Callable[[], None]] = {}
+
+
+def mutation(apply: Callable[[], None]) -> Callable[[], None]:
+    """Gives a mutation its name."""
+    MUTATIONS[apply.__name__] = apply
+    return apply
+
+
+def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+    """Replace an attribute by what ``wrap`` makes of it."""
+    setattr(owner, name, wrap(getattr(owner, name)))
+
+
+# ---- the lease
+
+
+@mutation
+def lease_of_whole_timeout() -> None:
+    """The lease ends with the session timeout, not after two thirds of it."""
+    lease = session.Lease
+    replace(lease, "starting", lambda _: lambda sent, timeout: lease(sent, sent + timeout, sent + timeout))
+
+
+@mutation
+def lease_from_arrival() -> None:
+    """The lease counts from when the answer came."""
+    replace(
+        session.Session,
+        "replied",
+        lambda replied: (
+            lambda self, reply: replied(
+                self, reply if reply.proof is None else with_changes(reply, proof=self._clock())
+            )
+        ),
+    )
+
+
+@mutation
+def lease_by_timer() -> None:
+    """Whether the lease has ended is looked at by a timer, not when it is used."""
+
+    def timed(lease_left: Any) -> Any:
+        async def keep_looking(self: Any) -> None:
+            while True:
+                self._left = lease_left(self)
+                await asyncio.sleep(0.2)
+
+        def cached(self: Any) -> float:
+            if not hasattr(self, "_left"):
+                self._left = lease_left(self)
+                self._looker = asyncio.get_running_loop().create_task(keep_looking(self))
+            return float(self._left)
+
+        return cached
+
+    replace(zookeeper.ZooKeeperBackend, "lease_left", timed)
+
+
+@mutation
+def lease_from_handshake() -> None:
+    """A handshake alone renews the lease."""
+
+    def renewing(attach: Any) -> Any:
+        async def renew(self: Any, connection: Any) -> bool:
+            fresh: bool = await attach(self, connection)
+            self._renew(self._clock())
+            return fresh
+
+        return renew
+
+    replace(session.Session, "_attach", renewing)
+
+
+@mutation
+def lapse_not_confirmed() -> None:
+    """A view goes on after the lease had lapsed, without a question whether it still holds."""
+    replace(group.Group, "lease_renewed", lambda _: lambda self: None)
+
+
+@mutation
+def stream_looks_once() -> None:
+    """A stream goes by the view that it began with."""
+
+    async def go_on(self: Any, group_id: str, source: Any, *, key: Any) -> Any:
+        view = await self.view(group_id)
+        async for item in source:
+            if view.mine([item], key):
+                yield item
+
+    replace(coordinator.PartitionCoordinator, "my_subset", lambda _: go_on)
+
+
+# ---- sessions
+
+
+@mutation
+def view_kept_after_expiry() -> None:
+    """When the session is over the view stays until there is another."""
+
+    def keeping(forget: Any) -> Any:
+        def forget_but_view(self: Any) -> None:
+            view, trusted, wanted = self._view, self._trusted, self.wanted
+            forget(self)
+            self._view, self._trusted, self.wanted = view, trusted, wanted
+
+        return forget_but_view
+
+    replace(group.Group, "_forget_entry", keeping)
+
+
+@mutation
+def stop_lets_go_late() -> None:
+    """stop() ends the session, and what is under way goes on."""
+    replace(membership.Membership, "abandon", lambda _: lambda self: None)
+
+
+@mutation
+def zombie_goes_on() -> None:
+    """A member whose place was taken does not look for its successor."""
+
+    def blind(parse: Any) -> Any:
+        def own_alone(self: Any, entries: Any) -> list[Entry]:
+            parsed: list[Entry] = parse(self, entries)
+            return [each for each in parsed if each.member_id != self.member.id or each.nonce == self.nonce]
+
+        return own_alone
+
+    replace(group.Group, "_parse", blind)
+
+
+# ---- news
+
+
+@mutation
+def watch_after_read() -> None:
+    """The watch is armed after the read, so that what changes in between is not heard of."""
+
+    def late(read: Any) -> Any:
+        async def read_then_watch(self: Any, group_id: str, *, watch: bool, latest: bool = False) -> Any:
+            entries = await read(self, group_id, watch=False, latest=latest)
+            if watch:
+                await read(self, group_id, watch=True)
+            return entries
+
+        return read_then_watch
+
+    replace(zookeeper.ZooKeeperBackend, "read", late)
+
+
+@mutation
+def watches_not_armed_again() -> None:
+    """After a reconnection no watch is armed again."""
+    replace(codec, "set_watches", lambda _: lambda paths, zxid: iter([codec.exists("/")]))
+
+
+@mutation
+def watches_with_the_future() -> None:
+    """Watches are armed again as if everything had been seen, and nothing is asked after a reconnection."""
+    replace(codec, "set_watches", lambda made: lambda paths, zxid: made(paths, (1 << 62)))
+
+    def unasking(opened: Any) -> Any:
+        def open_quietly(self: Any, *, fresh: bool) -> None:
+            due = self._due
+            opened(self, fresh=fresh)
+            if not fresh:
+                self._due = due
+
+        return open_quietly
+
+    replace(group.Group, "session_opened", unasking)
+
+
+@mutation
+def heartbeat_compares_nothing() -> None:
+    """A heartbeat asks, and does not look at the answer."""
+    replace(membership.Membership, "heartbeat", lambda _: lambda self: self._backend.generation(self.group_id))
+
+
+@mutation
+def own_generation() -> None:
+    """Generations are counted by each member for itself."""
+
+    def counting(of: Any) -> Any:
+        numbers = itertools.count(1)
+        return staticmethod(lambda *facts: with_changes(of(*facts), generation=next(numbers)))
+
+    replace(View, "of", counting)
+
+
+# ---- placement
+
+
+@mutation
+def placement_with_history() -> None:
+    """Who had a slot keeps it: placement depends on the order of joining."""
+    kept: dict[int, str] = {}
+
+    def sticky(build_steps: Any) -> Any:
+        def steps(members: Any, policy: Any) -> Any:
+            table = yield from build_steps(members, policy)
+            rank = [kept[slot] if kept.get(slot) in members else each for slot, each in enumerate(table.ranks[0])]
+            kept.update(enumerate(rank))
+            return type(table)(table.members, (tuple(rank), *table.ranks[1:]))
+
+        return steps
+
+    replace(table_builder, "build_steps", sticky)
+
+
+@mutation
+def stale_table() -> None:
+    """A new generation is published with the table of the members before."""
+
+    def early(read: Any) -> Any:
+        def read_and_publish(self: Any, entries: Any) -> None:
+            read(self, entries)
+            if self._table is not None and self._generation is not None and not self._short:
+                self._publish(self._table)
+
+        return read_and_publish
+
+    replace(group.Group, "read", early)
+
+
+@mutation
+def weights_ignored() -> None:
+    """Everybody counts the same."""
+    replace(
+        table_builder, "build_steps", lambda build: lambda members, policy: build(dict.fromkeys(members, 1), policy)
+    )
+
+
+# ---- what stays behind
+
+
+@mutation
+def entry_made_twice() -> None:
+    """An attempt to make the entry whose answer was lost is forgotten, and another made."""
+
+    def forgetful(choose: Any) -> Any:
+        def choose_anew(self: Any, entries: Any) -> Entry:
+            if self._attempted is not None:
+                self.nonce = f"{(int(self.nonce, 16) + 1) % (1 << 64):016x}"
+                self._attempted = None
+            entry: Entry = choose(self, entries)
+            self.unwanted.clear()
+            return entry
+
+        return choose_anew
+
+    replace(group.Group, "choose_entry", forgetful)
+
+
+@mutation
+def leaves_its_entry() -> None:
+    """Leaving the group leaves the entry behind."""
+
+    def careless(leave: Any) -> Any:
+        def leave_all(self: Any) -> None:
+            leave(self)
+            self.unwanted.clear()
+
+        return leave_all
+
+    replace(group.Group, "leave", careless)
+
+
+@mutation
+def connection_leak() -> None:
+    """A connection that is given up stays open."""
+
+    def forget(self: Any, reason: str) -> None:
+        if self._transport is not None:
+            self.reason = reason
+            self._end()
+
+    def deaf(receive: Any) -> Any:
+        return lambda self, data: None if self._transport is None else receive(self, data)
+
+    replace(connection.Connection, "abort", lambda _: forget)
+    replace(connection.Connection, "data_received", deaf)
+
+
+@mutation
+def task_leak() -> None:
+    """Each connection leaves a task behind."""
+
+    def leaking(opened: Any) -> Any:
+        kept: list[object] = []
+
+        def open_and_leak(self: Any, *, fresh: bool) -> None:
+            kept.append(asyncio.get_running_loop().create_task(asyncio.Event().wait()))
+            opened(self, fresh=fresh)
+
+        return open_and_leak
+
+    replace(runner.Runner, "session_opened", leaking)
+
+
+@mutation
+def memory_leak() -> None:
+    """Each reading of the members is kept for ever."""
+
+    def hoarding(read: Any) -> Any:
+        kept: list[object] = []
+
+        def read_and_keep(self: Any, entries: Any) -> None:
+            kept.extend([str(number), number] for number in range(1000, 2000))
+            read(self, entries)
+
+        return read_and_keep
+
+    replace(group.Group, "read", hoarding)

@@ -1,0 +1,122 @@
+"""For each mutation a schedule in which it does harm, quickly and every time, and what has to find it out.
+
+The library as it is passes all of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.chaos.conditions import Conditions
+from tests.chaos.faults import Fault
+from tests.chaos.judge import Violation
+from tests.chaos.trial import Trial
+from tests.chaos.world import World
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+CALM = Conditions(members=3, seats=6, servers_fail=False)
+WATCHES_ALONE = replace(CALM, heartbeat=30.0)
+"""No heartbeat finds out what a watch did not tell."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A schedule, under some conditions, played a number of times."""
+
+    schedule: tuple[Fault, ...]
+    caught_by: frozenset[str]
+    """The checks of which at least one must object."""
+    conditions: Conditions = CALM
+    rounds: int = 1
+
+    async def play(self, mutation: str | None) -> Counter[str]:
+        """With a mutated library, or as it is; how often each check has objected."""
+        return Counter(violation.check for violation in await self.violations(mutation))
+
+    async def violations(self, mutation: str | None) -> list[Violation]:
+        """What the referee objects to."""
+        with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
+            async with World(replace(self.conditions, mutation=mutation), Path(directory)) as world:
+                trial = Trial.of(world)
+                for _ in range(self.rounds):
+                    await trial.round(self.schedule)
+                assert not trial.missed, f"faults that were not possible: {trial.missed}"
+                return trial.judge.violations
+
+
+def scenario(*schedule: Fault, caught_by: str, conditions: Conditions = CALM, rounds: int = 1) -> Scenario:
+    return Scenario(schedule, frozenset(caught_by.split()), conditions, rounds)
+
+
+FROZEN_PAST_EXPIRY = Fault(0.5, "pause_member", "all", 4.5)
+SOMEBODY_LEAVES = Fault(1.0, "stop_member", "1", detail="gone")
+
+SCENARIOS: dict[str, Scenario] = {
+    # The leader does not hear of the answers that a follower gives while it stands still; then the follower dies.
+    "lease_of_whole_timeout": scenario(
+        Fault(0.0, "confine", "all", 6.0, "follower"),
+        Fault(2.0, "freeze_server", "leader", 0.6),
+        Fault(2.55, "kill_server", "follower", 3.5),
+        caught_by="lease",
+        conditions=replace(CALM, sync_limit=10, servers_fail=True),
+    ),
+    # The last answer takes so long that the session is nearly over when it comes.
+    "lease_from_arrival": scenario(
+        Fault(0.5, "hold", "all", 2.8, "client"),
+        Fault(0.65, "silence", "all", 7.5, "server"),
+        caught_by="lease",
+        conditions=replace(CALM, session_timeout=6.0, tick_time=100, heartbeat=0.1),
+    ),
+    "lease_by_timer": scenario(FROZEN_PAST_EXPIRY, caught_by="lease"),
+    "stream_looks_once": scenario(FROZEN_PAST_EXPIRY, caught_by="lease"),
+    "lease_from_handshake": scenario(
+        Fault(0.5, "handshakes_only", "0", 9.0),
+        SOMEBODY_LEAVES,
+        caught_by="age",
+        conditions=replace(CALM, session_timeout=2.0),
+    ),
+    # Away for longer than the lease, and back before the session is over.
+    "lapse_not_confirmed": scenario(
+        Fault(0.0, "delay", "all", 9.0, "0.1"),
+        Fault(0.5, "refuse", "0", 4.8),
+        Fault(0.5, "refuse", "2", 4.8),
+        SOMEBODY_LEAVES,
+        caught_by="confirmed",
+        conditions=replace(CALM, session_timeout=6.0, heartbeat=0.1),
+    ),
+    "view_kept_after_expiry": scenario(
+        Fault(0.0, "delay", "all", 8.0, "0.1"), FROZEN_PAST_EXPIRY, caught_by="lease"
+    ),
+    "stop_lets_go_late": scenario(SOMEBODY_LEAVES, caught_by="lease"),
+    "zombie_goes_on": scenario(Fault(0.2, "start_twin", "0"), caught_by="entry disjoint ids"),
+    # The second change falls between the reading that the first one causes and the watch.
+    "watch_after_read": scenario(
+        Fault(0.0, "delay", "all", 4.0, "0.3"),
+        Fault(1.0, "foreign_node", "0", 0.9),
+        caught_by="convergence",
+        conditions=replace(WATCHES_ALONE, session_timeout=12.0),  # no ping is in the way
+    ),
+    "watches_not_armed_again": scenario(
+        Fault(0.2, "reset", "all"), replace(SOMEBODY_LEAVES, at=2.5), caught_by="convergence", conditions=WATCHES_ALONE
+    ),
+    "watches_with_the_future": scenario(
+        Fault(0.2, "refuse", "0", 1.3), replace(SOMEBODY_LEAVES, at=0.5), caught_by="convergence",
+        conditions=WATCHES_ALONE,
+    ),
+    "heartbeat_compares_nothing": scenario(Fault(0.2, "lose_event", "all"), SOMEBODY_LEAVES, caught_by="convergence"),
+    "own_generation": scenario(Fault(0.2, "start_member", "3"), caught_by="generation"),
+    "placement_with_history": scenario(Fault(0.2, "start_member", "3"), caught_by="table share"),
+    "stale_table": scenario(Fault(0.2, "start_member", "3"), caught_by="table share"),
+    "weights_ignored": scenario(Fault(0.2, "start_member", "3"), caught_by="table share"),
+    "entry_made_twice": scenario(
+        Fault(0.2, "leave_group", "0", 1.5), Fault(1.0, "lose_answer", "0"), caught_by="leftovers"
+    ),
+    "leaves_its_entry": scenario(Fault(0.2, "leave_group", "0", 1.0), caught_by="leftovers"),
+    "connection_leak": scenario(Fault(0.2, "silence", "0", 3.0), caught_by="leftovers"),
+    "task_leak": scenario(Fault(0.2, "reset", "all"), caught_by="use"),
+    "memory_leak": scenario(Fault(0.1, "foreign_node", "0", 0.3), caught_by="use", rounds=9),
+}  # fmt: skip

@@ -1,0 +1,54 @@
+"""A short run of chaos, and a few mutations that it has to find out. ``nox -s chaos`` does both at length."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conditions import Conditions
+from tests.chaos.faults import KINDS, WEIGHTS, random_schedule
+from tests.chaos.mutations import MUTATIONS
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.trial import Trial
+from tests.chaos.world import World
+
+SECONDS = 8.0
+
+
+@pytest.mark.timeout(150)
+async def test_no_promise_is_broken_for_a_while(tmp_path: Path) -> None:
+    """Six processes and more on three servers, faults at random: every check holds."""
+    conditions = Conditions(members=6, convergence=20.0)  # on a busy machine everything takes longer
+    async with World(conditions, tmp_path) as world:
+        trial = Trial.of(world)
+        seed = random.randrange(1_000_000)
+        await trial.round(random_schedule(random.Random(seed), SECONDS, conditions))
+    assert not trial.judge.violations, f"seed {seed}: {[str(violation) for violation in trial.judge.violations]}"
+    assert trial.struck.total() > 0
+    for check in ("lease", "disjoint", "order", "share", "table", "convergence", "leftovers", "use"):
+        assert trial.judge.checks[check] > 0, f"{check} was never looked at"
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("name", ["stop_lets_go_late", "weights_ignored", "zombie_goes_on"])
+async def test_a_broken_promise_is_found_out(name: str) -> None:
+    scenario = SCENARIOS[name]
+    assert scenario.caught_by & set(await scenario.play(name))
+
+
+def test_every_mutation_has_its_scenario() -> None:
+    assert set(SCENARIOS) == set(MUTATIONS)
+
+
+def test_every_kind_of_fault_is_struck_by_chance() -> None:
+    """But for the one that only schedules on purpose need."""
+    assert set(WEIGHTS) == set(KINDS) - {"confine"}
+
+
+def test_a_seed_gives_one_schedule() -> None:
+    one, same, other = (random_schedule(random.Random(seed), 20.0, Conditions()) for seed in (1, 1, 2))
+    assert one == same
+    assert one != other
+    assert all(each.at + each.lasts <= 20.0 for each in one)

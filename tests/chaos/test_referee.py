@@ -1,0 +1,234 @@
+"""What the referee goes by: the servers' logs, and the comparison of what members say with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kazoo.client import KazooClient
+
+from aiopartition import GroupPolicy
+from tests.bench import Ensemble
+from tests.chaos.conditions import Conditions
+from tests.chaos.journal import Journal, Sighting
+from tests.chaos.judge import Judge, Offset
+from tests.chaos.ledger import Ledger
+from tests.chaos.member import MemberProcess
+from tests.chaos.overlaps import Span, overlaps
+from tests.chaos.transactions import Change, Transaction, forgotten, logged
+from tests.chaos.workloads import KEYS, digest_of
+
+POLICY = GroupPolicy(slots=256)
+MEMBERS = "/chaos/work/members"
+
+
+def entry(member_id: str, incarnation: int, process: str, nonce: str = "0") -> Change:
+    """One member's entry."""
+    data = json.dumps({"metadata": {"process": process}}).encode()
+    return Change(f"{MEMBERS}/{member_id};1;{incarnation};{nonce * 16}", True, data, True)
+
+
+HISTORY = [
+    Transaction(1, 100, 1000.0, False, (Change(MEMBERS, True),)),
+    Transaction(2, 100, 1001.0, False, (entry("a", 1, "1"),)),
+    Transaction(3, 200, 1002.0, False, (entry("b", 1, "2"),)),
+    Transaction(4, 300, 1003.0, False, (entry("a", 2, "3"),)),
+    Transaction(5, 200, 1010.0, True, ()),
+]
+"""a joins, b joins, another process takes a's place, b's session ends."""
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger.of(HISTORY, MEMBERS, POLICY)
+
+
+@pytest.fixture
+def offset() -> Offset:
+    return Offset(lowest=0.0, highest=0.0)  # one clock
+
+
+class TestTransactions:
+    async def test_the_logs_tell_what_clients_did(self, ensemble: Ensemble, namespace: str) -> None:
+        """Nodes that come and go, alone and several at once, and with the session that made them."""
+        client: Any = KazooClient(ensemble.hosts)
+        await asyncio.to_thread(client.start)
+        session = client.client_id[0]
+
+        def use() -> None:
+            client.create(namespace, b"data")
+            client.create(f"{namespace}/ephemeral", ephemeral=True)
+            client.delete(namespace + "/ephemeral")
+            transaction = client.transaction()
+            transaction.create(f"{namespace}/one")
+            transaction.delete(f"{namespace}/one")
+            transaction.commit()
+            refused = client.transaction()
+            refused.create(f"{namespace}/two")
+            refused.delete(f"{namespace}/nothing")
+            refused.commit()
+            client.stop()
+            client.close()
+
+        await asyncio.to_thread(use)
+        found = logged([server.transaction_logs() for server in ensemble.servers])
+        mine = [found[zxid] for zxid in sorted(found) if found[zxid].session == session]
+        assert [change for transaction in mine for change in transaction.changes] == [
+            Change(namespace, True, b"data"),
+            Change(f"{namespace}/ephemeral", True, b"", True),
+            Change(f"{namespace}/ephemeral", False),
+            Change(f"{namespace}/one", True),
+            Change(f"{namespace}/one", False),
+        ]
+        assert [transaction.ends_session for transaction in mine].count(True) == 1
+        assert mine[-1].ends_session
+        epochs = {first: known for server in ensemble.servers for first, known in server.epochs_led().items()}
+        assert {zxid >> 32 << 32 for zxid in found} <= set(epochs)
+        assert not forgotten([transaction.zxid for transaction in mine], epochs)
+
+    def test_what_a_leader_did_not_know_of_never_was(self) -> None:
+        epochs = {0x1_0000_0000: 0, 0x2_0000_0000: 0x1_0000_0005, 0x4_0000_0000: 0x1_0000_0005}
+        zxids = [0x1_0000_0001, 0x1_0000_0005, 0x1_0000_0006, 0x2_0000_0001, 0x4_0000_0001]
+        assert forgotten(zxids, epochs) == {0x1_0000_0006, 0x2_0000_0001}
+
+
+class TestLedger:
+    def test_generations(self, ledger: Ledger) -> None:
+        assert [sorted(generation.live) for generation in ledger.generations] == [[], ["a"], *[["a", "b"]] * 2, ["a"]]
+        assert ledger.generations[3].live["a"].process == "3"
+        assert ledger.get(6) is None
+        assert ledger.superseded(3) == 1003.0
+        assert ledger.superseded(5) is None
+        assert ledger.ends == {200: 1010.0}
+
+    def test_a_node_that_is_made_anew_is_empty(self) -> None:
+        again = [
+            *HISTORY,
+            Transaction(6, 1, 1011.0, False, (Change(MEMBERS, False),)),
+            Transaction(7, 1, 1012.0, False, (Change(MEMBERS, True),)),
+        ]
+        ledger = Ledger.of(again, MEMBERS, POLICY)
+        assert ledger.get(6) is None
+        assert ledger.newest.live == {}
+
+    def test_foreign_nodes_make_a_generation_and_no_member(self) -> None:
+        litter = Transaction(6, 1, 1011.0, False, (Change(f"{MEMBERS}/litter", True),))
+        ledger = Ledger.of([*HISTORY, litter], MEMBERS, POLICY)
+        assert ledger.newest.number == 6
+        assert sorted(ledger.newest.live) == ["a"]
+
+
+class TestJudge:
+    """What each check objects to. The member is b, process 2, at generation 3, whose session ends at 1010."""
+
+    @pytest.fixture
+    def objections(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> Callable[..., set[str]]:
+        def judge(
+            *sightings: Sighting, process: str = "2", member_id: str = "b", digest: str | None = None
+        ) -> set[str]:
+            member = MemberProcess(member_id, process, 0, [], tmp_path / process)
+            member.sightings = list(sightings)
+            if digest is not None:
+                member.digests = {3: digest}
+            judge = Judge(Conditions())
+            judge.judge([member], ledger, offset)
+            return {violation.check for violation in judge.violations}
+
+        return judge
+
+    @pytest.fixture
+    def seen(self, ledger: Ledger) -> Callable[..., Sighting]:
+        def make(last: float, *, generation: int | None = 3, mine: int | None = None, way: str = "list") -> Sighting:
+            share = ledger.share(ledger.generations[2], "b", KEYS) if mine is None else mine
+            return Sighting(way, generation, share, last - 0.1, last)
+
+        return make
+
+    def test_nothing_to_object_to(
+        self, objections: Callable[..., set[str]], seen: Callable[..., Sighting], ledger: Ledger
+    ) -> None:
+        digest = digest_of(ledger.table(ledger.generations[2]))
+        assert objections(seen(1002.5), seen(1003.5, way="stream", mine=0), digest=digest) == set()
+
+    def test_after_the_end_of_the_session(
+        self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
+    ) -> None:
+        assert "lease" not in objections(seen(1010.0))
+        assert "lease" in objections(seen(1010.01))
+        assert "lease" in objections(seen(1010.01, generation=None, way="stream"))
+
+    def test_another_share(self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]) -> None:
+        share = seen(1002.5).mine
+        assert objections(seen(1002.5, mine=share & share - 1)) == {"share"}
+        assert objections(seen(1002.5, mine=share & share - 1, way="stream")) == set()
+        assert objections(seen(1002.5, mine=share | ~share & 0xFF, way="stream")) == {"share"}
+
+    def test_another_table(self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]) -> None:
+        assert objections(seen(1002.5), digest="else") == {"table"}
+
+    def test_a_generation_that_never_was(
+        self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
+    ) -> None:
+        assert objections(seen(1002.5, generation=17)) == {"generation"}
+
+    def test_a_generation_that_was_over_long_ago(
+        self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
+    ) -> None:
+        assert objections(seen(1009.9)) == {"age"}
+
+    def test_going_back(self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]) -> None:
+        assert "order" in objections(seen(1003.1, generation=4), seen(1003.2, generation=3))
+
+    def test_unconfirmed(self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]) -> None:
+        assert "confirmed" in objections(seen(1009.0, generation=None, mine=0), seen(1009.5))
+        assert "confirmed" not in objections(seen(1003.0, generation=None, mine=0), seen(1004.0))
+
+    def test_superseded(
+        self, objections: Callable[..., set[str]], seen: Callable[..., Sighting], ledger: Ledger
+    ) -> None:
+        share = ledger.share(ledger.generations[3], "a", KEYS)
+        assert "entry" in objections(seen(1003.5, generation=4, mine=share), process="1", member_id="a")
+        assert objections(seen(1003.5, generation=4, mine=share), process="3", member_id="a") == set()
+
+    def test_two_owners_at_one_generation(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> None:
+        judge = Judge(Conditions())
+        members = [MemberProcess(member_id, name, 0, [], tmp_path / name) for member_id, name in ("a1", "b2")]
+        for member in members:
+            member.sightings = [Sighting("list", 3, 1, 1002.1, 1002.5)]
+        judge.judge(members, ledger, offset)
+        assert "disjoint" in {violation.check for violation in judge.violations}
+        assert judge.longest_overlap == pytest.approx(0.4)
+
+
+class TestOverlaps:
+    def test_longest_and_total(self) -> None:
+        spans = [Span("a", 0b011, 0.0, 10.0), Span("b", 0b010, 8.0, 12.0), Span("c", 0b001, 9.0, 12.0)]
+        assert overlaps(spans) == (2.0, 2.0)
+
+    def test_taking_up_where_another_lets_go(self) -> None:
+        assert overlaps([Span("a", 1, 0.0, 5.0), Span("b", 1, 5.0, 9.0)]) == (0.0, 0.0)
+
+    def test_other_keys(self) -> None:
+        assert overlaps([Span("a", 1, 0.0, 5.0), Span("b", 2, 0.0, 9.0)]) == (0.0, 0.0)
+
+
+def test_a_journal_outlives_its_writer(tmp_path: Path) -> None:
+    """What is written is read, each line once, and half a line not before it is whole."""
+    path = tmp_path / "journal"
+    member = MemberProcess("a", "1", 0, [], path)
+    journal = Journal(path)
+    journal.write("joined")
+    journal.close()
+    with path.open("ab") as file:
+        file.write(b'{"kind": "left", ')
+        file.flush()
+        member.read()
+        assert member.told == {"joined": 1}
+        file.write(b'"at": 1.0}\n')
+    member.read()
+    member.read()
+    assert member.told == {"joined": 1, "left": 1}

@@ -1,0 +1,238 @@
+"""A run: rounds of faults, after each of which everything must be well again, and all that was done is judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from aiopartition.clock import now
+from tests.bench import wait_until
+from tests.chaos.faults import Fault, play
+from tests.chaos.judge import Judge, Offset
+from tests.chaos.ledger import Ledger
+from tests.chaos.member import MemberProcess
+from tests.chaos.workloads import GROUP, KEYS, NAMESPACE
+from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, World
+
+__all__ = ["Trial"]
+
+EVERYTHING = (1 << len(KEYS)) - 1
+LEFTOVERS = 5.0
+"""Seconds for what a fault has left at the servers to go: sessions that nobody knows of expire."""
+READING = 0.02
+START = 30.0
+GROWTH = 1.10
+ROUNDS_FOR_GROWTH = 8
+"""Of one process, before it can be told whether it grows."""
+
+
+@dataclass
+class Trial:
+    """Plays schedules in one world."""
+
+    world: World
+    judge: Judge
+    struck: Counter[str] = field(default_factory=Counter[str])
+    missed: Counter[str] = field(default_factory=Counter[str])
+    convergence: list[float] = field(default_factory=list[float])
+    """Seconds, of each round."""
+    used: dict[str, list[dict[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """What each process that is alive used at the end of each round."""
+
+    @classmethod
+    def of(cls, world: World) -> Trial:
+        return cls(world, Judge(world.conditions))
+
+    async def round(self, schedule: Sequence[Fault]) -> None:
+        """Fill the seats, wait for a first split, strike, heal, and check."""
+        offset = Offset()
+        offset.look()
+        reader = asyncio.create_task(self._keep_reading(offset), name="reader of the journals")
+        try:
+            await self._fill_seats()
+            await self._begin()
+            await play(self.world, schedule, self.struck, self.missed)
+            await self.world.heal()
+            await self.world.tidy_up()
+            # How long a busy machine takes to start Python is not the library's doing.
+            await wait_until(lambda: all("running" in m.told for m in self.world.holders), timeout=START)
+            await self._converge()
+            self._check_ids()
+            await self._check_leftovers()
+            self._check_use(await self._ask_for_use())
+        finally:
+            reader.cancel()
+            await asyncio.wait({reader})
+        self.world.read()
+        offset.look()
+        ledger = await self.world.ledger()
+        await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
+        for member in self.world.processes:
+            member.forget_judged()
+        await self.world.bury()
+
+    async def _fill_seats(self) -> None:
+        for seat in range(self.world.conditions.seats):
+            if len(self.world.members) < self.world.conditions.members and seat not in self.world.members:
+                await self.world.start_member(seat)
+
+    async def _begin(self) -> None:
+        try:
+            await wait_until(self._of_one_mind, timeout=START, interval=0.02)
+        except AssertionError:
+            self.judge.object_to("convergence", f"not within {START:g} s of the start: {self.world.holders}")
+
+    async def _keep_reading(self, offset: Offset) -> None:
+        while True:
+            await asyncio.sleep(READING)
+            self.world.read()
+            offset.look()
+
+    # ---- (e) convergence
+
+    def _of_one_mind(self, since: float = 0.0) -> bool:
+        """Whether all who must be there are at one generation, and share the keys exactly."""
+        shares = [member.newest for member in self.world.holders]
+        known = [share for share in shares if share is not None and share.last >= since]
+        return (
+            len(known) == len(shares)
+            and len({share.generation for share in known} - {None}) == 1
+            and sum(share.mine.bit_count() for share in known) == len(KEYS)
+            and exactly_all(share.mine for share in known)
+        )
+
+    async def _converge(self) -> None:
+        """Everybody at the newest generation, with an exact split, not long after the last fault."""
+        begun, well = now(), now()
+        limit = self.world.conditions.convergence
+        try:
+            await wait_until(lambda: self._of_one_mind(begun), timeout=limit, interval=0.01)
+            well = now()
+            newest = (await self._ledger_at_rest()).newest
+            held = {member.newest.generation for member in self.world.holders if member.newest}
+            ids = sorted(member.member_id for member in self.world.holders)
+            if held != {newest.number} or sorted(newest.live) != ids:
+                self.judge.object_to(
+                    "convergence", f"all at {held}, members {ids}; but it is {newest.number}: {sorted(newest.live)}"
+                )
+        except AssertionError:
+            well = float("inf")
+            self.judge.object_to("convergence", f"not within {limit:g} s: {self.world.holders}")
+        self.convergence.append(well - begun)
+        self.judge.checks["convergence"] += 1
+
+    async def _ledger_at_rest(self) -> Ledger:
+        """The ledger, once everything that expires has expired."""
+        await wait_until(self._has_no_ghosts, timeout=self.world.conditions.convergence)
+        return await self.world.ledger()
+
+    async def _has_no_ghosts(self) -> bool:
+        return len(await self.world.children(MEMBERS_PATH)) == len(self.world.holders)
+
+    def _check_ids(self) -> None:
+        """Of two processes with one id exactly one goes on, and nobody else is superseded."""
+        self.judge.checks["ids"] += 1
+        elders = {member.member_id for member in self.world.elders}
+        for member in self.world.processes:
+            if member.superseded and member.member_id not in elders:
+                self.judge.object_to("ids", f"{member!r} is superseded by nobody")
+        # The second one may have ended since.
+        for member_id in elders & {member.member_id for member in self.world.members.values()}:
+            going_on = [member for member in self.world.holders if member.member_id == member_id]
+            if len(going_on) != 1:
+                self.judge.object_to("ids", f"{len(going_on)} processes go on as {member_id}: {going_on}")
+
+    # ---- (f) leaks
+
+    async def _check_leftovers(self) -> None:
+        """At the servers: no nodes, sessions or watches but those of the members; one connection for each."""
+        found: list[str] = []
+
+        async def clean() -> bool:
+            found[:] = await self._leftovers()
+            return not found
+
+        self.judge.checks["leftovers"] += 1
+        with suppress(AssertionError):
+            await wait_until(clean, timeout=LEFTOVERS, interval=0.1)
+        for text in found:
+            self.judge.object_to("leftovers", text)
+
+    async def _leftovers(self) -> list[str]:
+        holders = self.world.holders
+        connected = [m for m in [*self.world.members.values(), *self.world.elders] if m.alive]
+        tree, figures = await self.world.tree(), await self.world.figures()
+        entries = [path for path in tree if path.startswith(f"{MEMBERS_PATH}/")]
+        others = set(tree) - set(entries) - {NAMESPACE, GROUP_PATH, MEMBERS_PATH}
+        facts = [
+            (f"nodes {sorted(others)} in group {GROUP!r}", len(others), 0),
+            (f"entries {entries} of {[member.member_id for member in holders]}", len(entries), len(holders)),
+            ("watches", figures["watches"], len(holders)),
+            ("sessions", figures["sessions"], len(connected)),
+            *((f"connections of {m!r}", sum(p.open_connections for p in m.network), 1) for m in connected),
+        ]
+        return [f"{what}: {count} instead of {due}" for what, count, due in facts if count != due]
+
+    async def _ask_for_use(self) -> dict[str, dict[str, int]]:
+        """What each uses, at a moment in which it has nothing under way; after some time at any moment."""
+        holders = self.world.holders
+
+        async def at_rest() -> bool:
+            before = {member.name: len(member.reports) for member in holders}
+            for member in holders:
+                member.say("report")
+            await asyncio.sleep(5 * READING)
+            return all(
+                len(member.reports) > before[member.name] and member.reports[-1]["tasks"] <= TASKS_AT_REST
+                for member in holders
+            )
+
+        with suppress(AssertionError):  # who does not answer has been found out before
+            await wait_until(at_rest, timeout=LEFTOVERS)
+        return {member.name: self._use_of(member) for member in holders if member.reports}
+
+    def _use_of(self, member: MemberProcess) -> dict[str, int]:
+        return {**member.reports[-1], "descriptors": member.descriptors(), "resident": member.resident()}
+
+    def _check_use(self, use: dict[str, dict[str, int]]) -> None:
+        """Tasks and descriptors are as many as at the beginning, and memory does not grow for ever."""
+        for name, now_used in use.items():
+            history = self.used[name]
+            history.append(now_used)
+            self.judge.checks["use"] += 1
+            if now_used["tasks"] > TASKS_AT_REST:
+                names = next(member.tasks for member in self.world.holders if member.name == name)
+                self.judge.object_to("use", f"process {name}: {len(names)} tasks, not {TASKS_AT_REST}: {names}")
+            if now_used["descriptors"] > history[0]["descriptors"]:
+                self.judge.object_to("use", f"process {name}: descriptors {[each['descriptors'] for each in history]}")
+            for what in ("blocks", "resident"):
+                values = [each[what] for each in history]
+                if grows(values):
+                    self.judge.object_to("use", f"process {name}: {what} {values}")
+        for name in [name for name in self.used if name not in use]:
+            del self.used[name]
+
+
+TASKS_AT_REST = 9
+"""The program, its workload's three, and the library's: runner, session, heartbeat, lease, one group."""
+
+
+def exactly_all(shares: Iterable[int]) -> bool:
+    """Whether the keys are divided among the shares and none is left."""
+    together = 0
+    for share in shares:
+        together |= share
+    return together == EVERYTHING
+
+
+def grows(values: Sequence[int]) -> bool:
+    """Whether a process that has lived long enough uses more in each third of its life, and much more in all."""
+    if len(values) < ROUNDS_FOR_GROWTH:
+        return False
+    third = len(values) // 3
+    settled = values[1:]  # the first round loads what is loaded once
+    first, second, last = max(settled[:third]), max(settled[third : 2 * third]), min(settled[-third:])
+    return first < second < last and last > first * GROWTH

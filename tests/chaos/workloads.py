@@ -1,0 +1,137 @@
+"""What members do with what is theirs, and write down of it.
+
+A workload is chosen by name, for all members of a run. The faults know nothing of it. Another kind of work takes a
+class here, and a check of what it writes in :mod:`tests.chaos.judge`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Protocol
+
+from aiopartition import (
+    GroupPolicy,
+    MemberSupersededError,
+    NotStartedError,
+    OwnershipUnknownError,
+    PartitionCoordinator,
+    PartitionError,
+    View,
+)
+from aiopartition.clock import now
+from aiopartition.table import Table
+from tests.chaos.journal import Journal, Track
+
+__all__ = ["GROUP", "KEYS", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]
+
+NAMESPACE = "/chaos"
+GROUP = "work"
+KEYS = [f"key-{number}" for number in range(240)]
+
+INTERVAL = 0.005
+"""Seconds from one look to the next."""
+BURST = 16
+"""Items of the stream that come at once."""
+
+
+class Workload(Protocol):
+    """A member's work, from joining the group until its coordinator is stopped."""
+
+    policy: GroupPolicy
+
+    def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+class Shared:
+    """Work that may overlap for the milliseconds in which two members are at different generations.
+
+    The whole list is asked for again and again, and beside it an endless stream is walked through.
+    """
+
+    policy = GroupPolicy(slots=4096)
+
+    def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
+        self._coordinator = coordinator
+        self._journal = journal
+        self._lists = Track(journal, "list", whole=True)
+        self._stream = Track(journal, "stream", whole=False)
+        self._told: View | None = None
+        self._errors: set[str] = set()
+        self._asked = 0.0
+
+    async def run(self) -> None:
+        """Until the coordinator is stopped. The stream ends with it too, or it hands out too much."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._repeat(self._ask_for_list))
+            tasks.create_task(self._repeat(self._walk_stream))
+
+    async def _repeat(self, step: Callable[[], AsyncGenerator[None]]) -> None:
+        while True:
+            try:
+                async with aclosing(step()) as steps:
+                    async for _ in steps:
+                        pass
+            except NotStartedError:
+                return
+            except (OwnershipUnknownError, MemberSupersededError, PartitionError) as error:
+                self._note(error)
+            await asyncio.sleep(INTERVAL)
+
+    async def _ask_for_list(self) -> AsyncGenerator[None]:
+        """One look. Between view and list nothing is waited for, so both are of one moment, but for the lease."""
+        asked = now()
+        view = await self._view()
+        mine: list[int] = []
+        if view is not None:
+            mine = await self._coordinator.extract_my_subset(GROUP, range(len(KEYS)), key=KEYS.__getitem__)
+            if not mine and await self._view() is None:
+                view = None  # the lease has ended in between
+        generation = None if view is None else view.generation
+        if view is not None and view is not self._told:
+            self._told = view
+            self._journal.write("view", generation=generation, digest=digest_of(view.table))
+        self._lists.saw(generation, sum(1 << index for index in mine), asked)
+        yield
+
+    async def _walk_stream(self) -> AsyncGenerator[None]:
+        async with aclosing(self._coordinator.my_subset(GROUP, self._items(), key=KEYS.__getitem__)) as items:
+            async for index in items:
+                view = await self._view()
+                self._stream.saw(None if view is None else view.generation, 1 << index, self._asked)
+                yield
+
+    async def _items(self) -> AsyncGenerator[int]:
+        while True:
+            for index in range(len(KEYS)):
+                if index % BURST == 0:
+                    await asyncio.sleep(INTERVAL)
+                self._asked = now()
+                yield index
+
+    async def _view(self) -> View | None:
+        try:
+            return await self._coordinator.view(GROUP)
+        except OwnershipUnknownError:
+            return None
+        except PartitionError as error:
+            self._note(error)
+            return None
+
+    def _note(self, error: PartitionError) -> None:
+        if isinstance(error, OwnershipUnknownError | NotStartedError) or repr(error) in self._errors:
+            return
+        self._errors.add(repr(error))
+        self._journal.write("error", name=type(error).__name__, text=str(error))
+
+
+WORKLOADS: dict[str, type[Workload]] = {"shared": Shared}
+
+
+def digest_of(table: Table) -> str:
+    """The owners of every slot in a few letters."""
+    return hashlib.blake2b(repr(table.ranks).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,230 @@
+"""Servers, networks and members: everything that faults befall."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException, NoNodeError, NotEmptyError
+from kazoo.handlers.threading import KazooTimeoutError
+
+from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
+from tests.chaos.conditions import Conditions
+from tests.chaos.ledger import Ledger
+from tests.chaos.member import MemberProcess
+from tests.chaos.transactions import forgotten, logged
+from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
+
+__all__ = ["GROUP_PATH", "LITTER", "MEMBERS_PATH", "World"]
+
+GROUP_PATH = f"{NAMESPACE}/{GROUP}"
+MEMBERS_PATH = f"{GROUP_PATH}/members"
+LITTER = "litter"
+"""Begins the names of nodes that are not the library's."""
+OPERATOR_PATIENCE = 1.0
+START_TIMEOUT = 30.0
+
+
+class World:
+    """An ensemble, and seats for members: in each at most one process that is meant to be there.
+
+    :param directory: for the journals.
+    """
+
+    def __init__(self, conditions: Conditions, directory: Path) -> None:
+        self.conditions = conditions
+        self.ensemble = Ensemble(tick_time=conditions.tick_time, settings=self._settings(conditions))
+        self.members: dict[int, MemberProcess] = {}
+        """By seat."""
+        self.elders: list[MemberProcess] = []
+        """Those in whose place another process with the same id was started while they were alive."""
+        self.departed: list[MemberProcess] = []
+        """Those that have ended, until their journals are judged."""
+        self.moved = asyncio.Lock()
+        """Held while members are started and ended."""
+        self.server_locks = {server: asyncio.Lock() for server in self.ensemble.servers}
+        self._directory = directory
+        self._started = 0
+        self._operator: Any = None
+        self._stack = AsyncExitStack()
+
+    @staticmethod
+    def _settings(conditions: Conditions) -> dict[str, object]:
+        return {"syncLimit": conditions.sync_limit, "maxSessionTimeout": 60_000, "minSessionTimeout": 100}
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.ensemble)
+            stack.push_async_callback(self._close_members)
+            self._operator = KazooClient(self.ensemble.hosts, timeout=10.0)
+            stack.push_async_callback(asyncio.to_thread, self._operator.close)
+            await asyncio.to_thread(self._operator.start, timeout=START_TIMEOUT)
+            stack.push_async_callback(asyncio.to_thread, self._operator.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _close_members(self) -> None:
+        for member in [*self.members.values(), *self.elders, *self.departed]:
+            await member.close()
+
+    # ---- members
+
+    @property
+    def processes(self) -> list[MemberProcess]:
+        """All that are alive, and those that have ended since the last judgement."""
+        return [*self.members.values(), *self.elders, *self.departed]
+
+    @property
+    def holders(self) -> list[MemberProcess]:
+        """Those that must share the work when nothing is amiss."""
+        expected = [*self.members.values(), *self.elders]
+        return [member for member in expected if member.alive and not member.superseded and not member.out_of_group]
+
+    async def start_member(self, seat: int, member_id: str | None = None) -> MemberProcess:
+        """A new process in a seat that is free, with a network of its own.
+
+        :param member_id: default: one that nobody has had.
+        """
+        self._started += 1
+        name = str(self._started)
+        network = [Proxy(server.host, server.port) for server in self.ensemble.servers]
+        journal = self._directory / f"{name}.jsonl"
+        member = MemberProcess(member_id or f"member-{name}", name, seat, network, journal)
+        self.members[seat] = member
+        await member.start(self.conditions)
+        return member
+
+    async def end_member(self, seat: int, *, gracefully: bool) -> MemberProcess:
+        """Have the process in a seat end, one way or the other."""
+        member = self.members[seat]
+        if gracefully:
+            member.say("stop")
+            await wait_until(lambda: not member.alive, timeout=START_TIMEOUT, what=lambda: f"the end of {member!r}")
+        await member.kill()
+        del self.members[seat]
+        self.departed.append(member)
+        return member
+
+    async def bury(self) -> None:
+        """Forget those that have ended and are judged; elders end here."""
+        for member in [*self.departed, *self.elders]:
+            await member.close()
+        self.departed.clear()
+        self.elders.clear()
+
+    def read(self) -> None:
+        """Take in what all have written."""
+        for member in self.processes:
+            member.read()
+
+    # ---- servers
+
+    async def server(self, target: str) -> ZooKeeperServer | None:
+        """``leader``, ``follower`` (the first of them) or a number; ``None`` when there is none such now."""
+        if target.isdigit():
+            return self.ensemble.servers[int(target)]
+        modes = await asyncio.gather(*(server.mode(timeout=0.5) for server in self.ensemble.servers))
+        for server, mode in zip(self.ensemble.servers, modes, strict=True):
+            if mode == target:
+                return server
+        return None
+
+    async def heal(self) -> None:
+        """End everything that may still be amiss, and wait until the servers are one ensemble again."""
+        for member in [*self.members.values(), *self.elders]:
+            member.resume()
+            for proxy in member.network:
+                proxy.pass_through()
+        await self.ensemble.heal()
+
+    # ---- what the servers know
+
+    async def ledger(self) -> Ledger:
+        """Everything that the ensemble has agreed on so far."""
+        logs = [server.transaction_logs() for server in self.ensemble.servers]
+        policy = WORKLOADS[self.conditions.workload].policy
+        epochs = {first: known for server in self.ensemble.servers for first, known in server.epochs_led().items()}
+
+        def compile_ledger() -> Ledger:
+            found = logged(logs)
+            lost = forgotten(found, epochs)
+            ledger = Ledger.of([found[zxid] for zxid in sorted(found.keys() - lost)], MEMBERS_PATH, policy)
+            ledger.forgotten = lost
+            return ledger
+
+        return await asyncio.to_thread(compile_ledger)
+
+    async def tree(self, path: str = NAMESPACE) -> list[str]:
+        """All nodes from a path downwards."""
+        try:
+            names = await asyncio.to_thread(self._operator.get_children, path)
+        except NoNodeError:
+            return []
+        below = [await self.tree(f"{path}/{name}") for name in sorted(names)]
+        return [path, *(each for some in below for each in some)]
+
+    async def figures(self) -> dict[str, int]:
+        """Of the whole ensemble: watches, and sessions, but for the operator's."""
+        answers = [await server.mntr() for server in self.ensemble.servers]
+        watches = sum(int(answer.get("zk_watch_count", 0)) for answer in answers)
+        sessions = max(int(answer.get("zk_global_sessions", 0)) for answer in answers) - 1
+        return {"watches": watches, "sessions": sessions}
+
+    # ---- an operator at the shell
+
+    async def operate(self, operation: str, path: str, data: bytes = b"") -> bool:
+        """``create`` or ``delete`` a node, with all that is below it. Whether that was possible now."""
+        if not self._operator.connected:
+            return False
+        return await asyncio.to_thread(self._operate, operation, path, data)
+
+    async def children(self, path: str) -> list[str]:
+        """The names below a node; none if there is no such node, or nobody to ask."""
+        if not self._operator.connected:
+            return []
+        try:
+            pending = self._operator.get_children_async(path)
+            return sorted(await asyncio.to_thread(pending.get, True, OPERATOR_PATIENCE))
+        except (KazooException, KazooTimeoutError):
+            return []
+
+    def _operate(self, operation: str, path: str, data: bytes) -> bool:
+        if operation == "create":
+            return self._succeeds(self._operator.create_async(path, data))
+        for _ in range(20):  # what grows again meanwhile is deleted again
+            try:
+                names = self._operator.get_children_async(path).get(timeout=OPERATOR_PATIENCE)
+                if not all(self._operate("delete", f"{path}/{name}", b"") for name in names):
+                    return False
+                self._operator.delete_async(path).get(timeout=OPERATOR_PATIENCE)
+            except NotEmptyError:
+                continue
+            except NoNodeError:
+                return True
+            except (KazooException, KazooTimeoutError):
+                return False
+            return True
+        return False
+
+    def _succeeds(self, pending: Any) -> bool:
+        try:
+            pending.get(timeout=OPERATOR_PATIENCE)
+        except (KazooException, KazooTimeoutError):
+            return False
+        return True
+
+    async def tidy_up(self) -> None:
+        """Wait until nothing that was asked of the operator is still to be done, and delete what was to be deleted."""
+        await asyncio.to_thread(self._operator.sync, "/")
+        for name in await self.children(MEMBERS_PATH):
+            if name.startswith(LITTER):
+                await self.operate("delete", f"{MEMBERS_PATH}/{name}")
