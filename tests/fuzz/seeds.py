@@ -1,0 +1,70 @@
+"""What the search begins with: good input of each kind, of which it makes bad."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Final
+
+from aiopartition.settings import GroupPolicy
+from tests.fuzz.targets import FRAME_BORDER
+from tests.unit.scripted_peer import connect_reply, event, reply, stat
+
+__all__ = ["DICTIONARY", "SEEDS"]
+
+NONCE: Final = "0123456789abcdef"
+POLICY: Final = GroupPolicy().as_json()
+NAMES: Final = struct.pack("!ii1si2si", 3, 1, b"a", 2, b"bc", -1)
+ACL_FREE_DATA: Final = struct.pack("!i4s", 4, b"data")
+
+
+def conversation(*frames: bytes) -> bytes:
+    """Frames of one's own, as :func:`tests.fuzz.targets.frames` takes them in its two ways."""
+    return b"\x00\xff" + FRAME_BORDER.join(frame[4:] for frame in frames)
+
+
+GOOD_FRAMES: Final = [
+    connect_reply(5),
+    reply(1, stat(version=3), zxid=7),
+    event("/g/members"),
+    reply(2, NAMES + stat(pzxid=9), zxid=9),
+    reply(3, ACL_FREE_DATA + stat()),
+    reply(4, struct.pack("!i2s", 2, b"/g")),
+    reply(5, stat()),
+    reply(6, error=-101),
+    reply(-2),
+    reply(-4),
+]
+
+SEEDS: Final[dict[str, list[bytes]]] = {
+    "entry_name": [
+        f"{member};{weight};{incarnation};{NONCE}".encode()
+        for member, weight, incarnation in [("a", 1, 1), ("a%2Fb", 1000, 0), ("%2E", 9, 10**18 - 1), ("%C3%BC", 2, 3)]
+    ],
+    "url": [
+        b"zookeeper://user:pass%40word@a:1,[::1]:2/name/space?session_timeout=4&connect_timeout=1.5&heartbeat=0.1",
+        b"zookeeper://h",
+        b"memory://name?heartbeat=3",
+    ],
+    "document": [
+        json.dumps({"format": 1, "policy": policy}).encode()
+        for policy in (POLICY, {}, {**POLICY, "slots": 64}, {**POLICY, "new": [1, None, 1e9, "x"]})
+    ],
+    "frames": [
+        conversation(*GOOD_FRAMES),
+        b"\xff\x03" + b"".join(GOOD_FRAMES),
+        b"\xff\xff" + struct.pack("!i", 0x7FFFFFFF) + bytes(64),
+        conversation(connect_reply(0), reply(1, error=-112)),
+    ],
+}
+
+DICTIONARY: Final[dict[str, list[bytes]]] = {
+    "entry_name": [b";", b"%2E", b"%ff", b"1000", b"1001", NONCE.encode()],
+    "url": [b"://", b"zookeeper://", b"memory://", b"@", b"%40", b"[::1]", b"session_timeout=", b"heartbeat=", b"?"],
+    "document": [b'"format"', b'"policy"', b'"slots"', b"1e999", b"NaN", b"null", b"\\ud800", b"[[[[", b"{}"],
+    "frames": [
+        FRAME_BORDER,
+        *(struct.pack("!i", number) for number in (0, 1, 2, -1, -2, -4, -112, 1 << 24, (1 << 24) + 1, 0x7FFFFFFF)),
+        stat(),
+    ],
+}
