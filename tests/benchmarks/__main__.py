@@ -27,7 +27,9 @@ NAMES = (
     "loop_stalls",
     "table_build",
     "rebalance",
+    "handoff",
     "zookeeper_cost",
+    "faults",
     "memory",
     "balance",
 )

@@ -18,7 +18,7 @@ from aiopartition.view import Member
 
 __all__ = ["Crowd"]
 
-AT_ONCE = 100  # requests under way
+AT_ONCE = 20  # requests under way: in memory all of them in one turn of the event loop, whose stalls are measured
 
 
 class Crowd:
@@ -31,7 +31,7 @@ class Crowd:
     """
 
     def __init__(self, url: str) -> None:
-        self._backend = open_backend(Settings.resolve(url, session_timeout=30.0), self)
+        self._backend = open_backend(Settings.resolve(url, session_timeout=300.0), self)
         self._nonces = itertools.count(1)
         self._entries: dict[tuple[str, str], str] = {}
 
@@ -72,4 +72,10 @@ class Crowd:
     def session_suspended(self, reason: str) -> None: ...
     def session_expired(self) -> None: ...
     def lease_renewed(self) -> None: ...
+
+    def group_activated(self, group_id: str) -> None: ...
+
+    def may_end(self) -> bool:
+        return True
+
     def group_changed(self, group_id: str) -> None: ...

@@ -7,8 +7,9 @@ makes a ring of them with 100 points each, and asks that for each resource. The 
 and it cannot answer for resources that were not there then. tooz and kazoo block their thread, so a service on
 asyncio would have to pay for a hop to another one on top, which is not counted here.
 
-The time of one cycle is the median of many. Requests are the server's own count over all cycles (``mntr``), divided
-by their number; nothing else talks to the server meanwhile but pings.
+The time of one cycle is the median of many, whose answers are all compared with what they have to be. Requests are
+the server's own count over all cycles (``mntr``), divided by their number; nothing else talks to the server meanwhile
+but pings.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from statistics import median
 from tests.bench import ZooKeeperServer
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids, switches
-from tests.benchmarks.per_key import GROUP, coordinator_among
+from tests.benchmarks.per_key import GROUP, coordinator_among, owned_by
 from tests.benchmarks.report import Report, Table, Target
+from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_partitioner, tooz_ring
 from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
 from tests.benchmarks.tooz_members import ToozMembers
@@ -49,15 +51,16 @@ async def measure(*, quick: bool) -> Report:
     )
     async with ZooKeeperServer(tick_time=2000) as server:
 
-        async def cycle(who: str, call: Callable[[], object], times: int = cycles) -> None:
+        async def cycle(who: str, call: Callable[[], object], expected: list[str], times: int = cycles) -> None:
             before = await Counters.of(server)
             durations: list[float] = []
             for _ in range(times):
                 began = time.perf_counter()
                 answer = call()
                 if isinstance(answer, Awaitable):
-                    await answer
+                    answer = await answer
                 durations.append(time.perf_counter() - began)
+                assert answer == expected, who
             spent = (await Counters.of(server)).since(before)
             measured[who] = median(durations)
             requests[who] = spent.requests / times
@@ -67,14 +70,19 @@ async def measure(*, quick: bool) -> Report:
         measured: dict[str, float] = {}
         requests: dict[str, float] = {}
         async with coordinator_among(members, server.url("/cycle")) as coordinator:
-            await cycle(OURS, lambda: coordinator.extract_my_subset(GROUP, resources), 10 * cycles)
+            mine = owned_by(members[0], members, resources)
+            await cycle(OURS, lambda: coordinator.extract_my_subset(GROUP, resources), mine, 10 * cycles)
         with ToozMembers(server.address, members) as others:
             other = others.members[0]
-            await cycle(CEILOMETER, lambda: other.ceilometer(others.group_id, resources))
-            await cycle("tooz, run_watchers and Partitioner", lambda: other.watched(resources))
+            ring, partitioner = tooz_ring(members, CEILOMETER_PARTITIONS), tooz_partitioner(members)
+            mine = [each for each in resources if other.member_id in ring.get_nodes(each.encode())]
+            await cycle(CEILOMETER, lambda: other.ceilometer(others.group_id, resources), mine)
+            mine = [each for each in resources if partitioner.belongs_to_self(each)]
+            await cycle("tooz, run_watchers and Partitioner", lambda: other.watched(resources), mine)
         held = resources if not quick else resources[:10]
         with SetMembers(server.address, "/set", members, held, time_boundary=0.05) as sets:
-            await cycle("kazoo, list(SetPartitioner)", sets.members[0].held)
+            place = sorted(members).index(members[0])
+            await cycle("kazoo, list(SetPartitioner)", sets.members[0].held, sorted(held)[place :: len(members)])
     ratio = measured[CEILOMETER] / measured[OURS]
     return Report(
         [table],

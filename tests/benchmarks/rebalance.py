@@ -53,8 +53,8 @@ class Plan:
 
 
 FULL = [
-    *(Plan(3, 1, 50), Plan(10, 1, 50), Plan(30, 1, 20), Plan(100, 1, 10)),
-    *(Plan(3, 3, 50, 10), Plan(10, 10, 50, 10), Plan(30, 10, 20, 5), Plan(100, 10, 10, 5)),
+    *(Plan(3, 1, 30), Plan(10, 1, 50), Plan(30, 1, 15), Plan(100, 1, 6)),
+    *(Plan(3, 3, 30, 5), Plan(10, 10, 50, 5), Plan(30, 10, 10, 3), Plan(100, 10, 6, 3)),
 ]
 QUICK = [Plan(2, 1, 1), Plan(2, 2, 1, 1, session_timeout=0.8)]
 
@@ -177,7 +177,7 @@ async def _alone(server: ZooKeeperServer, *, quick: bool) -> Table:
         "milliseconds from another's join or leave to the new view, at a member with a processor to itself",
         ("members", "change", "times", "p50|,.1f", "p99|,.1f"),
     )
-    for size, times in [(3, 1)] if quick else [(3, 50), (10, 50), (100, 50), (1_000, 20)]:
+    for size, times in [(3, 1)] if quick else [(3, 30), (10, 30), (100, 30), (1_000, 10)]:
         members, url = member_ids(size + times), server.url(f"/alone-{size}")
         latencies = {"join": Latency(), "leave": Latency()}
         roll = Roll()
@@ -214,7 +214,7 @@ def _set_partitioner(server: ZooKeeperServer, *, quick: bool) -> Table:
         ),
         "Nobody worked: from the first member's letting go to the last one's holding its new share.",
     )
-    plans = [(2, 0.05, 1)] if quick else [(3, 0.05, 10), (10, 0.05, 10), (10, 0.5, 5), (10, 30.0, 1)]
+    plans = [(2, 0.05, 1)] if quick else [(3, 0.05, 5), (10, 0.05, 10), (10, 0.5, 3), (10, 30.0, 1)]
     newcomers = iter(member_ids(1_000, seed=3))
     for number, (size, time_boundary, times) in enumerate(plans):
         durations: dict[str, list[float]] = {"join": [], "leave": []}

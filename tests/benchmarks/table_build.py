@@ -2,9 +2,9 @@
 
 *In one go* is ``build()``; *in the loop* is what a coordinator does, which gives way to other tasks after each step,
 here with none that would want to run. *One joins* is the same again with one member more, in a process that has
-compiled the table without it just before. The rings of others map a key to an owner as well, by a search at each key,
-and are built in one go: uhashring with 160 points a member, tooz with 32, and with Ceilometer's 100. For them *one
-joins* is ``add_node()``.
+compiled the table without it just before. Times are the processor's. The rings of others map a key to an owner as
+well, by a search at each key, and are built in one go: uhashring with 160 points a member, tooz with 32, and with
+Ceilometer's 100. For them *one joins* is ``add_node()``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from tooz.hashring import HashRing
 
 from aiopartition import GroupPolicy
+from aiopartition.table import Table as SlotTable
 from aiopartition.table import build, build_steps
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
@@ -46,12 +47,17 @@ async def measure(*, quick: bool) -> Report:
     return Report([table])
 
 
-def _in_one_go(ids: list[str]) -> None:
-    build(dict.fromkeys(ids, 1), POLICY)
+def _in_one_go(ids: list[str]) -> Any:
+    return build(dict.fromkeys(ids, 1), POLICY)
 
 
-async def _in_the_loop(ids: list[str]) -> None:
-    for _ in build_steps(dict.fromkeys(ids, 1), POLICY):
+async def _in_the_loop(ids: list[str]) -> Any:
+    steps = build_steps(dict.fromkeys(ids, 1), POLICY)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            return finished.value
         await asyncio.sleep(0)
 
 
@@ -71,7 +77,9 @@ async def _fresh(size: int, rounds: int) -> dict[str, Sample]:
     for _ in range(rounds):
         for who, builder in BUILDERS.items():
             ids = member_ids(size, seed=next(seeds))
-            samples[who].times.append(await timed(lambda: builder(ids)))  # noqa: B023
+            seconds, built = await timed(lambda: builder(ids))  # noqa: B023
+            assert _members(built) == set(ids), who
+            samples[who].times.append(seconds)
     return samples
 
 
@@ -84,11 +92,20 @@ async def _one_joins(size: int, rounds: int) -> dict[str, Sample]:
             ring = builder(before)
             if asyncio.iscoroutine(ring):
                 await ring
-            seconds = await timed(lambda: builder(after) if who.startswith("aio") else _add(ring, newcomer))  # noqa: B023
+            seconds, built = await timed(lambda: builder(after) if who.startswith("aio") else _add(ring, newcomer))  # noqa: B023
+            assert _members(built) == set(after), who
             samples[who].times.append(seconds)
     return samples
 
 
-def _add(ring: Any, member_id: str) -> None:
+def _add(ring: Any, member_id: str) -> Any:
     """One more member, as each of the rings has it."""
     ring.add_node(member_id.encode() if isinstance(ring, HashRing) else member_id)
+    return ring
+
+
+def _members(built: Any) -> set[str]:
+    """Who may own something by what was built."""
+    if isinstance(built, HashRing):
+        return {each.decode() for each in built.nodes}
+    return set(built.ranks[0] if isinstance(built, SlotTable) else built.get_nodes())

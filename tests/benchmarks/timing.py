@@ -6,29 +6,37 @@ import asyncio
 import gc
 import inspect
 import math
+import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 __all__ = ["Candidate", "Sample", "Ticker", "percentile", "race", "timed"]
+
+BREATH: Final = 0.005
+"""Seconds for the event loop before each candidate: those that block it must not cost others their sessions."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to be timed: a plain or an async callable without arguments, which handles ``count`` items."""
+    """Something to be timed: a plain or an async callable without arguments, which handles ``count`` items.
+
+    ``expected``: what it has to return each time. A quick answer that is wrong is worth nothing.
+    """
 
     name: str
     call: Callable[[], object]
     count: int = 1
+    expected: object = None
 
 
 @dataclass
 class Sample:
-    """Seconds an item, one for each round."""
+    """Seconds of the processor an item, one for each round."""
 
     times: list[float] = field(default_factory=list[float])
 
@@ -50,26 +58,40 @@ class Sample:
 
 
 async def race(candidates: Iterable[Candidate], rounds: int) -> dict[str, Sample]:
-    """Run all in turns, so that what else happens on the machine befalls all alike.
+    """Run all in turns, in another order each round, so that what else happens on the machine befalls all alike.
 
     The garbage collector stays on: it is a part of what a program pays. Each begins with a clean slate.
     """
     runners = list(candidates)
     samples = {runner.name: Sample() for runner in runners}
+    chance = random.Random(1)
     for _ in range(rounds):
-        for runner in runners:
-            samples[runner.name].times.append(await timed(runner.call) / runner.count)
+        for runner in chance.sample(runners, len(runners)):
+            await asyncio.sleep(BREATH)
+            seconds, answer = await timed(runner.call)
+            if answer != runner.expected:
+                raise AssertionError(f"{runner.name} gave a wrong answer: {_shortened(answer)}")
+            samples[runner.name].times.append(seconds / runner.count)
     return samples
 
 
-async def timed(call: Callable[[], object]) -> float:
-    """How many seconds one call takes."""
+def _shortened(answer: object) -> str:
+    size = f" ({len(answer):,} items)" if isinstance(answer, Sized) else ""
+    return f"{answer!s:.80}{size}"
+
+
+async def timed(call: Callable[[], object]) -> tuple[float, object]:
+    """How many seconds of the processor one call takes, and what it returns.
+
+    It is calculation that is timed here. By the clock it would be three times as long whenever others are at work on
+    the machine, and not for all candidates alike.
+    """
     gc.collect()
-    started = time.perf_counter()
+    started = time.thread_time()
     outcome = call()
     if inspect.isawaitable(outcome):
-        await outcome
-    return time.perf_counter() - started
+        outcome = await outcome
+    return time.thread_time() - started, outcome
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -89,6 +111,9 @@ class Ticker:
     def __init__(self) -> None:
         self.longest = 0.0
         """Seconds that the task ran late, at most."""
+        self.longest_work = 0.0
+        """Seconds of the processor that this thread took between two turns of the task, at most. Of these up to a
+        millisecond is before it was due; and what other processes took is not in it."""
         self.longest_collection = 0.0
         """Seconds that one run of the garbage collector took, at most."""
         self.seconds = 0.0
@@ -99,7 +124,7 @@ class Ticker:
         gc.collect()
         self._task = asyncio.create_task(self._tick())
         await asyncio.sleep(5 * self.INTERVAL)
-        self.longest = 0.0
+        self.longest = self.longest_work = 0.0
         gc.callbacks.append(self._note_collection)
         self._started = time.perf_counter()
         return self
@@ -116,9 +141,10 @@ class Ticker:
 
     async def _tick(self) -> None:
         while True:
-            due = time.perf_counter() + self.INTERVAL
+            due, worked = time.perf_counter() + self.INTERVAL, time.thread_time()
             await asyncio.sleep(self.INTERVAL)
             self.longest = max(self.longest, time.perf_counter() - due)
+            self.longest_work = max(self.longest_work, time.thread_time() - worked)
 
     def _note_collection(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
