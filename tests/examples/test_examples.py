@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -161,6 +162,45 @@ def test_fleet(url: str) -> None:
         assert float(until_taken_over) > 1, "a process that was killed cannot say farewell"
 
 
+@pytest.mark.parametrize("processes", [False, True], ids=["tasks", "processes"])
+def test_connections(url: str, *, processes: bool) -> None:
+    """Every device has one agent after each change, those that need not move keep theirs, and none ever had two."""
+    if processes and url.startswith("memory"):
+        assert "processes cannot share memory://" in run("connections", url, "--processes", code=2)
+        return
+    output = run("connections", url, "--pause", 0.1, *["--processes"] * processes)
+    shares = [
+        {name: int(count) for name, count in re.findall(r"(agent-\d) has (\d+)", line)}
+        for line in output.splitlines()
+        if " has " in line
+    ]
+    killed = [["agent-1"]] if processes else []
+    fleets = [["agent-1", "agent-2"], ["agent-1", "agent-2", "agent-3"], ["agent-1", "agent-3"], *killed]
+    fleets += [[*fleets[-1], "agent-4"]]
+    assert [sorted(share) for share in shares] == [["agent-1"], *fleets]
+    assert all(sum(share.values()) == 24 for share in shares)
+
+    moves = [(int(moved), int(kept)) for moved, kept in re.findall(r"; (\d+) moved, .* (\d+) kept", output)]
+    joined_or_left = ["agent-2", "agent-3", "agent-2", *["agent-3"] * processes, "agent-4"]
+    for (before, after), who, (moved, kept) in zip(pairwise(shares), joined_or_left, moves, strict=True):
+        must = after.get(who) or before[who]
+        assert must <= moved <= must + 4, "hardly anything moves but what must"
+        assert moved + kept == 24
+    connections = 24 + sum(moved for moved, _ in moves)
+    assert f"24 devices, {connections} connections, 0 while there was another" in output
+
+
+def test_fencing(url: str) -> None:
+    """What comes too late is refused, and all else is written."""
+    output = run("fencing", url)
+    assert "the body went on for 0.2 s" in output
+    moved = set(re.findall(r"bob: +(meter-\d) at a newer generation: written", output))
+    refused = set(re.findall(r"alice: (meter-\d) at her old generation: refused", output))
+    assert moved
+    assert moved == refused
+    assert f"{len(refused)} late writes refused; all totals: [101]" in output
+
+
 # How they look
 
 
@@ -206,11 +246,13 @@ def test_help(example: str) -> None:
         ("quickstart", (), "alice"),
         ("polling", (), "cycle 1"),
         ("watching", (), "cache-2"),
+        ("connections", ("--pause", 30), "agent-1 has"),
+        ("fencing", (), "alice: ownership"),
         ("fleet", ("--files", 200, "--seconds", 30), "files held"),
         ("fleet", ("--files", 200, "--seconds", 30), "agent     state"),
         ("fleet", ("--files", 200, "--seconds", 0), "agent-2 is killed"),
     ],
-    ids=["quickstart", "polling", "watching", "fleet-starting", "fleet", "fleet-after-kill"],
+    ids=["quickstart", "polling", "watching", "connections", "fencing", "fleet-starting", "fleet", "fleet-after-kill"],
 )
 def test_interrupt(example: str, arguments: tuple[object, ...], sign: str, url: str) -> None:
     """Ctrl-C ends it without a traceback."""
@@ -239,6 +281,15 @@ async def test_fleet_dies_as_a_whole(on_zookeeper: str, namespace: str) -> None:
     with start("fleet", on_zookeeper, "--files", 200, "--seconds", 30) as process:
         read_until(process, "held by nobody")
         await wait_until(lambda: len(processes_with(namespace)) == 5, what="the parent and four agents")
+        process.kill()
+        process.communicate(timeout=20)
+    await wait_until(lambda: not processes_with(namespace), what="the end of all agents")
+
+
+async def test_connections_die_as_a_whole(on_zookeeper: str, namespace: str) -> None:
+    """Agents end with the one who started them, even if it had no chance to tell them."""
+    with start("connections", on_zookeeper, "--processes", "--pause", 30) as process:
+        read_until(process, "agent-1 has")
         process.kill()
         process.communicate(timeout=20)
     await wait_until(lambda: not processes_with(namespace), what="the end of all agents")

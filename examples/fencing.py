@@ -1,0 +1,173 @@
+"""A write that comes too late is refused by the database, because it carries an older generation.
+
+python examples/fencing.py                                  all in this process
+python examples/fencing.py zookeeper://localhost/fencing    with a ZooKeeper server
+
+In an exclusive group a meter is read by one agent at a time. But no library can stop what does not let itself be
+stopped: here a thread, in which a slow read is under way when its agent has to hand the meter over. The agent waits for
+it as long as it was told to, then cancels it; but only the waiting can be cancelled, the thread goes on. When it comes
+to writing at last, the meter has long been another agent's.
+
+So each write says under which generation it is made, and the database, which sees all of them, refuses those that are
+older than what it has seen. This works because a later owner of a meter always has a higher generation; and because
+
+- the generation is that of the view that gave us the meter, not of one that is asked for at the time of writing;
+- a new owner claims the meter, with its generation, before it reads what it builds upon.
+
+The exit code is 0 if the late write was refused, and nothing was counted twice or lost.
+"""
+
+import argparse
+import asyncio
+import sqlite3
+import tempfile
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from aiopartition import GroupPolicy, OwnershipLostError, PartitionCoordinator, View
+
+GROUP = "meters"
+METERS = [f"meter-{number}" for number in range(1, 9)]
+
+# ---- the database
+
+
+class Store:
+    """Totals by meter. Any database that can compare while it writes will do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with closing(self._connect()) as database:
+            database.execute("CREATE TABLE totals (meter TEXT PRIMARY KEY, total INTEGER, generation INTEGER)")
+            database.executemany("INSERT INTO totals VALUES (?, 100, 0)", [(meter,) for meter in METERS])
+
+    def claim(self, meter: str, generation: int) -> int | None:
+        """The total, of which no older generation will write another; ``None`` if a newer one has claimed it."""
+        with closing(self._connect()) as database:
+            claimed = database.execute(
+                "UPDATE totals SET generation = :generation WHERE meter = :meter AND generation <= :generation"
+                " RETURNING total",
+                {"meter": meter, "generation": generation},
+            ).fetchone()
+            return None if claimed is None else claimed[0]
+
+    def write(self, meter: str, total: int, generation: int) -> bool:
+        """Whether it was written. It is not if a newer generation has claimed the meter."""
+        with closing(self._connect()) as database:
+            written = database.execute(
+                "UPDATE totals SET total = :total WHERE meter = :meter AND generation = :generation",
+                {"meter": meter, "total": total, "generation": generation},
+            )
+            return written.rowcount == 1
+
+    def totals(self) -> dict[str, int]:
+        with closing(self._connect()) as database:
+            return dict(database.execute("SELECT meter, total FROM totals"))
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, isolation_level=None)  # each statement is a transaction
+
+
+# ---- the agents
+
+
+def count(store: Store, meter: str, generation: int, go_on: threading.Event) -> bool:
+    """Add one to a meter's total, in a thread, and not before ``go_on``; whether it was written."""
+    total = store.claim(meter, generation)
+    if total is None:
+        return False
+    go_on.wait()  # a slow meter, a long collection of garbage, a virtual machine that is moved elsewhere
+    return store.write(meter, total + 1, generation)
+
+
+class Slow:
+    """What an agent has begun in threads, which nothing can cancel."""
+
+    def __init__(self, store: Store) -> None:
+        self.go_on = threading.Event()
+        self.written: dict[str, bool] = {}
+        self.generation = 0
+        self._store = store
+        self._threads: list[threading.Thread] = []
+
+    async def count_all(self, view: View) -> None:
+        self.generation = view.generation
+        for meter in view.mine(METERS):
+            thread = threading.Thread(target=self._count, args=(meter,))
+            thread.start()
+            self._threads.append(thread)
+        await asyncio.to_thread(self.join)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _count(self, meter: str) -> None:
+        self.written[meter] = count(self._store, meter, self.generation, self.go_on)
+
+
+async def main(url: str) -> bool:
+    """Return whether the late writes were refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder, "totals.sqlite"))
+        slow = Slow(store)
+        try:
+            return await show(url, store, slow)
+        finally:
+            slow.go_on.set()
+            slow.join()
+
+
+async def show(url: str, store: Store, slow: Slow) -> bool:
+    policy = GroupPolicy(exclusive=True)
+    at_once = threading.Event()
+    at_once.set()
+    async with (
+        PartitionCoordinator(url, member_id="alice") as alice,
+        PartitionCoordinator(url, member_id="bob") as bob,
+    ):
+        await alice.join_group(GROUP, policy=policy)
+        await has_some(alice)
+
+        async def read_slowly() -> None:
+            try:
+                async with alice.hold(GROUP, drain_timeout=0.2) as view:
+                    await slow.count_all(view)
+            except OwnershipLostError as error:
+                print(f"alice: {error}")
+
+        reading = asyncio.create_task(read_slowly())
+        await bob.join_group(GROUP, policy=policy)
+        await has_some(bob)
+        await reading
+        async with bob.hold(GROUP) as view:
+            meters = view.mine(METERS)
+            newest = view.generation
+            for meter in meters:
+                written = await asyncio.to_thread(count, store, meter, newest, at_once)
+                print(f"bob:   {meter} at a newer generation: {'written' if written else 'refused'}")
+    slow.go_on.set()
+    await asyncio.to_thread(slow.join)
+    for meter, written in sorted(slow.written.items()):
+        print(f"alice: {meter} at her old generation: {'written' if written else 'refused'}")
+    assert newest > slow.generation
+    refused = {meter for meter, written in slow.written.items() if not written}
+    print(f"{len(refused)} late writes refused; all totals: {sorted(set(store.totals().values()))}")
+    return refused == set(meters) and set(store.totals().values()) == {101}
+
+
+async def has_some(coordinator: PartitionCoordinator) -> None:
+    """Wait until meters have been handed over to this agent."""
+    async for change in coordinator.changes(GROUP):
+        if change.view and change.view.mine(METERS):
+            return
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", nargs="?", default="memory://", help="the backend (default: %(default)s)")
+    try:
+        raise SystemExit(not asyncio.run(main(parser.parse_args().url)))
+    except KeyboardInterrupt:
+        print("interrupted")
