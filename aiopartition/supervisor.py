@@ -29,7 +29,7 @@ Worker: TypeAlias = Callable[[T], Awaitable[object]]
 
 _logger: Final = logging.getLogger("aiopartition")
 
-_CHUNK: Final = 256
+_CHUNK: Final = 64
 """Workers started, or resources looked at, between two turns of the event loop."""
 
 _FIRST_BACKOFF: Final = 0.1  # seconds before a worker that failed is started again, doubled with each failure

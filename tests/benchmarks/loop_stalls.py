@@ -10,13 +10,16 @@ the benchmark on the heap, and its longest run is shown by itself.
 *Filtering* is ``extract_my_subset`` and ``my_subset`` over a million resources among 10 members. *Compiling* is what
 happens in a coordinator in memory when 990 members join the 10 that are there. *Decoding* is one member that joins
 999 on a real server: read, decode, parse, compile, publish, and then, by itself and without a loop, each piece of
-that which cannot be divided. The rings of others have no way to give way: they hold up the loop for as long as they
+that which cannot be divided. *Workers* are those of ``run()``, which do nothing but be there, beside as many tasks that
+asyncio is asked for directly: that the collector walks over all of them takes longer than anything else, so both are
+shown without it as well. The rings of others have no way to give way: they hold up the loop for as long as they
 take.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,10 +40,12 @@ from tests.benchmarks.per_key import GROUP, coordinator_among, owned_by
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Sample, Ticker
+from tests.benchmarks.workers import PlainTasks, Workers
 
 __all__ = ["measure"]
 
-FILTER, WALK = "extract_my_subset", "my_subset"
+FILTER, WALK, RUN = "extract_my_subset", "my_subset", "run()"
+NO_COLLECTOR = ", no collector"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,14 @@ async def measure(*, quick: bool) -> Report:
     await _filtering(stalls, count)
     await _compiling(stalls, size)
     await _joining(stalls, size)
+    await _working(stalls, 1_000 if quick else 10_000)
     pieces = _pieces(size, rounds)
-    limits = {FILTER: 5.0, WALK: 5.0, "compile": 10.0, "a member joins": 10.0}
+    limits = {FILTER: 5.0, WALK: 5.0, "compile": 10.0, "a member joins": 10.0, RUN: 10.0}
     targets = [
         Target(f"longest stall, {work}", stall, limit, "ms")
         for work, stall in stalls.medians.items()
         for beginning, limit in limits.items()
-        if work.startswith(beginning)
+        if work.startswith(beginning) and (beginning != RUN or work.endswith(NO_COLLECTOR))
     ]
     return Report([table, pieces], targets)
 
@@ -213,6 +219,24 @@ async def sees(coordinator: PartitionCoordinator, size: int) -> None:
 
     await wait_until(at_size, timeout=60.0, interval=0.005)
     await coordinator.extract_my_subset(GROUP, [""])
+
+
+async def _working(stalls: Stalls, count: int) -> None:
+    async with coordinator_among(member_ids(1)) as coordinator:
+        crews: dict[str, Workers | PlainTasks] = {
+            f"{RUN}, {count:,} workers": Workers(coordinator, GROUP, switches(count)),
+            f"asyncio alone, {count:,} tasks": PlainTasks(count),
+        }
+        for name, crew in crews.items():
+            for note, switch in (("", gc.enable), (NO_COLLECTOR, gc.disable)):
+                switch()
+                try:
+                    await stalls.during(f"{name} start{note}", crew.start, again=crew.end)
+                    await crew.start()
+                    await stalls.during(f"{name} end{note}", crew.end, again=crew.start)
+                    await crew.end()
+                finally:
+                    gc.enable()
 
 
 def _pieces(size: int, rounds: int) -> Table:

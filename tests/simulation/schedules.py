@@ -70,8 +70,6 @@ class Schedule:
         return self.policy.exclusive and not OPERATORS & {event.kind for event in self.events}
 
 
-
-
 def schedules_of(policies: Sequence[GroupPolicy], kinds: Sequence[str]) -> st.SearchStrategy[Schedule]:
     """Schedules of events of these kinds, in a group that has one of these policies."""
     events = st.builds(Event, after=seconds, kind=st.sampled_from(kinds), who=st.integers(0, 7), amount=seconds)
