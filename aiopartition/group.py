@@ -137,6 +137,10 @@ class Group:
         if self._entry is not None and self._due is not Step.READ:
             self._due = Step.SETTLE
 
+    def pause(self) -> None:
+        """A step of the handoff was refused, which says nothing against what we believe."""
+        self._paused = True
+
     def heartbeat(self) -> None:
         """Time to try again what failed."""
         self._paused = False

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiopartition.backends import Backend
 from aiopartition.entries import Entry
+from aiopartition.errors import PartitionError
 from aiopartition.handoff import Handoff
 from aiopartition.status import Awaited
 from aiopartition.step import Step
@@ -41,6 +42,8 @@ class HandoffWatch:
         self._looked_at = 0.0
         self._report_after = _REPORT_AFTER
         self._descriptions: dict[str, Awaited] = {}  # by the name of the entry
+        self.trouble: str = ""
+        """What a step was refused with, if it has not been carried out since."""
 
     @property
     def waiting(self) -> float:
@@ -56,6 +59,8 @@ class HandoffWatch:
                 _logger.info("group %r: the handoff that had to wait is through", self._group_id)
             self._waiting_since = None
             self._report_after = _REPORT_AFTER
+            if self._handoff.next_step() is Step.REST:
+                self.trouble = ""
             return False
         now = self._loop.time()
         if self._waiting_since is None:
@@ -80,6 +85,12 @@ class HandoffWatch:
             works = [f"{work.what} for {now - work.since:.1f} s" for work in self._handoff.in_the_way]
             return (Awaited(self._member_id, works=tuple(sorted(works))),)
         return tuple(self._descriptions.get(name) or _undescribed(name) for name in sorted(self._handoff.missing))
+
+    def refused(self, error: PartitionError) -> None:
+        """A step was refused. Nothing of what is ours depends on it; what we gain has to wait until it is mended."""
+        if str(error) != self.trouble:  # said once, not at each attempt
+            self.trouble = str(error)
+            _logger.error("group %r: a handoff cannot go on: %s", self._group_id, error)
 
     async def take(self, step: Step) -> bool:
         """Take one of :attr:`STEPS`. ``False`` if the group is not there any more."""

@@ -136,7 +136,7 @@ class Membership:
         elif view is None:
             state, reason = "unknown", self.unknown().reason
         elif handoff is not None and handoff.waiting:
-            state = "handing over"
+            state, reason = "handing over", "" if self._handoff_watch is None else self._handoff_watch.trouble
         before, after = self._seen
         change = None if before is None else Change.between(before, after)
         return GroupStatus(
@@ -303,7 +303,11 @@ class Membership:
             except BackendUnavailableError:
                 self._group.interrupted()
             except PartitionError as error:
-                self._fail(error)
+                if self._handoff_watch is not None and step in self._handoff_watch.STEPS:
+                    self._handoff_watch.refused(error)
+                    self._group.pause()
+                else:
+                    self._fail(error)
 
     async def _rest(self) -> None:
         if self._handoff_watch is None or not self._handoff_watch.looking():

@@ -79,7 +79,7 @@ class GroupStatus:
 
     :ivar state: ``"steady"``; ``"handing over"``, in an exclusive group, until what this member gains is its own;
         ``"unknown"``: nothing can be proven to be ours; ``"refused"``: this member cannot take part; ``"left"``.
-    :ivar reason: why the state is ``"unknown"`` or ``"refused"``, else empty.
+    :ivar reason: why the state is ``"unknown"`` or ``"refused"``, or what keeps a handoff from going on; else empty.
     :ivar generation: of the view that holds; ``None`` without one.
     :ivar active_generation: the last one whose handoff was completed, as far as this member knows; ``None`` in groups
         that are not exclusive.

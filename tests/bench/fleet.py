@@ -8,7 +8,7 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
-from aiopartition import Change, PartitionCoordinator
+from aiopartition import Change, GroupPolicy, PartitionCoordinator
 from aiopartition.settings import OnUnknown
 from tests.bench.admin import session_of
 from tests.bench.agent import Agent
@@ -49,6 +49,7 @@ class Fleet:
         on_unknown: OnUnknown = "empty",
         auth: tuple[str, str] | None = None,
         ssl: SSLContext | None = None,
+        policy: GroupPolicy | None = None,
     ) -> PartitionCoordinator:
         """A coordinator that is started and, unless ``join`` is false, has joined the group."""
         coordinator = PartitionCoordinator(
@@ -64,7 +65,7 @@ class Fleet:
         self._stack.push_async_callback(coordinator.stop)
         await coordinator.start()
         if join:
-            await coordinator.join_group(GROUP)
+            await coordinator.join_group(GROUP, policy=policy)
         self.members.append(coordinator)
         return coordinator
 

@@ -12,7 +12,7 @@ import pytest
 from kazoo.exceptions import NoAuthError
 from kazoo.security import OPEN_ACL_UNSAFE
 
-from aiopartition import AuthenticationError, OwnershipUnknownError
+from aiopartition import AuthenticationError, GroupPolicy, OwnershipUnknownError
 from tests.bench import OpenProxy, ZooKeeperServer, wait_until
 from tests.bench.admin import Operator, rights, session_of, super_user_properties
 from tests.bench.fleet import GROUP, KEYS, Fleet
@@ -277,3 +277,41 @@ class TestAclsChangedWhileRunning:
         measure("right restored to exact split", time.monotonic() - restored)
         await second.join_group(GROUP)
         await fleet.settle()
+
+    @pytest.mark.parametrize("node", ["active", "handoff"])
+    async def test_handoff_that_is_refused(
+        self,
+        fleet: Fleet,
+        guarded_server: ZooKeeperServer,
+        administrator: Operator,
+        guarded: str,
+        caplog: pytest.LogCaptureFixture,
+        node: str,
+    ) -> None:
+        """Whoever gains keys in an exclusive group waits until the right is restored; nobody else is disturbed, and
+        the log and the status say once which right is missing where."""
+        url, path = url_of(guarded_server, guarded, AGENT), f"{guarded}/{GROUP}/{node}"
+        exclusive = GroupPolicy(exclusive=True)
+        first = await fleet.start(url, "a", heartbeat=0.1, policy=exclusive)
+        second = await fleet.start(url, "b", heartbeat=0.1, policy=exclusive)
+        await fleet.settle()
+        acl = await administrator.get_acl(path)
+        await administrator.set_acl(path, [rights(AGENT, "r")])
+        third = await fleet.start(url, "c", heartbeat=0.1, policy=exclusive)
+        refusal = f"{path}: permission {'WRITE' if node == 'active' else 'CREATE'} denied"
+        await wait_until(lambda: all(refusal in member.status(GROUP).reason for member in fleet.members))
+        seen = [await fleet.watch(first), await fleet.watch(second), await fleet.watch(third)]
+        for _ in range(5):
+            for member in fleet.members:
+                await member.heartbeat()
+        kept = [len(await member.extract_my_subset(GROUP, KEYS)) for member in fleet.members]
+        assert kept[0] > 0 < kept[1]
+        assert kept[2] == 0
+        assert [len(each.sightings) for each in seen] == [1, 1, 1]
+        assert {member.status(GROUP).state for member in fleet.members} == {"handing over"}
+        assert 1 <= len([message for message in errors_in(caplog) if refusal in message]) <= 3
+
+        await administrator.set_acl(path, acl)
+        await fleet.settle()
+        await wait_until(lambda: all(member.status(GROUP).state == "steady" for member in fleet.members))
+        assert [member.status(GROUP).reason for member in fleet.members] == [""] * 3
