@@ -247,7 +247,7 @@ class ZooKeeperBackend:
     # ---- inside
 
     async def _children(self, path: str) -> tuple[str, ...]:
-        """None if there is no such node."""
+        """The names below a node; empty if there is no such node."""
         try:
             with self._translated(path, "READ", ErrorCode.NO_NODE):
                 return (await self._session.send(codec.get_children(path, watch=False))).names
