@@ -223,10 +223,11 @@ class PartitionCoordinator:
         :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` does so all the same.
         """
         self._runner.require_started("leave_group")
-        membership = self._runner.leave(group_id)
+        membership = self._runner.memberships.get(group_id)
         if membership is None:
             return
-        membership.release(asyncio.current_task())
+        membership.release(asyncio.current_task())  # before it is revoked: we are the ones that let go
+        self._runner.leave(group_id)
         with anyio.move_on_after(_LEAVE_TIMEOUT + membership.drain_timeout):
             while self.connected and not membership.finished.is_set() and membership.error is None:
                 await membership.changed.wait()
@@ -405,9 +406,10 @@ class PartitionCoordinator:
 
         async def enter() -> tuple[Membership, View]:
             self._runner.require_started("hold")
-            membership = await self._membership(group_id)
-            if not membership.exclusive:
+            joined = self._runner.memberships.get(group_id)
+            if joined is None or not joined.exclusive:  # to join one by the default policy would be of no use
                 raise ConfigurationError("hold", f"group {group_id!r} is not exclusive: join it with that policy first")
+            membership = await self._membership(group_id)
             return membership, self._certain_view(membership)
 
         return Hold(enter, drain_timeout)

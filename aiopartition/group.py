@@ -62,6 +62,7 @@ class Group:
         self._connected = False
         self._leaving = False
         self._paused = False  # after a failed step, until the next heartbeat or connection
+        self._handoff_paused = False  # likewise, after one of the handoff's
         self._entry: Entry | None = None  # ours, while it can be taken to exist
         self._attempted: Entry | None = None  # what we have tried to create in this session
         self._predecessors: set[str] | None = None  # nonces of our id's entries that were there before we first came
@@ -113,7 +114,7 @@ class Group:
 
     def session_opened(self, *, fresh: bool) -> None:
         self._connected = True
-        self._paused = False
+        self._paused = self._handoff_paused = False
         if fresh:
             self._forget_session()
         elif self._entry is not None and self._due is None:
@@ -137,13 +138,13 @@ class Group:
         if self._entry is not None and self._due is not Step.READ:
             self._due = Step.SETTLE
 
-    def pause(self) -> None:
-        """A step of the handoff was refused, which says nothing against what we believe."""
-        self._paused = True
+    def handoff_refused(self) -> None:
+        """A step of the handoff was refused. It is tried again at the next heartbeat; what we believe goes on."""
+        self._handoff_paused = True
 
     def heartbeat(self) -> None:
         """Time to try again what failed."""
-        self._paused = False
+        self._paused = self._handoff_paused = False
 
     def failed(self, error: PartitionError) -> None:
         """A step was refused. It is tried again at the next heartbeat, for an operator may have mended the cause.
@@ -352,7 +353,7 @@ class Group:
         stale = self._generation is not None and not self._short and self._table_members != self.wanted
         if stale:
             return Step.BUILD
-        return Step.REST if self.handoff is None else self.handoff.next_step()
+        return Step.REST if self.handoff is None or self._handoff_paused else self.handoff.next_step()
 
     # ---- inside
 

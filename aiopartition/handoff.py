@@ -83,6 +83,7 @@ class Handoff:
         self._complete = False  # all have acknowledged, and nobody may know it but us
         self._look_due = True
         self._survey_due = False
+        self._look_first = False  # before the survey
 
     @property
     def waiting(self) -> bool:
@@ -156,13 +157,18 @@ class Handoff:
             if self.name in self.missing:
                 self._acknowledged = False  # somebody deleted it
 
+    def survey_refused(self) -> None:
+        """We may not see who has acknowledged. Somebody who may can complete the handoff: look whether that is so."""
+        self._look_first = True
+        self._look_due = True
+
     def moved(self) -> None:
         """The active generation is another than when we last looked."""
         self._look_due = True
 
     def looked(self, active_generation: int) -> None:
         """Which generation is active."""
-        self._look_due = False
+        self._look_due = self._look_first = False
         if self.generation is not None and active_generation < self.generation == self.active_generation:
             self._complete = True  # somebody deleted the node, and others may not have seen it before: say it again
         self.active_generation = max(active_generation, self.active_generation or 0)  # a server may lag
@@ -190,7 +196,7 @@ class Handoff:
             return Step.REST if self.in_the_way else Step.ACKNOWLEDGE
         if self._complete:
             return Step.ACTIVATE
-        if self._survey_due:
+        if self._survey_due and not self._look_first:
             return Step.SURVEY
         return Step.LOOK if self._look_due else Step.REST
 

@@ -44,6 +44,7 @@ class HandoffWatch:
         self._descriptions: dict[str, Awaited] = {}  # by the name of the entry
         self.trouble: str = ""
         """What a step was refused with, if it has not been carried out since."""
+        self._refused: Step | None = None
 
     @property
     def waiting(self) -> float:
@@ -60,7 +61,7 @@ class HandoffWatch:
             self._waiting_since = None
             self._report_after = _REPORT_AFTER
             if self._handoff.next_step() is Step.REST:
-                self.trouble = ""
+                self.trouble, self._refused = "", None
             return False
         now = self._loop.time()
         if self._waiting_since is None:
@@ -86,8 +87,11 @@ class HandoffWatch:
             return (Awaited(self._member_id, works=tuple(sorted(works))),)
         return tuple(self._descriptions.get(name) or _undescribed(name) for name in sorted(self._handoff.missing))
 
-    def refused(self, error: PartitionError) -> None:
+    def refused(self, step: Step, error: PartitionError) -> None:
         """A step was refused. Nothing of what is ours depends on it; what we gain has to wait until it is mended."""
+        self._refused = step
+        if step is Step.SURVEY:
+            self._handoff.survey_refused()
         if str(error) != self.trouble:  # said once, not at each attempt
             self.trouble = str(error)
             _logger.error("group %r: a handoff cannot go on: %s", self._group_id, error)
@@ -111,6 +115,8 @@ class HandoffWatch:
             handoff.activated(generation)
         else:
             handoff.looked(await backend.active(group_id))
+        if step is self._refused:
+            self.trouble, self._refused = "", None
         return True
 
     # ---- inside

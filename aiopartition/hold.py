@@ -11,7 +11,14 @@ from aiopartition.handoff import Work
 from aiopartition.membership import Membership
 from aiopartition.view import View
 
-__all__ = ["Hold"]
+__all__ = ["Hold", "has_failed"]
+
+
+def has_failed(task: asyncio.Task[object]) -> bool:
+    """Whether a task that has ended did so by an error, or by being cancelled. An error may be kept for long, and keeps
+    alive what the task had open, which then nobody closes."""
+    # exception() would count as somebody having looked at the error, and it would be reported to nobody.
+    return task.cancelled() or getattr(task, "_exception", None) is not None
 
 
 class Hold:
@@ -30,6 +37,7 @@ class Hold:
         self._entered = False
         self._membership: Membership | None = None
         self._work: Work | None = None
+        self._holder: asyncio.Task[object] | None = None
 
     async def __aenter__(self) -> View:
         if self._entered:
@@ -37,9 +45,12 @@ class Hold:
         self._entered = True
         membership, view = await self._enter()  # with no suspension after the look at the view
         now = asyncio.get_running_loop().time()
-        work = Work("a hold()", view.mask, now, asyncio.current_task(), self._drain_timeout, self._revoke)
+        holder = asyncio.current_task()
+        work = Work("a hold()", view.mask, now, holder, self._drain_timeout, self._revoke)
         membership.begin(work)
-        self._membership, self._work = membership, work
+        self._membership, self._work, self._holder = membership, work, holder
+        if holder is not None:
+            holder.add_done_callback(self._holder_ended)
         await self._timeout.__aenter__()  # which does not suspend
         return view
 
@@ -54,6 +65,12 @@ class Hold:
             except TimeoutError as timeout:
                 raise OwnershipLostError(self._membership.group_id, self._reason) from timeout
         finally:
+            if self._holder is not None:
+                self._holder.remove_done_callback(self._holder_ended)
+            self._membership.end(self._work)
+
+    def _holder_ended(self, holder: asyncio.Task[object]) -> None:
+        if self._membership is not None and self._work is not None and has_failed(holder):
             self._membership.end(self._work)
 
     def _revoke(self, at_once: bool) -> None:

@@ -298,16 +298,12 @@ class Membership:
             if step is Step.REST:
                 await self._rest()
                 continue
+            leaving = self.left
             try:
                 await self._take(step)
-            except BackendUnavailableError:
-                self._group.interrupted()
             except PartitionError as error:
-                if self._handoff_watch is not None and step in self._handoff_watch.STEPS:
-                    self._handoff_watch.refused(error)
-                    self._group.pause()
-                else:
-                    self._fail(error)
+                if leaving == self.left:  # else it says nothing of what is to be done now
+                    self._failed(step, error)
 
     async def _rest(self) -> None:
         if self._handoff_watch is None or not self._handoff_watch.looking():
@@ -367,6 +363,15 @@ class Membership:
         if table is not None:
             table.mask(self._group.member.id)  # made now rather than by the first call
             self._group.built(members, table)
+
+    def _failed(self, step: Step, error: PartitionError) -> None:
+        if isinstance(error, BackendUnavailableError):
+            self._group.interrupted()
+        elif self._handoff_watch is not None and step in self._handoff_watch.STEPS:
+            self._handoff_watch.refused(step, error)
+            self._group.handoff_refused()
+        else:
+            self._fail(error)
 
     def _fail(self, error: PartitionError) -> None:
         known = self._group.error

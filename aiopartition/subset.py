@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 from anyio.lowlevel import checkpoint
 
 from aiopartition.handoff import Work
+from aiopartition.hold import has_failed
 from aiopartition.keys import Key, encode, hash_key
 from aiopartition.membership import Membership
 from aiopartition.table import Mask
@@ -103,9 +104,9 @@ async def _held_items(
     work: Work | None = None
     holder: asyncio.Task[object] | None = None
 
-    def holder_ended(_: object) -> None:
-        """Its error may be kept for long, and that keeps us alive, whom nobody closes: but nobody is at work."""
-        if work is not None:
+    def holder_ended(task: asyncio.Task[object]) -> None:
+        # One that has ended well may have fetched the item for another, as asyncio.wait_for() does it.
+        if work is not None and has_failed(task):
             membership.end(work)
 
     count = 0
@@ -134,7 +135,9 @@ async def _held_items(
 
 
 def _tell_when_done(
-    before: asyncio.Task[object] | None, task: asyncio.Task[object] | None, tell: Callable[[object], None]
+    before: asyncio.Task[object] | None,
+    task: asyncio.Task[object] | None,
+    tell: Callable[[asyncio.Task[object]], None],
 ) -> None:
     if before is not None:
         before.remove_done_callback(tell)

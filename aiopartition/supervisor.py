@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -84,6 +84,7 @@ class Supervisor(Generic[T]):
         self._done: set[bytes] = set()  # whose workers returned, until the resource is gained anew
         self._failures: list[BaseException] = []
         self._woken = asyncio.Event()
+        self._closing = False
 
     async def run(self) -> None:
         """Supervise until cancelled, until a worker or the listing fails, or until the group is left.
@@ -91,11 +92,8 @@ class Supervisor(Generic[T]):
         :raises BaseException: what a worker raised, with ``on_error="raise"``; of several, a group.
         """
         try:
-            try:
-                async with self._companions():
-                    await self._supervise()
-            finally:
-                await self._end_all()
+            async with self._companions():
+                await self._supervise()
         except BaseException:
             for failure in self._failures:  # somebody else's error is raised, or our cancellation
                 _logger.error("a worker of run() failed as run() ended", exc_info=failure)
@@ -257,7 +255,8 @@ class Supervisor(Generic[T]):
     @asynccontextmanager
     async def _companions(self) -> AsyncGenerator[None]:
         """The listing of resources and the watch on the membership, in tasks of their own: a slow listing must not
-        delay a revocation."""
+        delay a revocation. When they are to end, the workers end first: others may wait for them, and the lease may
+        end meanwhile."""
         tasks = [asyncio.create_task(self._list_resources(), name="aiopartition resources")]
         if self._membership is not None:
             tasks.append(asyncio.create_task(self._watch(self._membership), name="aiopartition changes"))
@@ -266,9 +265,13 @@ class Supervisor(Generic[T]):
         try:
             yield
         finally:
+            self._closing = True
             for task in tasks:
                 task.cancel()
-            await _all_ended(tasks)
+            try:
+                await self._end_all()
+            finally:
+                await _all_ended(tasks)
 
     def _companion_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:
@@ -283,18 +286,23 @@ class Supervisor(Generic[T]):
 
     async def _list_resources(self) -> None:
         resources = self._resources
-        if not callable(resources):
-            self._listing = await self._by_key(resources)
+        if isinstance(resources, Iterable):  # it may be callable too, as a class of enum members is
+            self._listing = await self._by_key(cast("Iterable[T]", cast("object", resources)))
             self._woken.set()
             return
         while True:
             try:
                 self._listing = await self._by_key(await _unless_cancelled_within(resources()))
             except Exception as error:
+                if self._closing:
+                    _logger.exception("resources() failed while it was being cancelled")
+                    return
                 if self._on_error == "raise" or isinstance(error, TypeError):  # which no waiting heals
                     raise
                 # What was listed before is worked on; a database that is away for a minute must not end the work.
                 _logger.exception("the resources could not be listed; they are asked for again in %g s", self._refresh)
+            if self._closing:  # resources() has kept its cancellation to itself
+                return
             self._woken.set()
             await asyncio.sleep(self._refresh)
 

@@ -13,6 +13,7 @@ from aiopartition.coordinator import PartitionCoordinator
 from aiopartition.entries import Entry
 from aiopartition.runner import Runner
 from aiopartition.settings import GroupPolicy
+from aiopartition.testing.faults import backend_of
 from aiopartition.testing.virtual_time import VirtualTimeLoop
 
 __all__ = ["PartitionCluster"]
@@ -40,6 +41,7 @@ class PartitionCluster:
         # Kept here, as clusters are forgotten with whoever uses them last.
         self._cluster = MemoryCluster.named(self.url.removeprefix("memory://"), self._clock)
         self._joined: dict[str, PartitionCoordinator] = {}
+        self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,12 +71,14 @@ class PartitionCluster:
         :returns: its coordinator, to ask what is its own.
         :raises PartitionError: whatever :meth:`PartitionCoordinator.join_group` raises.
         """
-        coordinator = self._joined.get(member_id)
-        if coordinator is None:
-            coordinator = self._joined[member_id] = PartitionCoordinator(
-                self.url, member_id=member_id, session_timeout=self.session_timeout, heartbeat=self.heartbeat
-            )
-            await coordinator.start()
+        async with self._starting:
+            coordinator = self._joined.get(member_id)
+            if coordinator is None:
+                coordinator = PartitionCoordinator(
+                    self.url, member_id=member_id, session_timeout=self.session_timeout, heartbeat=self.heartbeat
+                )
+                await coordinator.start()
+                self._joined[member_id] = coordinator
         await coordinator.join_group(group_id, weight=weight, policy=policy, min_members=min_members, settle=settle)
         return coordinator
 
@@ -84,7 +88,7 @@ class PartitionCluster:
         :raises LookupError: if there is none of that id.
         """
         await self._require_joined(member_id).stop()
-        del self._joined[member_id]
+        self._joined.pop(member_id, None)
 
     async def kill(self, member_id: str) -> None:
         """A member that :meth:`join` started falls dead: the others have its share after its session timeout.
@@ -92,9 +96,9 @@ class PartitionCluster:
         :raises LookupError: if there is none of that id.
         """
         coordinator = self._require_joined(member_id)
-        self._client(member_id).crash()  # so the farewell of the next line does not arrive
+        backend_of(coordinator).crash()  # so the farewell of the next line does not arrive
         await coordinator.stop()
-        del self._joined[member_id]
+        self._joined.pop(member_id, None)
 
     def members(self, group_id: str) -> tuple[str, ...]:
         """The sorted ids of a group's members, as the cluster has them at this moment; the members may lag behind."""

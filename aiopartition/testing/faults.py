@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiopartition.backends.memory import MemoryBackend
 from aiopartition.coordinator import PartitionCoordinator
 
-__all__ = ["cut_off", "expire", "reconnect", "silence"]
+__all__ = ["backend_of", "cut_off", "expire", "reconnect", "silence"]
 
 
 def cut_off(coordinator: PartitionCoordinator) -> None:
@@ -14,7 +14,7 @@ def cut_off(coordinator: PartitionCoordinator) -> None:
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
-    _backend_of(coordinator).cut_off()
+    backend_of(coordinator).cut_off()
 
 
 def silence(coordinator: PartitionCoordinator) -> None:
@@ -23,7 +23,7 @@ def silence(coordinator: PartitionCoordinator) -> None:
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
-    _backend_of(coordinator).silence()
+    backend_of(coordinator).silence()
 
 
 def reconnect(coordinator: PartitionCoordinator) -> None:
@@ -31,7 +31,7 @@ def reconnect(coordinator: PartitionCoordinator) -> None:
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
-    _backend_of(coordinator).reconnect()
+    backend_of(coordinator).reconnect()
 
 
 def expire(coordinator: PartitionCoordinator) -> None:
@@ -39,10 +39,11 @@ def expire(coordinator: PartitionCoordinator) -> None:
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
-    _backend_of(coordinator).expire()
+    backend_of(coordinator).expire()
 
 
-def _backend_of(coordinator: PartitionCoordinator) -> MemoryBackend:
+def backend_of(coordinator: PartitionCoordinator) -> MemoryBackend:
+    """Where its faults are made."""
     backend = coordinator._runner.backend  # pyright: ignore[reportPrivateUsage]
     if not isinstance(backend, MemoryBackend):
         raise TypeError(f"{coordinator!r} is not on memory://: break its network or its server instead")

@@ -24,7 +24,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             return "asyncio", {"loop_factory": VirtualTimeLoop}
 
     It is meant for code whose only company is ``memory://``: a socket has no time to answer before the next timer
-    goes off. Work that is given to threads with :func:`asyncio.to_thread` takes no time at all.
+    goes off. Work that is given to threads with :func:`asyncio.to_thread` takes no time at all; for other threads,
+    those of ``anyio.to_thread`` among them, no timer waits.
     """
 
     def __init__(self) -> None:

@@ -173,10 +173,15 @@ class World:
         return [path, *(each for some in below for each in some)]
 
     async def figures(self) -> dict[str, int]:
-        """Of the whole ensemble: watches, and sessions, but for the operator's."""
+        """Of the whole ensemble: watches, and sessions, but for the operator's.
+
+        Of sessions the leader's count is the one: it is the leader that expires them. A follower of 3.8.0 was seen to
+        keep two for ever that it had learnt of in an epoch of which the leader knew nothing.
+        """
         answers = [await server.mntr() for server in self.ensemble.servers]
         watches = sum(int(answer.get("zk_watch_count", 0)) for answer in answers)
-        sessions = max(int(answer.get("zk_global_sessions", 0)) for answer in answers) - 1
+        leaders = [answer for answer in answers if answer.get("zk_server_state") == "leader"]
+        sessions = max((int(answer.get("zk_global_sessions", 0)) for answer in leaders), default=0) - 1
         return {"watches": watches, "sessions": sessions}
 
     # ---- an operator at the shell

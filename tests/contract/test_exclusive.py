@@ -12,7 +12,14 @@ from typing import Any, Self, cast
 
 import pytest
 
-from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator, PolicyMismatchError, View
+from aiopartition import (
+    BackendError,
+    GroupPolicy,
+    MemberSupersededError,
+    PartitionCoordinator,
+    PolicyMismatchError,
+    View,
+)
 from aiopartition.backends import codec
 from aiopartition.backends.codec import ErrorCode, ReplyError
 from tests.bench import wait_until
@@ -254,6 +261,26 @@ async def test_an_item_in_flight_is_waited_for(cluster: Cluster, end: str) -> No
     assert task.cancelled() == (end == "cancelled")
     if end == "failed":
         assert isinstance(task.exception(), ValueError)
+
+
+@pytest.mark.parametrize("fetch", ["wait_for", "a task"])
+async def test_an_item_that_a_helper_has_fetched_is_in_flight(cluster: Cluster, fetch: str) -> None:
+    """The task that asked for it may have ended, as that of asyncio.wait_for() has."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    stream = first.my_subset("g", will_own("second", "first", "second"))
+
+    async def next_item() -> str:
+        return await anext(stream)
+
+    await (asyncio.wait_for(next_item(), 5) if fetch == "wait_for" else asyncio.create_task(next_item()))
+    second = await joined(cluster, "second")
+    await waits(second)
+    await wait_until(lambda: first.status("g").waiting_for)
+    assert first.status("g").in_flight == 1
+    assert await second.extract_my_subset("g", RESOURCES) == []
+    await stream.aclose()
+    await shared_out(first, second)
 
 
 async def test_items_that_are_kept_hold_nothing_up(cluster: Cluster) -> None:
@@ -501,6 +528,60 @@ async def test_cancelled_anywhere(cluster: Cluster, call: str) -> None:
 
 
 # ---- what operators see
+
+
+@pytest.mark.parametrize("step", ["acknowledge", "read"])
+async def test_leaving_while_something_else_is_refused(
+    cluster: Cluster, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused then says nothing of the leaving, which goes on at once."""
+    first, second = (
+        await joined(cluster, "first"),
+        await joined(cluster, "second", heartbeat=60.0, session_timeout=90.0),
+    )
+    await shared_out(first, second)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        asked.set()
+        await go_on.wait()
+        raise BackendError("refused", "/somewhere")
+
+    monkeypatch.setattr(second._runner.backend, step, refuse)
+    third = await joined(cluster, "third")
+    await asked.wait()
+    leaving = asyncio.create_task(second.leave_group("g"))
+    await wait_until(lambda: "g" not in second.groups)
+    go_on.set()
+    await leaving
+    await shared_out(first, third)
+
+
+async def test_who_may_not_see_the_acknowledgements_learns_that_all_are_there(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From somebody who may. And of what was refused before nothing is said any more."""
+    first, second = await joined(cluster, "first"), await cluster.started("second", heartbeat=0.2)
+    acknowledge = second._runner.backend.acknowledge
+    refused = 0
+
+    async def refuse(*_: Any) -> None:
+        nonlocal refused
+        refused += 1
+        raise BackendError("refused", "/somewhere")
+
+    async def acknowledge_last(group_id: str, generation: int, name: str) -> int | None:
+        count = await acknowledge(group_id, generation, name)
+        return None if count is None else 2  # as if first were there already, and had not looked since
+
+    monkeypatch.setattr(second._runner.backend, "acknowledgements", refuse)
+    monkeypatch.setattr(second._runner.backend, "acknowledge", acknowledge_last)
+    async with first.hold("g"):
+        await join(second)
+        await wait_until(lambda: "refused" in second.status("g").reason)
+    await shared_out(first, second)
+    assert refused
+    await wait_until(lambda: second.status("g").reason == "")
 
 
 async def test_status_says_who_is_waited_for(cluster: Cluster) -> None:

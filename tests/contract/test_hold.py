@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -215,6 +216,7 @@ async def test_a_group_that_is_not_exclusive_is_refused(cluster: Cluster) -> Non
     with pytest.raises(ConfigurationError, match="not exclusive"):
         async with first.hold("g"):
             raise AssertionError
+    assert first.groups == ()  # nor is it made one of that name, which would have the wrong policy for ever
     async with PartitionCoordinator() as off:
         with pytest.raises(ConfigurationError, match="not exclusive"):
             async with off.hold("g"):
@@ -278,10 +280,41 @@ async def test_leaving_within_the_body(cluster: Cluster, call: str) -> None:
     """Whoever leaves lets go: the others have it, and there is no deadlock."""
     first, second = await joined(cluster, "first"), await joined(cluster, "second")
     await shared_out(first, second)
-    async with asyncio.timeout(10), first.hold("g"):
+    async with asyncio.timeout(10), first.hold("g", drain_timeout=0.05):
         await (first.stop() if call == "stop" else first.leave_group("g"))
         await shared_out(second)
+        left = asyncio.get_running_loop().time()
+        await wait_until(lambda: asyncio.get_running_loop().time() > left + 0.2)  # what is not held has no deadline
     await shared_out(second)
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_a_body_whose_task_has_ended(cluster: Cluster, end: str) -> None:
+    """It may be kept open by an error that is kept: nobody is at work in it, and nobody waits for it."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    kept: list[AsyncGenerator[View]] = []
+
+    async def batches() -> AsyncGenerator[View]:
+        async with first.hold("g") as view:
+            yield view
+
+    async def work() -> None:
+        kept.append(batches())
+        async for _ in kept[0]:
+            if end == "failed":
+                raise ValueError("the body's own")
+            await forever()
+
+    task = asyncio.create_task(work())
+    if end == "cancelled":
+        await wait_until(lambda: first.status("g").in_flight)
+        task.cancel()
+    await asyncio.wait({task})
+    second = await joined(cluster, "second")
+    await shared_out(first, second)
+    await kept[0].aclose()
+    assert task.cancelled() or isinstance(task.exception(), ValueError)
 
 
 @pytest.mark.parametrize("call", ["stop", "leave_group"])

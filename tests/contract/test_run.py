@@ -7,8 +7,9 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import anyio
@@ -22,6 +23,11 @@ from tests.contract.cluster import Cluster
 from tests.contract.test_exclusive import POLICY, joined, shared_out, waits, will_own
 
 RESOURCES = [f"host-{number}" for number in range(40)]
+
+
+class Colour(Enum):
+    RED = "red"
+    GREEN = "green"
 
 
 class Floor:
@@ -163,6 +169,17 @@ async def test_keys_and_duplicates(cluster: Cluster) -> None:
 # ---- resources that are asked for
 
 
+async def test_a_class_of_enumeration_members_is_a_list(cluster: Cluster) -> None:
+    """It can be called too, but that is not how its members are got."""
+    member, seen = await solo(cluster), set[Colour]()
+
+    async def worker(colour: Colour) -> None:
+        seen.add(colour)
+
+    async with running(member.run("g", Colour, worker)):
+        await wait_until(lambda: seen == set(Colour))
+
+
 async def test_resources_are_asked_for_again(cluster: Cluster) -> None:
     """What is new is started, what is gone is cancelled, what stays stays."""
     member, floor = await solo(cluster), Floor()
@@ -252,6 +269,47 @@ async def test_slow_resources_delay_no_revocation(cluster: Cluster) -> None:
         second = await joined(cluster, "second")
         await shared_out(first, second)
         assert set(floor.ended) == set(RESOURCES) & set((await second.view("g")).mine(RESOURCES))
+
+
+@pytest.mark.parametrize("answer", ["an error", "a list", "nothing for long"])
+@pytest.mark.parametrize("end", ["cancel", "leave_group", "stop"])
+async def test_resources_that_outlive_their_cancellation(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, answer: str, end: str
+) -> None:
+    """A driver that makes an error of its own of it, a listing that returns all the same, or one that cannot be
+    interrupted: run() ends, and its workers end before the listing does."""
+    first, floor = await joined(cluster, "first"), Floor()
+    await shared_out(first)
+    calls, go_on = 0, asyncio.Event()
+
+    async def resources() -> list[str]:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if answer == "an error":
+                    raise ConnectionError("the query was interrupted") from None
+                while answer == "nothing for long" and not go_on.is_set():
+                    with suppress(asyncio.CancelledError):
+                        await go_on.wait()
+        return RESOURCES
+
+    task = asyncio.create_task(first.run("g", resources, floor.worker, refresh=0.01))
+    await wait_until(lambda: floor.works_on(*RESOURCES) and calls == 2)
+    if end == "cancel":
+        task.cancel()
+    else:
+        await (first.leave_group("g") if end == "leave_group" else first.stop())
+    await wait_until(lambda: floor.working == [])
+    assert task.done() or answer == "nothing for long"
+    go_on.set()
+    await asyncio.wait({task}, timeout=5)
+    assert task.done()
+    assert task.cancelled() == (end == "cancel")
+    assert calls == 2
+    assert bool(messages(caplog, "while it was being cancelled")) == (answer == "an error")
 
 
 @pytest.mark.parametrize("wrong", ["text", b"bytes", 5, None, [1.5], [object()]])

@@ -230,6 +230,23 @@ def test_what_does_not_settle_is_named() -> None:
     in_virtual_time(test)
 
 
+def test_members_may_come_and_go_at_once() -> None:
+    """In several groups, or with a join that is given up."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        given_up = asyncio.create_task(cluster.join("other", "g", policy=POLICY))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+        one, two = await asyncio.gather(cluster.join("other", "g", policy=POLICY), cluster.join("other", "h"))
+        assert one is two
+        await cluster.settle("g")
+        await asyncio.gather(cluster.leave("other"), cluster.leave("other"))
+        assert cluster.members("g") == ("service",)
+
+    in_virtual_time(test)
+
+
 def test_unknown_members_are_an_error() -> None:
     """Nothing is done to nobody."""
 
