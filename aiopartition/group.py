@@ -310,7 +310,7 @@ class Group:
         if self._short:
             self._view = None
             if self.handoff is not None:  # we have nothing to let go of the next time, and others may wait for us
-                self.handoff.viewed(self._generation, self._entry.name, self._names, (0,) * self.policy.slots)
+                self.handoff.viewed(self._generation, self._entry.name, self._names, (False,) * self.policy.slots)
         elif self._table is not None and self._table_members == self.wanted:
             self._publish(self._table)
 

@@ -51,7 +51,7 @@ class Work:
     def within(self, mask: Mask) -> bool:
         """Whether all its slots are in ``mask``."""
         if isinstance(self.slots, int):
-            return bool(mask[self.slots])
+            return mask[self.slots]
         return not any(map(gt, self.slots, mask))
 
 
@@ -62,7 +62,7 @@ class Handoff:
     """
 
     def __init__(self, slots: int) -> None:
-        self._nothing: Final[Mask] = (0,) * slots
+        self._nothing: Final[Mask] = (False,) * slots
         self.active: Mask = self._nothing
         """The slots that may be worked on."""
         self.generation: int | None = None

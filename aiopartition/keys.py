@@ -7,12 +7,13 @@ The key of X is the UTF-8 text that anybody would write for X:
 ``bytes``           the bytes as they are
 ``int``             decimal digits: ``7`` and ``"7"`` are one key
 ``uuid.UUID``       canonical text in lower case
-``enum.Enum``       the key of the member's value, so a ``StrEnum`` is its text and an ``IntEnum`` its number
+``enum.Enum``       the key of the member's value
 ``pathlib`` paths   text with forward slashes, as ``PurePath.as_posix()`` writes it
 ``tuple``           the items' keys, each preceded by its length in 4 bytes, big-endian; tuples may be nested
 ==================  ===========================================================================================
 
-Subclasses count as the type they extend. Everything else is refused instead of being put through ``str()``: for most
+Subclasses count as the first of these types that they extend: a member of a ``StrEnum`` is its text, that of an
+``IntEnum`` its number. Everything else is refused instead of being put through ``str()``: for most
 objects that text holds a memory address, which gives each process another key for the same resource.
 """
 
@@ -22,12 +23,12 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from operator import countOf
 from pathlib import PurePath
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 from uuid import UUID
 
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["Key", "encode", "encoder_of", "hash_key", "only_kind"]
+__all__ = ["Key", "encode", "hash_key", "only_kind"]
 
 Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
 """What identifies a resource. Type checkers take ``bool`` for an ``int``; :func:`encode` does not."""
@@ -70,10 +71,8 @@ def encode(resource: object) -> bytes:
 
 def _encode_general(resource: object) -> bytes:
     # Called through the base class where a subclass may override a method: IntEnum, for one, changed its text in
-    # Python 3.11. Enum stands first and bool before int, as both can be instances of what follows them.
+    # Python 3.11. bool stands before int, which it extends.
     match resource:
-        case Enum():
-            return encode(resource.value)
         case bool():
             raise TypeError("bool is not a key: a flag can tell only two resources apart. " + _WHAT_TO_DO)
         case str():
@@ -84,6 +83,8 @@ def _encode_general(resource: object) -> bytes:
             return int.__repr__(resource).encode()
         case UUID():
             return UUID.__str__(resource).encode()
+        case Enum():
+            return encode(resource.value)
         case PurePath():
             return resource.as_posix().encode("utf-8", "surrogatepass")
         case tuple():
@@ -103,16 +104,3 @@ def only_kind(keys: Sequence[object]) -> type | None:
     kind = type(keys[0]) if keys else None
     # Counting is faster than a set of the types, and this is looked at for each chunk of resources.
     return kind if countOf(map(type, keys), kind) == len(keys) else None
-
-
-# Any instead of the exact argument: the type of the keys is known only at run time.
-_ENCODERS: Final[dict[type | None, Callable[[Any], bytes]]] = {str: str.encode, int: b"%d".__mod__}
-
-
-def encoder_of(kind: type | None) -> Callable[[Any], bytes]:
-    """Return what encodes keys of exactly that type fastest, with the results of :func:`encode`.
-
-    It may raise :exc:`UnicodeEncodeError` for a ``str`` with a lone surrogate, upon which the caller can turn to
-    :func:`encode`: without an error handler all others are encoded a third faster.
-    """
-    return _ENCODERS.get(kind, encode)

@@ -159,7 +159,7 @@ class Supervisor(Generic[T]):
     def _is_mine(self, encoded: bytes, view: View | None) -> bool:
         if self._membership is None:
             return True
-        return view is not None and view.mask[view.table.slot(encoded)] == 1
+        return view is not None and view.mask[view.table.slot(encoded)]
 
     # ---- workers
 

@@ -34,23 +34,25 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import islice, repeat
-from operator import contains, countOf, ne
+from itertools import compress, islice, repeat
+from operator import contains, ne
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import uhashring  # type: ignore[import-untyped]
 
-from aiopartition.keys import Key, encode, encoder_of, hash_key, only_kind
+from aiopartition.keys import Key, encode, hash_key, only_kind
 from aiopartition.settings import GroupPolicy
 
 __all__ = ["Table", "build", "build_steps"]
 
 T = TypeVar("T")
 
-Mask: TypeAlias = tuple[int, ...]
-"""For each slot whether it is one member's. Of all sequences a tuple is the one that Python indexes fastest."""
+Mask: TypeAlias = tuple[bool, ...]
+"""For each slot whether it is one member's. Of all sequences a tuple is the one that Python indexes fastest, and of all
+objects ``True`` and ``False`` are the ones that it branches on fastest."""
 
 HASH_BITS: Final = 64
 
@@ -102,16 +104,16 @@ class Table:
         return tuple([rank[slot] for rank in self.ranks])
 
     def mask(self, member_id: str) -> Mask:
-        """Return a number for each slot: 1 if ``member_id`` owns it, else 0; all 0 for an id that is no member's.
+        """Return for each slot whether ``member_id`` owns it; it owns none if it is no member's id.
 
         It is kept, as one table serves all groups of a coordinator in which there are the same members.
         """
         mask = self._masks.get(member_id)
         if mask is None:
             if len(self.ranks) == 1:  # the common case, in less than half the time
-                mask = tuple([1 if owner == member_id else 0 for owner in self.ranks[0]])
-            else:  # the owners of a slot are distinct, so the count is 0 or 1
-                mask = tuple(map(countOf, zip(*self.ranks, strict=True), repeat(member_id)))
+                mask = tuple([owner == member_id for owner in self.ranks[0]])
+            else:
+                mask = tuple(map(contains, zip(*self.ranks, strict=True), repeat(member_id)))
             self._masks[member_id] = mask
         return mask
 
@@ -125,23 +127,22 @@ class Table:
         """
         h, shift = hash_key, self.shift
         keys: Sequence[Any] = resources if key is None else list(map(key, resources))
+        # The hot loops. Local names, and for the commonest kinds nothing but what encoding and hashing need, keep
+        # them below twice the bare cost of these two.
+        if keys and type(keys[0]) is str:
+            text = str.encode  # of the class: it is a look at the type as well, and no subclass has it do other things
+            with suppress(TypeError, UnicodeEncodeError):  # not all are text, or some have lone surrogates
+                if key is None:
+                    return [k for k in keys if mask[h(text(k)) >> shift]]
+                return list(compress(resources, [mask[h(text(k)) >> shift] for k in keys]))
         kind = only_kind(keys)
-        try:
-            # The hot loops. Local names, and for the commonest kinds nothing but what encoding and hashing need, keep
-            # them below twice the bare cost of these two.
-            if key is None and kind is str:
-                return [k for k in keys if mask[h(k.encode()) >> shift]]
-            if key is None and kind is bytes:
-                return [k for k in keys if mask[h(k) >> shift]]
-            if key is None and kind is int:
-                return [k for k in keys if mask[h(b"%d" % k) >> shift]]
-            if kind is str:
-                return [r for r, k in zip(resources, keys, strict=True) if mask[h(k.encode()) >> shift]]
-            encoded = map(encoder_of(kind), keys)
-            return [r for r, k in zip(resources, encoded, strict=True) if mask[h(k) >> shift]]
-        except UnicodeEncodeError:
-            encoded = map(encode, keys)  # which takes its time over lone surrogates
-            return [r for r, k in zip(resources, encoded, strict=True) if mask[h(k) >> shift]]
+        if key is None and kind is bytes:
+            return [k for k in keys if mask[h(k) >> shift]]
+        if key is None and kind is int:
+            return [k for k in keys if mask[h(b"%d" % k) >> shift]]
+        if kind is int:
+            return list(compress(resources, [mask[h(b"%d" % k) >> shift] for k in keys]))
+        return list(compress(resources, [mask[h(k) >> shift] for k in map(encode, keys)]))
 
     def sift(self, mask: Mask, resources: Iterable[T], key: Callable[[T], Key] | None = None) -> Iterator[list[T]]:
         """Like :meth:`select`, for any iterable and a chunk at a time, so that the caller can pause in between.

@@ -14,10 +14,10 @@ OURS: Final = "m;1;1;5555555555555555"
 THEIRS: Final = "n;1;1;0000000000000000"
 BOTH: Final = frozenset({OURS, THEIRS})
 
-ALL: Final[Mask] = (1, 1, 1, 1)
-LEFT: Final[Mask] = (1, 1, 0, 0)
-RIGHT: Final[Mask] = (0, 0, 1, 1)
-NONE: Final[Mask] = (0, 0, 0, 0)
+ALL: Final[Mask] = (True, True, True, True)
+LEFT: Final[Mask] = (True, True, False, False)
+RIGHT: Final[Mask] = (False, False, True, True)
+NONE: Final[Mask] = (False, False, False, False)
 
 
 def work(slots: int | Mask) -> Work:
@@ -92,8 +92,8 @@ def test_what_is_lost_stops_being_active_at_once_and_what_is_kept_does_not() -> 
     joined_by_another(handoff)
     assert handoff.active == LEFT
     assert handoff.waiting
-    handoff.viewed(7, OURS, BOTH, (1, 0, 1, 0))
-    assert handoff.active == (1, 0, 0, 0)
+    handoff.viewed(7, OURS, BOTH, (True, False, True, False))
+    assert handoff.active == (True, False, False, False)
 
 
 def test_work_on_what_is_lost_is_revoked_once_and_waited_for() -> None:
@@ -168,16 +168,16 @@ def test_what_is_gained_waits_for_all_entries() -> None:
     """Until the others have acknowledged, and it was said that they have."""
     handoff = alone()
     joined_by_another(handoff)
-    handoff.viewed(7, OURS, BOTH, (1, 0, 1, 0))
+    handoff.viewed(7, OURS, BOTH, (True, False, True, False))
     handoff.acknowledged(7, 1)
     assert handoff.next_step() is Step.REST  # the last look has armed a watch
     handoff.moved()
     assert handoff.next_step() is Step.LOOK
     handoff.looked(6)
-    assert handoff.active == (1, 0, 0, 0)
+    assert handoff.active == (True, False, False, False)
     handoff.moved()
     handoff.looked(7)
-    assert handoff.active == (1, 0, 1, 0)
+    assert handoff.active == (True, False, True, False)
     assert not handoff.waiting
     assert handoff.next_step() is Step.REST
 

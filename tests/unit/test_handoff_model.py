@@ -79,7 +79,7 @@ class Scattered:
     def __init__(self, members: MembersKey) -> None:
         chance, ids = random.Random(str(members)), [member_id for member_id, _ in members]
         owners = [chance.choice(ids) for _ in range(POLICY.slots)]
-        self._masks: dict[str, Mask] = {each: tuple(int(owner == each) for owner in owners) for each in ids}
+        self._masks: dict[str, Mask] = {each: tuple(owner == each for owner in owners) for each in ids}
 
     def mask(self, member_id: str) -> Mask:
         return self._masks[member_id]
@@ -93,7 +93,7 @@ def table_of(members: MembersKey) -> Table:
 @cache
 def bits(mask: Mask) -> int:
     """The same as a number, which is quicker to compare."""
-    return int("".join(map(str, mask)), 2)
+    return int("".join("1" if active else "0" for active in mask), 2)
 
 
 class BarrierService(Service):

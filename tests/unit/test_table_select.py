@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given, settings
@@ -16,12 +16,31 @@ from aiopartition.table import CHUNK, Table, build
 
 
 class Text(str):
-    pass
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return b"not this"
 
 
 class Colour(StrEnum):
     RED = "red"
     BLUE = "blue"
+
+
+class Described(str, Enum):  # noqa: UP042
+    """Its members' values are other than their text."""
+
+    RED = "red", "the colour of signals"
+
+    def __new__(cls, text: str, description: str) -> Self:
+        member = str.__new__(cls, text)
+        member._value_ = description
+        return member
+
+
+class Pretender:
+    """It can be encoded, and is no text."""
+
+    def encode(self) -> bytes:
+        return b"text"
 
 
 class Level(IntEnum):
@@ -34,7 +53,7 @@ keys = st.one_of(
     st.binary(),
     st.integers(),
     st.uuids(),
-    st.sampled_from([*Colour, *Level]),
+    st.sampled_from([*Colour, *Level, *Described]),
     st.text(max_size=5).map(Text),
     st.text(st.characters(exclude_characters="\x00"), max_size=5).map(PurePosixPath),
     st.tuples(st.text(st.characters()), st.integers()),
@@ -79,11 +98,15 @@ def test_a_lone_surrogate_among_many() -> None:
     assert holders == list(SMALL.owners(encode("\udcff")))
 
 
-@pytest.mark.parametrize("resources", [[1.5], ["a", None], [True, False], [1, True]], ids=repr)
+@pytest.mark.parametrize(
+    "resources", [[1.5], ["a", None], ["a", Pretender()], ["a", 1, True], [True, False], [1, True]], ids=repr
+)
 def test_select_refuses_what_has_no_key(resources: list[Any]) -> None:
     """Nothing is filtered by a guess: a resource without a stable key is an error even if it is the only one."""
     with pytest.raises(TypeError, match="key="):
         SMALL.select(SMALL.mask("a"), resources)
+    with pytest.raises(TypeError, match="key="):
+        SMALL.select(SMALL.mask("a"), resources, lambda each: each)
 
 
 def test_errors_of_the_key_function_pass() -> None:
@@ -97,6 +120,19 @@ def test_errors_of_the_key_function_pass() -> None:
     with pytest.raises(UnicodeEncodeError):
         SMALL.select(SMALL.mask("a"), ["é"], failing)
     assert calls == ["é"]
+
+
+def test_the_key_function_is_called_once_for_each() -> None:
+    """Even when it turns out late that not all keys are of the kind of the first."""
+    calls: list[int] = []
+
+    def key(number: int) -> Key:
+        calls.append(number)
+        return f"{number}" if number < 10 else number
+
+    chosen = SMALL.select(SMALL.mask("b"), range(20), key)
+    assert calls == list(range(20))
+    assert chosen == [number for number in range(20) if "b" in SMALL.owners(encode(number))]
 
 
 def test_sift_takes_a_chunk_at_a_time() -> None:
