@@ -34,9 +34,10 @@ async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | N
     rounds = max(1, round(seconds / (ROUND + 4)))
     length = min(ROUND, seconds)
     print(f"seed {seed}: {rounds} rounds of {length:g} s, {conditions}", flush=True)
+    evidence = Path("build", "chaos", f"{seed}-{time.strftime('%Y%m%dT%H%M%S')}")
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         async with World(conditions, Path(directory)) as world:
-            trial = Trial.of(world)
+            trial = Trial.of(world, evidence)
             for number in range(rounds) if only is None else [only]:
                 reported = len(trial.judge.violations)
                 begun = time.monotonic()
@@ -49,6 +50,8 @@ async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | N
                 for violation in trial.judge.violations[reported : reported + 12]:
                     print(f"  {violation}", flush=True)
     print(summary(trial, seed))
+    if trial.judge.violations:
+        print(f"what the servers and members of these rounds wrote is in {evidence}")
     return len(trial.judge.violations)
 
 

@@ -50,7 +50,8 @@ class MemberProcess:
         """Whether it is frozen by SIGSTOP."""
         self._newest: dict[str, Sighting] = {}
         self._reader = JournalReader(path)
-        self._path = path
+        self.path: Path = path
+        """Of its journal."""
         self._process: Process | None = None
 
     def __repr__(self) -> str:
@@ -66,7 +67,7 @@ class MemberProcess:
         self._process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "KILL", "--"),
             *(sys.executable, "-m", "tests.chaos.agent", f"zookeeper://{hosts}{NAMESPACE}"),
-            *("--id", self.member_id, "--process", self.name, "--journal", str(self._path)),
+            *("--id", self.member_id, "--process", self.name, "--journal", str(self.path)),
             *("--workload", conditions.workload, "--weight", str(1 + self.seat % 2)),
             *("--session-timeout", str(conditions.session_timeout), "--heartbeat", str(conditions.heartbeat)),
             *(("--mutation", conditions.mutation) if conditions.mutation else ()),
@@ -116,7 +117,7 @@ class MemberProcess:
         """Kill the process if need be, read what it has left, and forget it."""
         await self.kill()
         self.read()
-        self._path.unlink()
+        self.path.unlink()
         await self._networks.aclose()
 
     def descriptors(self) -> int:

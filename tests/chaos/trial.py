@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiopartition.clock import now
 from tests.bench import wait_until
+from tests.chaos.evidence import keep
 from tests.chaos.faults import Fault, play
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
@@ -35,6 +37,8 @@ class Trial:
 
     world: World
     judge: Judge
+    evidence: Path | None = None
+    """Where to leave what a violation can be explained by; a folder for each round that has any."""
     struck: Counter[str] = field(default_factory=Counter[str])
     missed: Counter[str] = field(default_factory=Counter[str])
     convergence: list[float] = field(default_factory=list[float])
@@ -43,13 +47,14 @@ class Trial:
     """What each process that is alive used at the end of each round."""
 
     @classmethod
-    def of(cls, world: World) -> Trial:
-        return cls(world, Judge(world.conditions))
+    def of(cls, world: World, evidence: Path | None = None) -> Trial:
+        return cls(world, Judge(world.conditions), evidence)
 
     async def round(self, schedule: Sequence[Fault]) -> None:
         """Fill the seats, wait for a first split, strike, heal, and check."""
         offset = Offset()
         offset.look()
+        violations_before = len(self.judge.violations)
         reader = asyncio.create_task(self._keep_reading(offset), name="reader of the journals")
         try:
             await self._fill_seats()
@@ -70,6 +75,11 @@ class Trial:
         offset.look()
         ledger = await self.world.ledger()
         await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
+        violations = self.judge.violations[violations_before:]
+        if violations and self.evidence is not None:
+            journals = [member.path for member in self.world.processes]
+            place = self.evidence / f"round-{len(self.convergence) - 1}"
+            await asyncio.to_thread(keep, place, violations, self.world.ensemble.servers, ledger, journals)
         for member in self.world.processes:
             member.forget_judged()
         await self.world.bury()

@@ -1,0 +1,48 @@
+"""What there is to look at when a promise was broken: the ensemble's own history, and what its servers have said."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.bench import ZooKeeperServer
+from tests.chaos.judge import Violation
+from tests.chaos.ledger import Ledger
+from tests.chaos.transactions import Transaction, read_log
+
+__all__ = ["keep"]
+
+
+def keep(
+    directory: Path,
+    violations: Iterable[Violation],
+    servers: Iterable[ZooKeeperServer],
+    ledger: Ledger,
+    journals: Iterable[Path],
+) -> None:
+    """Write it all into a new directory. Of each server the transactions are written as text, file by file: two servers
+    may have logged other ones under the same number."""
+    directory.mkdir(parents=True)
+    (directory / "violations").write_text("".join(f"{violation}\n" for violation in violations))
+    (directory / "generations").write_text(
+        "".join(f"{each.number:x} {each.since:.3f} {sorted(each.entries)}\n" for each in ledger.generations)
+    )
+    (directory / "forgotten").write_text("".join(f"{zxid:x}\n" for zxid in sorted(ledger.forgotten)))
+    for number, server in enumerate(servers):
+        own = directory / f"server-{number}"
+        own.mkdir()
+        for path in server.transaction_logs():
+            (own / path.name).write_text("".join(map(line, read_log(path.read_bytes()))))
+        epochs = server.epochs_led().items()
+        (own / "epochs").write_text("".join(f"{first:x} after {known:x}\n" for first, known in epochs))
+        (own / "log").write_text(server.log_tail(lines=1_000_000))
+    for path in journals:
+        if path.exists():
+            shutil.copy(path, directory)
+
+
+def line(transaction: Transaction) -> str:
+    changes = ", ".join(f"{'+' if change.created else '-'}{change.path}" for change in transaction.changes)
+    session = f"{transaction.session & (1 << 64) - 1:x}{' ends' if transaction.ends_session else ''}"
+    return f"{transaction.zxid:x} {transaction.time:.3f} {session} {changes}\n"
