@@ -57,7 +57,10 @@ async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | N
 
 def summary(trial: Trial, seed: int) -> str:
     judge = trial.judge
-    memory = [f"{name}: {used[0]['blocks']} -> {used[-1]['blocks']}" for name, used in trial.used.items() if used[1:]]
+    longest = max(trial.used.values(), key=len, default=[])
+    memory = (
+        [f"{what} {longest[0][what]:,} -> {longest[-1][what]:,}" for what in ("blocks", "resident")] if longest else []
+    )
     return "\n".join(
         [
             f"faults: {trial.struck.total()} {counts(trial.struck)}",
@@ -68,7 +71,7 @@ def summary(trial: Trial, seed: int) -> str:
             f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",
             f"in use after the next generation: {judge.longest_stale:.3f} s at the longest",
             f"convergence: {max(trial.convergence):.2f} s at the longest",
-            f"blocks of memory, first and last round: {', '.join(memory) or 'no process lived for two rounds'}",
+            f"memory of one process after the first and last of its {len(longest)} rounds: {', '.join(memory)}",
             f"violations: {len(judge.violations)} {counts(Counter(each.check for each in judge.violations))}",
             f"repeat with --seed {seed}",
         ]

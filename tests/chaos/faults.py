@@ -343,6 +343,9 @@ WEIGHTS = {
 FAULTS_PER_SECOND = 1.8
 LONGEST = 5.0
 SERVER_FAULTS = ("kill_server", "freeze_server", "restart_server")
+FATAL = ("kill_member", "stop_member", "start_twin")
+"""They end the process in a seat, at the end of the round at the latest. The one in the first seat is spared: what a
+process uses after an hour can only be seen of one that lives as long."""
 
 
 def random_schedule(chance: random.Random, seconds: float, conditions: Conditions) -> list[Fault]:
@@ -353,7 +356,7 @@ def random_schedule(chance: random.Random, seconds: float, conditions: Condition
 
 
 def random_fault(chance: random.Random, at: float, kind: str, seconds: float, conditions: Conditions) -> Fault:
-    target = str(chance.randrange(conditions.seats))
+    target = str(chance.randrange(1 if kind in FATAL else 0, conditions.seats))
     if kind in SERVER_FAULTS:
         target = chance.choice(["0", "1", "2", "leader", "follower"])
     elif kind in ("silence", "reset", "refuse", "delay") and chance.random() < 0.1:

@@ -47,6 +47,14 @@ def test_every_kind_of_fault_is_struck_by_chance() -> None:
     assert set(WEIGHTS) == set(KINDS) - {"confine"}
 
 
+def test_the_process_in_the_first_seat_lives_on() -> None:
+    """Everything befalls it but what would end it."""
+    faults = [each for seed in range(50) for each in random_schedule(random.Random(seed), 20.0, Conditions())]
+    its_own = {each.kind for each in faults if each.target == "0"}
+    assert its_own >= {"silence", "pause_member", "reset", "leave_group", "lose_event"}
+    assert not its_own & {"kill_member", "stop_member", "start_twin"}
+
+
 def test_a_seed_gives_one_schedule() -> None:
     one, same, other = (random_schedule(random.Random(seed), 20.0, Conditions()) for seed in (1, 1, 2))
     assert one == same
