@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -51,6 +52,10 @@ class Membership:
         self.arguments: tuple[int, GroupPolicy, int, float] = (member.weight, policy, min_members, settle)
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
+        self.lease_left: Callable[[], float] = backend.lease_left
+        """Seconds for which the session cannot have expired. Reads the clock."""
+        self.announced_view: View | None = None
+        """As far as the members are concerned; to be believed only while there is lease left."""
         self._backend = backend
         self._tables = tables
         self._settle = settle
@@ -65,8 +70,6 @@ class Membership:
         self._calm = asyncio.Event()  # no work is in flight
         self._changed = asyncio.Event()  # replaced at each announcement
         self._announced: tuple[object, ...] = ()
-        self._announced_view: View | None = None
-        self._lease_left = backend.lease_left  # it is asked for with each item that is handed out
         self._warned = False
         self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
         self._seen_at = 0.0
@@ -78,8 +81,8 @@ class Membership:
     @property
     def view(self) -> View | None:
         """The view by which keys may be handed out at this moment, or ``None``. Reads the clock."""
-        view = self._announced_view  # no event of the group is left unannounced
-        return view if view is not None and self._lease_left() > 0 else None
+        view = self.announced_view  # no event of the group is left unannounced
+        return view if view is not None and self.lease_left() > 0 else None
 
     @property
     def error(self) -> PartitionError | None:
@@ -153,7 +156,7 @@ class Membership:
             () if self._handoff_watch is None else self._handoff_watch.awaited(),
             0.0 if self._handoff_watch is None else self._handoff_watch.waiting,
             0 if handoff is None else len(handoff.works),
-            max(0.0, self._lease_left()),
+            max(0.0, self.lease_left()),
             self._backend.server,
             None
             if change is None
@@ -270,7 +273,7 @@ class Membership:
             self._group.shift()
             for work in self._handoff.revocations():
                 work.revoke(False)
-        self._announced_view = self._group.view
+        self.announced_view = self._group.view
         view = self.view
         state = (
             view, view and view.active, self.error, self.settled, self.left, self.finished.is_set(),

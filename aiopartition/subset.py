@@ -154,11 +154,12 @@ def _ownership(membership: Membership, key: Callable[[T], Key] | None, known: Kn
     view: View | None = None
     mask: Mask = ()
     shift = 0
+    lease_left = membership.lease_left
 
     def slot_of_mine(item: T) -> int:
         nonlocal view, mask, shift
-        now = membership.view  # which looks at the lease
-        if now is None:
+        now = membership.announced_view
+        if now is None or lease_left() <= 0:  # as membership.view, without a call that costs each item a tenth
             return _UNKNOWN if known(membership) is None else slot_of_mine(item)
         if now is not view:
             view, mask, shift = now, now.mask, now.table.shift

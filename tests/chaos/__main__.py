@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import random
 import sys
@@ -30,15 +31,17 @@ ROUND = 25.0
 
 
 async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | None) -> int:
-    """As many rounds as there is time for; the number of violations."""
-    rounds = max(1, round(seconds / (ROUND + 4)))
+    """As many rounds as there is time for, one at least; the number of violations."""
     length = min(ROUND, seconds)
-    print(f"seed {seed}: {rounds} rounds of {length:g} s, {conditions}", flush=True)
+    until = time.monotonic() + seconds - length
+    print(f"seed {seed}: rounds of {length:g} s, {conditions}", flush=True)
     evidence = Path("build", "chaos", f"{seed}-{time.strftime('%Y%m%dT%H%M%S')}")
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         async with World(conditions, Path(directory)) as world:
             trial = Trial.of(world, evidence)
-            for number in range(rounds) if only is None else [only]:
+            for number in itertools.count() if only is None else [only]:
+                if number and only is None and time.monotonic() > until:
+                    break
                 reported = len(trial.judge.violations)
                 begun = time.monotonic()
                 await trial.round(random_schedule(random.Random(f"{seed} {number}"), length, conditions))
