@@ -115,6 +115,27 @@ def test_another_member_joins_and_leaves() -> None:
     assert in_virtual_time(test) < 1.0
 
 
+def test_the_one_that_is_killed_is_the_cluster_s_own() -> None:
+    """A service that was started in its place, under its id, goes on."""
+
+    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
+        await cluster.join("twin", "g", policy=POLICY)
+        async with PartitionCoordinator(cluster.url, member_id="twin", session_timeout=6.0) as younger:
+            await younger.join_group("g", policy=POLICY)
+            await cluster.settle("g")
+            share = await share_of(younger)
+            await cluster.kill("twin")
+            for _ in range(10):
+                await cluster.step(1.0)
+                assert younger.connected
+                assert await share_of(younger) == share
+                assert await share_of(service) == len(RESOURCES) - (share or 0)
+            with pytest.raises(LookupError):
+                await cluster.kill("twin")
+
+    in_virtual_time(test)
+
+
 def test_another_member_is_killed() -> None:
     """What it had is nobody's until its session times out; settling takes that long."""
 

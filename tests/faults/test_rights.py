@@ -315,3 +315,23 @@ class TestAclsChangedWhileRunning:
         await fleet.settle()
         await wait_until(lambda: all(member.status(GROUP).state == "steady" for member in fleet.members))
         assert [member.status(GROUP).reason for member in fleet.members] == [""] * 3
+
+    async def test_handoff_that_waits_for_somebody_else_when_the_right_is_back(
+        self, fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, guarded: str
+    ) -> None:
+        """What was refused is no reason any more once it is done, although the handoff goes on waiting."""
+        url, path = url_of(guarded_server, guarded, AGENT), f"{guarded}/{GROUP}/handoff"
+        exclusive = GroupPolicy(exclusive=True)
+        first = await fleet.start(url, "a", heartbeat=0.1, policy=exclusive)
+        second = await fleet.start(url, "b", heartbeat=0.1, policy=exclusive)
+        await fleet.settle()
+        acl = await administrator.get_acl(path)
+        async with second.hold(GROUP):
+            await administrator.set_acl(path, [rights(AGENT, "r")])
+            third = await fleet.start(url, "c", heartbeat=0.1, policy=exclusive)
+            await wait_until(lambda: all("CREATE denied" in each.status(GROUP).reason for each in (first, third)))
+            await administrator.set_acl(path, acl)
+            await wait_until(lambda: all(each.status(GROUP).reason == "" for each in (first, third)))
+            assert {each.status(GROUP).state for each in (first, third)} == {"handing over"}
+        await fleet.settle()
+        await wait_until(lambda: all(member.status(GROUP).state == "steady" for member in fleet.members))
