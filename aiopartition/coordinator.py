@@ -13,24 +13,20 @@ from typing import Any, Final, Self, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aiopartition.errors import ConfigurationError, MemberSupersededError, PolicyMismatchError
-from aiopartition.hold import Hold
-from aiopartition.keys import Key
-from aiopartition.membership import Membership
-from aiopartition.runner import Runner
-from aiopartition.settings import (
-    GroupPolicy,
-    OnUnknown,
-    Settings,
-    arguments_from_environment,
+from aiopartition.checks import (
     require_id,
     require_min_members,
-    require_policy,
     require_run_arguments,
     require_seconds,
     require_settle,
     require_weight,
 )
+from aiopartition.errors import ConfigurationError, MemberSupersededError, PolicyMismatchError
+from aiopartition.hold import Hold
+from aiopartition.keys import Key
+from aiopartition.membership import Membership
+from aiopartition.runner import Runner
+from aiopartition.settings import GroupPolicy, OnUnknown, Settings, arguments_from_environment, require_policy
 from aiopartition.status import GroupStatus
 from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
 from aiopartition.supervisor import OnError, Resources, Supervisor, Worker

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
-from aiopartition.settings import MAX_WEIGHT
+from aiopartition.checks import MAX_WEIGHT
 
 __all__ = ["MAX_INCARNATION", "Entry", "quote_component", "unquote_component"]
 

@@ -16,10 +16,12 @@ from aiopartition.backends import codec
 from aiopartition.backends.codec import Operation, ProtocolError, ReplyError, Xid
 from aiopartition.backends.connection import Connection, ConnectionLostError
 from aiopartition.backends.session import Session
+from aiopartition.checks import MAX_WEIGHT
 from aiopartition.entries import MAX_INCARNATION, Entry
 from aiopartition.errors import ConfigurationError, PolicyMismatchError
 from aiopartition.group import Group
-from aiopartition.settings import MAX_WEIGHT, URL_OPTIONS, GroupPolicy, parse_url
+from aiopartition.settings import GroupPolicy
+from aiopartition.url import URL_OPTIONS, parse_url
 from aiopartition.view import Member
 
 __all__ = ["FRAME_BORDER", "TARGETS", "document", "entry_name", "frames", "url"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from aiopartition.checks import MAX_ID_BYTES, MAX_WEIGHT
 from aiopartition.entries import MAX_INCARNATION, Entry, quote_component, unquote_component
-from aiopartition.settings import MAX_ID_BYTES, MAX_WEIGHT
 
 NONCE: Final = "0123456789abcdef"
 

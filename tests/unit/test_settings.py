@@ -21,21 +21,17 @@ from hypothesis import strategies as st
 
 from aiopartition import AuthenticationError, ConfigurationError, GroupPolicy, PartitionCoordinator
 from aiopartition.backends.codec import ErrorCode
-from aiopartition.settings import (
+from aiopartition.checks import (
     MAX_ID_BYTES,
     MAX_METADATA,
     MAX_WEIGHT,
-    URL_OPTIONS,
-    Settings,
-    Url,
-    arguments_from_environment,
-    parse_url,
     require_id,
     require_min_members,
-    require_policy,
     require_settle,
     require_weight,
 )
+from aiopartition.settings import Settings, arguments_from_environment, require_policy
+from aiopartition.url import URL_OPTIONS, Url, parse_url
 from tests.bench.ports import free_port
 from tests.unit.scripted_peer import connect_reply, reply, scripted_peer
 

@@ -1,0 +1,160 @@
+"""Backend URLs, taken apart. Nothing that may be a password is ever quoted."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Final, Literal
+from urllib.parse import parse_qsl, quote, unquote
+
+from aiopartition.checks import parse_number, require_auth
+from aiopartition.errors import ConfigurationError
+
+__all__ = ["DEFAULT_NAMESPACE", "URL_OPTIONS", "Url", "parse_url"]
+
+_NOT_IN_PATHS: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
+
+_NOT_TEXT: Final = "bytes that are not UTF-8, percent-encoded or not"
+
+DEFAULT_PORT: Final = 2181
+DEFAULT_NAMESPACE: Final = "/aiopartition"
+URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A backend URL, taken apart. ``auth`` never shows in a repr."""
+
+    scheme: Literal["zookeeper", "memory"]
+    hosts: tuple[tuple[str, int], ...] = ()
+    namespace: str = DEFAULT_NAMESPACE
+    cluster: str = ""
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+    options: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def __str__(self) -> str:
+        """The URL without its credentials, fit for logs."""
+        if self.scheme == "memory":
+            return f"memory://{quote(self.cluster, safe='')}"
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return f"zookeeper://{hosts}{quote(self.namespace, safe='/')}"
+
+
+def parse_url(text: object) -> Url:
+    """Take a backend URL apart.
+
+    :raises ConfigurationError: naming the part that is wrong. Nothing that may be a password is ever quoted.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError("backend_url", f"must be a str or None, not {type(text).__name__}")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise ConfigurationError("backend_url", "must look like zookeeper://host:port/namespace or memory://name")
+    if scheme not in ("zookeeper", "memory"):
+        # What stands before :// of a URL without a scheme could be anything, credentials included.
+        named = repr(scheme) if scheme.isalnum() and len(scheme) <= 20 else "that"
+        raise ConfigurationError("backend_url scheme", f"{named} is not known, only zookeeper:// and memory:// are")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    if "@" in path or "@" in query:
+        raise ConfigurationError(
+            "backend_url credentials", "'/', '?' and '@' in a user or password must be percent-encoded"
+        )
+    credentials, at, hosts = authority.rpartition("@")
+    if "#" in hosts + path + query or "@" in credentials:
+        raise ConfigurationError("backend_url", "'#' and '@' must be percent-encoded")
+    options = _parse_options(query)
+    if scheme == "memory":
+        if at or slash:
+            raise ConfigurationError("backend_url", "memory:// takes a name and options, nothing else")
+        return Url("memory", cluster=_decode("backend_url", hosts), options=options)
+    return Url(
+        "zookeeper",
+        hosts=tuple(_parse_host(item, number) for number, item in enumerate(hosts.split(","), start=1)),
+        namespace=_parse_namespace(path),
+        auth=_parse_credentials(credentials) if at else None,
+        options=options,
+    )
+
+
+def _parse_options(query: str) -> dict[str, float]:
+    options: dict[str, float] = {}
+    for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), start=1):
+        # Only what was certainly meant as an option is quoted: a password with a question mark in it may end up here.
+        known = name in URL_OPTIONS or get_close_matches(name.lower(), URL_OPTIONS, cutoff=0.75)
+        part = f"backend_url option {repr(name) if known else number}"
+        if name not in URL_OPTIONS:
+            raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS)} are")
+        if name in options:
+            raise ConfigurationError(part, "is given twice")
+        options[name] = parse_number(part, value)
+    return options
+
+
+def _parse_credentials(text: str) -> tuple[str, str]:
+    part = "backend_url credentials"
+    user, colon, password = text.partition(":")
+    if not colon:
+        raise ConfigurationError(part, "must be user:password")
+    return require_auth((_decode(part, user), _decode(part, password)), part)
+
+
+def _parse_host(text: str, number: int) -> tuple[str, int]:
+    # Nothing is quoted: in a URL that lacks a host, what stands here is a user and a password. ``number`` must do.
+    part = "backend_url host"
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
+            raise ConfigurationError(part, "brackets must hold an IPv6 address, and only :port may follow")
+        port = rest[1:] if rest else str(DEFAULT_PORT)
+    else:
+        host, colon, port = text.partition(":")
+        if ":" in port:
+            raise ConfigurationError(part, "has several colons: an IPv6 address goes in brackets")
+        if not host:
+            raise ConfigurationError(part, "is empty; hosts are separated by one comma")
+        if not all(character.isalnum() or character in "-._" for character in host):
+            raise ConfigurationError(part, "has a character that no host name has")
+        port = port if colon else str(DEFAULT_PORT)
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
+        raise ConfigurationError("backend_url port", f"that of host {number} must be a number from 1 to 65535")
+    return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_namespace(path: str) -> str:
+    """The namespace as ZooKeeper wants its paths: no empty, ``.`` or ``..`` segment, no control character."""
+    if not path.strip("/"):
+        return DEFAULT_NAMESPACE
+    # No segment is quoted: a password with a slash in it may end up here.
+    part = "backend_url namespace"
+    segments = [_decode(part, segment) for segment in path.removesuffix("/").split("/")]
+    for number, segment in enumerate(segments, start=1):
+        if segment in ("", ".", "..") or "/" in segment:
+            raise ConfigurationError(part, f"segment {number} must not be empty, '.' or '..', nor have a '/' in it")
+        foreign = _NOT_IN_PATHS.search(segment)
+        if foreign is not None:
+            raise ConfigurationError(part, f"segment {number} has {foreign[0]!r}, which ZooKeeper takes in no path")
+    if segments[0] == "zookeeper":
+        raise ConfigurationError(part, "/zookeeper is reserved by ZooKeeper")
+    return "/" + "/".join(segments)
+
+
+def _decode(part: str, text: str) -> str:
+    with suppress(UnicodeError):
+        decoded = unquote(text, errors="strict")
+        decoded.encode()
+        return decoded
+    # Not raised while that error is handled: it holds the text, which may be a secret, and would be its context.
+    raise ConfigurationError(part, f"has {_NOT_TEXT}")
