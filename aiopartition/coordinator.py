@@ -21,16 +21,17 @@ from aiopartition.checks import (
     require_settle,
     require_weight,
 )
-from aiopartition.errors import ConfigurationError, MemberSupersededError, PolicyMismatchError
+from aiopartition.errors import ConfigurationError
 from aiopartition.hold import Hold
 from aiopartition.keys import Key
 from aiopartition.membership import Membership
+from aiopartition.participation import Participation
 from aiopartition.runner import Runner
 from aiopartition.settings import GroupPolicy, OnUnknown, Settings, arguments_from_environment, require_policy
 from aiopartition.status import GroupStatus
 from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
 from aiopartition.supervisor import OnError, Resources, Supervisor, Worker
-from aiopartition.view import Change, Member, View, require_iterable
+from aiopartition.view import Change, View, require_iterable
 
 __all__ = ["PartitionCoordinator"]
 
@@ -90,6 +91,7 @@ class PartitionCoordinator:
             metadata=metadata,
         )
         self._runner = Runner(settings)
+        self._participation = Participation(self._runner)
 
     @classmethod
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
@@ -207,7 +209,7 @@ class PartitionCoordinator:
             require_min_members(min_members) if self.is_active() else 1,
             require_settle(settle),
         )
-        await self._take_part(group_id, arguments)
+        await self._participation.take_part(group_id, arguments)
 
     async def leave_group(self, group_id: str) -> None:
         """Leave a group at once: from the call on, nothing in it is ours. Leaving a group never joined does nothing.
@@ -244,7 +246,7 @@ class PartitionCoordinator:
         :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
         """
         self._runner.require_started("view")
-        return self._certain_view(await self._membership(group_id))
+        return self._participation.certain_view(await self._participation.membership(group_id))
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
         """The sorted ids of the members in the current view; otherwise as :meth:`view`."""
@@ -289,8 +291,8 @@ class PartitionCoordinator:
         require_iterable(iterable)
         if not group_id or not self.is_active():
             return list(iterable)
-        membership = await self._membership(group_id)
-        view = self._known_view(membership)
+        membership = await self._participation.membership(group_id)
+        view = self._participation.known_view(membership)
         if view is None:
             return []
         lapses = membership.lapses
@@ -301,10 +303,10 @@ class PartitionCoordinator:
             await checkpoint()
             mine += chunk
         # It may have taken a while, and what it is returned to must not act on a lease that has ended meanwhile.
-        if self._known_view(membership) is None:
+        if self._participation.known_view(membership) is None:
             return []
         if membership.lapses != lapses:
-            return self._give_up(membership, [])
+            return self._participation.give_up(membership, [])
         return mine
 
     def my_subset(
@@ -328,14 +330,15 @@ class PartitionCoordinator:
         """
         self._runner.require_started("my_subset")
         shared = bool(group_id) and self.is_active()
+        known = self._participation.known_view
 
         async def join() -> Membership:
-            return await self._membership(group_id or "")
+            return await self._participation.membership(group_id or "")
 
         if isinstance(source, AsyncIterable):
-            return my_async_items(join, source, key, self._known_view) if shared else all_async_items(source)
+            return my_async_items(join, source, key, known) if shared else all_async_items(source)
         require_iterable(source)
-        return my_items(join, source, key, self._known_view) if shared else all_items(source)
+        return my_items(join, source, key, known) if shared else all_items(source)
 
     # ---- work that nobody else does meanwhile
 
@@ -378,7 +381,7 @@ class PartitionCoordinator:
         """
         self._runner.require_started("run")
         require_run_arguments(refresh, drain_timeout, on_error)
-        membership = await self._membership(group_id) if group_id and self.is_active() else None
+        membership = await self._participation.membership(group_id) if group_id and self.is_active() else None
         supervisor = Supervisor(
             membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
         )
@@ -405,8 +408,8 @@ class PartitionCoordinator:
             joined = self._runner.memberships.get(group_id)
             if joined is None or not joined.exclusive:  # to join one by the default policy would be of no use
                 raise ConfigurationError("hold", f"group {group_id!r} is not exclusive: join it with that policy first")
-            membership = await self._membership(group_id)
-            return membership, self._certain_view(membership)
+            membership = await self._participation.membership(group_id)
+            return membership, self._participation.certain_view(membership)
 
         return Hold(enter, drain_timeout)
 
@@ -424,7 +427,7 @@ class PartitionCoordinator:
     # ---- inside
 
     async def _changes(self, group_id: str) -> AsyncGenerator[Change, None]:
-        membership = await self._membership(group_id)
+        membership = await self._participation.membership(group_id)
         view = known = membership.view
         yield Change.between(None, view)
         while True:
@@ -439,71 +442,3 @@ class PartitionCoordinator:
             view = membership.view
             yield Change.between(known, view)
             known = view or known
-
-    async def _membership(self, group_id: str) -> Membership:
-        membership = self._runner.memberships.get(group_id)
-        if membership is not None and membership.settled and membership.error is None:
-            return membership  # the common case, without a suspension
-        require_id("group_id", group_id)
-        return await self._take_part(group_id, None)
-
-    async def _take_part(self, group_id: str, arguments: tuple[int, GroupPolicy, int, float] | None) -> Membership:
-        """The membership in a group, joined with ``arguments`` (``None``: the defaults, if it is not joined yet)."""
-        membership = self._runner.memberships.get(group_id)
-        if membership is None:
-            self._runner.require_started("join_group")  # an iterator may outlive what it was made of
-            weight, policy, min_members, settle = arguments or (1, GroupPolicy(), 1, 0.05)
-            membership = self._runner.join(
-                group_id, Member(self.member_id, weight), policy, min_members=min_members, settle=settle
-            )
-        elif arguments is not None:
-            _require_same(group_id, membership.arguments, arguments)
-        hopeful = self.connected  # then a connection that is lost meanwhile may well come back in time
-        with anyio.move_on_after(self._runner.settings.connect_timeout):
-            while hopeful:
-                changed = membership.changed
-                if membership.settled:
-                    break
-                await changed.wait()
-        error = membership.error
-        if error is not None:
-            final = membership.established or isinstance(error, MemberSupersededError)
-            if not final and self._runner.memberships.get(group_id) is membership:
-                self._runner.leave(group_id)  # it never began: the next call tries again from the start
-            raise error
-        return membership
-
-    def _certain_view(self, membership: Membership) -> View:
-        view = membership.view
-        if view is None:
-            raise membership.unknown()
-        return view
-
-    def _known_view(self, membership: Membership) -> View | None:
-        """The view that holds now. ``None``, or an error, as ``on_unknown`` says, if there is none."""
-        view = membership.view
-        if view is not None:
-            return view
-        if membership.error is not None:
-            raise membership.error
-        return self._give_up(membership, None)
-
-    def _give_up(self, membership: Membership, nothing: T) -> T:
-        if self._runner.settings.on_unknown == "raise":
-            raise membership.unknown()
-        if not membership.left:
-            membership.warn_once()
-        return nothing
-
-
-def _require_same(
-    group_id: str, joined: tuple[int, GroupPolicy, int, float], asked: tuple[int, GroupPolicy, int, float]
-) -> None:
-    """:raises ConfigurationError: naming what differs from the arguments that the group was joined with."""
-    if joined[1] != asked[1]:
-        raise PolicyMismatchError(group_id, joined[1].differences(asked[1]))
-    for name, there, here in zip(("weight", "policy", "min_members", "settle"), joined, asked, strict=True):
-        if there != here:
-            raise ConfigurationError(
-                name, f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that"
-            )

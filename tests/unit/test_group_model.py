@@ -307,10 +307,14 @@ class Actor:
         self.deliver()
 
     def refuse(self, error: PartitionError) -> None:
-        if self.pending is not PAUSE and self.connected:
-            self.answer.clear()
-            self.renew()
-            self.pending = self._task.throw(error)
+        if self.pending is PAUSE or not self.connected:
+            return
+        if self.session not in self.service.sessions:
+            self.disconnect()  # a refusal is an answer too, and who has no session gets none
+            return
+        self.answer.clear()
+        self.renew()
+        self.pending = self._task.throw(error)
 
     def renew(self) -> None:
         if not self.holding:
