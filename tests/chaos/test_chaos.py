@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from aiopartition import GroupPolicy, PartitionCoordinator
+from tests.bench import ZooKeeperServer
 from tests.chaos.conditions import Conditions
+from tests.chaos.evidence import keep
 from tests.chaos.faults import KINDS, WEIGHTS, random_schedule
+from tests.chaos.judge import Violation
+from tests.chaos.ledger import Ledger
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.transactions import logged
 from tests.chaos.trial import Trial
 from tests.chaos.world import World
 
@@ -36,6 +42,24 @@ async def test_no_promise_is_broken_for_a_while(tmp_path: Path) -> None:
 async def test_a_broken_promise_is_found_out(name: str) -> None:
     scenario = SCENARIOS[name]
     assert scenario.caught_by & set(await scenario.play(name))
+
+
+async def test_a_violation_leaves_evidence(zookeeper: ZooKeeperServer, namespace: str, tmp_path: Path) -> None:
+    """What servers have logged stands there as text, beside what they said and what members wrote."""
+    url, facts = zookeeper.url(namespace), {"process": "1"}
+    async with PartitionCoordinator(url, member_id="m", metadata=facts) as coordinator:
+        await coordinator.join_group("g")
+    journal, place = tmp_path / "1.jsonl", tmp_path / "evidence"
+    journal.write_text("{}\n")
+    ledger = Ledger.of(logged([zookeeper.transaction_logs()]).values(), f"{namespace}/g/members", GroupPolicy())
+    keep(place, [Violation("share", "a key too many")], [zookeeper], ledger, [journal])
+    assert (place / "violations").read_text() == "share: a key too many\n"
+    assert (place / "1.jsonl").read_text() == "{}\n"
+    assert len((place / "generations").read_text().splitlines()) == len(ledger.generations) > 1
+    transactions = "".join(path.read_text() for path in (place / "server-0").glob("log.*"))
+    assert f"+{namespace}/g/members/m;1;1;" in transactions
+    assert " ends " in transactions
+    assert (place / "server-0" / "log").stat().st_size > 0
 
 
 def test_every_mutation_has_its_scenario() -> None:
