@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from aiopartition.backends import Entries
-from aiopartition.entries import MAX_INCARNATION, Entry
+from aiopartition.entries import MAX_INCARNATION, Entry, quote_component
 from aiopartition.errors import MemberSupersededError, PartitionError, PolicyMismatchError
 from aiopartition.handoff import Handoff
 from aiopartition.settings import GroupPolicy
@@ -53,6 +53,9 @@ class Group:
         """Names of entries that are ours to delete."""
         self.wanted: dict[str, int] = {}
         """The members, with weights, of the newest entries read."""
+
+        self.ghosts: set[str] = set()
+        """Names of entries in our session behind which there is no participation any more."""
 
         self.established: bool = False
         """Whether this member has ever taken part."""
@@ -224,13 +227,29 @@ class Group:
         if differences:
             raise PolicyMismatchError(self.group_id, differences)
 
+    def namesakes(self, entries: Entries | None) -> list[str]:
+        """The names of entries under our id that this participation has not made, but for known ghosts."""
+        names = () if entries is None else entries.names
+        prefix = f"{quote_component(self.member.id)};"
+        own = [name for name in names if name.startswith(prefix) and name not in self.ghosts]
+        return [name for name in own if (entry := Entry.parse(name)) is not None and entry.nonce != self.nonce]
+
+    def disown(self, name: str) -> None:
+        """An entry is one of our session, and its participation has ended: it goes, and nobody need yield to it.
+
+        An ensemble can forget that an entry was deleted (ZOOKEEPER-4643). Then it is back in the midst of our session,
+        and would be waited for in each handoff, or be taken for somebody who has come in our place.
+        """
+        self.ghosts.add(name)
+        self.unwanted.add(name)
+
     def choose_entry(self, entries: Entries | None) -> Entry:
         """The entry to create, given those that are there.
 
         :raises MemberSupersededError: if somebody has joined with our id since we first did.
         """
         own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
-        others = [entry for entry in own if entry.nonce != self.nonce]
+        others = [entry for entry in own if entry.nonce != self.nonce and entry.name not in self.ghosts]
         self._alone = len(self._parsed) == len(own)
         if self._predecessors is None:
             self._predecessors = {entry.nonce for entry in others}
@@ -292,6 +311,9 @@ class Group:
             return
         incarnations: dict[str, Entry] = {}
         for entry in sorted(self._parse(entries), key=_seniority):
+            if entry.name in self.ghosts:
+                self.unwanted.add(entry.name)
+                continue
             incarnations[entry.member_id] = entry
             if entry.nonce == self.nonce and entry != self._entry:
                 self.unwanted.add(entry.name)  # of an attempt that we had given up
@@ -395,6 +417,7 @@ class Group:
     def _forget_session(self) -> None:
         self._forget_entry()
         self.unwanted.clear()  # they went with the session
+        self.ghosts.clear()
 
     def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio
 
-from aiopartition.backends import Backend
+from aiopartition.backends import Backend, Entries
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group import Group
 from aiopartition.handoff import Work
@@ -34,6 +34,7 @@ class Membership:
 
     :param settle: seconds to wait after a change before reading, so that a burst of changes is one read.
     :param description: a document for operators, stored with our entry.
+    :param in_use: whether an entry of that name is one of a participation of this session that goes on.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Membership:
         min_members: int,
         settle: float,
         description: bytes,
+        in_use: Callable[[str], bool],
     ) -> None:
         self.group_id = group_id
         self.arguments: tuple[int, GroupPolicy, int, float] = (member.weight, policy, min_members, settle)
@@ -60,6 +62,8 @@ class Membership:
         self._tables = tables
         self._settle = settle
         self._description = description
+        self._in_use = in_use
+        self._namesakes: set[str] = set()  # of others, as far as we have asked
         self._group = Group(group_id, member, policy, min_members, secrets.token_hex(8))
         self._handoff = self._group.handoff
         self._handoff_watch = (
@@ -83,6 +87,11 @@ class Membership:
         """The view by which keys may be handed out at this moment, or ``None``. Reads the clock."""
         view = self.announced_view  # no event of the group is left unannounced
         return view if view is not None and self.lease_left() > 0 else None
+
+    @property
+    def nonce(self) -> str:
+        """It ends the names of our entries."""
+        return self._group.nonce
 
     @property
     def error(self) -> PartitionError | None:
@@ -336,7 +345,9 @@ class Membership:
                 self._group.changed()
         elif step is Step.READ or await self._settled():
             latest = self._group.reading()
-            self._group.read(await self._backend.read(self.group_id, watch=True, latest=latest))
+            entries = await self._backend.read(self.group_id, watch=True, latest=latest)
+            await self._look_for_ghosts(entries)
+            self._group.read(entries)
 
     async def _settled(self) -> bool:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
@@ -352,12 +363,26 @@ class Membership:
             group.check_document(await self._backend.ensure_group(self.group_id, group.document()))
             # The latest, as whom we find here counts as having been there before us.
             entries = await self._backend.read(self.group_id, watch=False, latest=True)
+            await self._look_for_ghosts(entries)
             if group.leaving:
                 return
             entry = group.choose_entry(entries)
             if await self._backend.enter(self.group_id, entry.name, self._description):
                 group.entered(entry)
                 return
+
+    async def _look_for_ghosts(self, entries: Entries | None) -> None:
+        """Whose are the other entries under our id? Each is asked for once; mostly there are none."""
+        names = self._group.namesakes(entries)
+        self._namesakes.intersection_update(names)
+        for name in names:
+            if name in self._namesakes or self._in_use(name):
+                continue
+            ours = await self._backend.is_ours(self.group_id, name)
+            if ours:
+                self._group.disown(name)
+            elif ours is not None:
+                self._namesakes.add(name)
 
     async def _build(self) -> None:
         members = self._group.wanted

@@ -120,6 +120,7 @@ class Runner:
             min_members=min_members,
             settle=settle,
             description=self._description,
+            in_use=lambda name: any(name.endswith(each.nonce) for each in self._tended if each.group_id == group_id),
         )
         self._tasks.start_soon(self._tend, membership, name=f"aiopartition group {group_id}")
         self.memberships[group_id] = membership

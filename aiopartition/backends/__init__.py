@@ -134,6 +134,10 @@ class Backend(Protocol):
         """No longer report changes of this group."""
         ...
 
+    async def is_ours(self, group_id: str, name: str) -> bool | None:
+        """Whether an entry was created in this session; ``None`` if there is no such entry (any more)."""
+        ...
+
     async def describe(self, group_id: str, name: str) -> bytes | None:
         """The document with which an entry was created, ``None`` if there is no such entry."""
         ...

@@ -106,6 +106,9 @@ class MemoryBackend:
     def forget(self, group_id: str) -> None:
         self._watched.discard(group_id)
 
+    async def is_ours(self, group_id: str, name: str) -> bool | None:
+        return await self._request(self.cluster.is_of, group_id, name)
+
     async def describe(self, group_id: str, name: str) -> bytes | None:
         return await self._request(self.cluster.describe, group_id, name)
 

@@ -167,6 +167,14 @@ class MemoryCluster:
             group = self._groups.get(group_id)
             return None if group is None else group.generation
 
+    def is_of(self, session: MemorySession, group_id: str, name: str) -> bool | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is None or name not in group.entries:
+                return None
+            return group.entries[name] is session
+
     def describe(self, session: MemorySession, group_id: str, name: str) -> bytes | None:
         with self._lock:
             self._require(session)

@@ -168,6 +168,9 @@ class ZooKeeperBackend:
         for path in (members, active):
             self._session.forget_watches(path)
 
+    async def is_ours(self, group_id: str, name: str) -> bool | None:
+        return await self._is_ours(f"{self._members_path(group_id)}/{name}")
+
     async def describe(self, group_id: str, name: str) -> bytes | None:
         path = f"{self._members_path(group_id)}/{name}"
         try:
@@ -314,12 +317,12 @@ class ZooKeeperBackend:
             return ErrorCode(error.code)
         return None
 
-    async def _is_ours(self, path: str) -> bool:
+    async def _is_ours(self, path: str) -> bool | None:
         try:
             with self._translated(path, "READ", ErrorCode.NO_NODE):
                 stat = await self._session.send(codec.exists(path))
         except ReplyError:
-            return False
+            return None
         return stat.ephemeral_owner == self._session.session_id
 
     @contextmanager

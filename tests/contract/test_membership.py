@@ -405,3 +405,47 @@ async def _raises(kind: type[Exception], coordinator: PartitionCoordinator) -> b
 
 async def _is_unknown(coordinator: PartitionCoordinator) -> bool:
     return await current_view(coordinator) is None
+
+
+# ---- what an ensemble forgets
+
+
+@pytest.mark.parametrize("incarnation", [1, 9])
+async def test_an_entry_that_was_left_comes_back(cluster: Cluster, incarnation: int) -> None:
+    """An ensemble can forget that an entry was deleted, in the midst of its session. Nobody stands behind it: it is
+    withdrawn, and neither taken for another process under the same id nor waited for in a handoff."""
+    for exclusive in (False, True):
+        group_id, policy = f"g{exclusive}", GroupPolicy(slots=64, vnodes=16, exclusive=exclusive)
+        member, other = await cluster.started(f"m{exclusive}"), await cluster.started(f"o{exclusive}")
+        await member.join_group(group_id, policy=policy)
+        await other.join_group(group_id, policy=policy)
+        (left,) = [name for name in await cluster.entries(group_id) if name.startswith("m")]
+        _, weight, _, nonce = left.split(";")
+        ghost = f"m{exclusive};{weight};{incarnation};{nonce}"
+        await member.leave_group(group_id)
+        await member.join_group(group_id, policy=policy)
+        (own,) = [name for name in await cluster.entries(group_id) if name.startswith("m")]
+        await member._runner.backend.enter(group_id, ghost, b"")  # as its session did before
+        await wait_until(lambda: is_at_rest(member, other, group_id))  # noqa: B023
+        assert ghost not in await cluster.entries(group_id)
+        assert own in await cluster.entries(group_id)
+
+        # The entry that was made since is forgotten as well.
+        await member._runner.backend.enter(group_id, ghost, b"")
+        await cluster.delete_entry(group_id, own)
+        await wait_until(lambda: is_at_rest(member, other, group_id))  # noqa: B023
+        assert ghost not in await cluster.entries(group_id)
+
+
+async def is_at_rest(member: PartitionCoordinator, other: PartitionCoordinator, group_id: str) -> bool:
+    """Whether both are at one generation at which there are two entries, and share everything."""
+    view, theirs = (each.status(group_id) for each in (member, other))
+    shares = [await each.extract_my_subset(group_id, range(100)) for each in (member, other)]
+    entries = await member._runner.backend.read(group_id, watch=False, latest=True)
+    assert entries is not None
+    return (
+        view.state == theirs.state == "steady"
+        and view.generation == theirs.generation == entries.generation
+        and len(entries.names) == 2
+        and sorted([*shares[0], *shares[1]]) == list(range(100))
+    )
