@@ -39,20 +39,22 @@ async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | N
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         async with World(conditions, Path(directory)) as world:
             trial = Trial.of(world, evidence)
-            for number in itertools.count() if only is None else [only]:
-                if number and only is None and time.monotonic() > until:
-                    break
-                reported = len(trial.judge.violations)
-                begun = time.monotonic()
-                await trial.round(random_schedule(random.Random(f"{seed} {number}"), length, conditions))
-                print(
-                    f"round {number}: {time.monotonic() - begun:.0f} s, converged in {trial.convergence[-1]:.2f} s, "
-                    f"{len(trial.judge.violations) - reported} violations",
-                    flush=True,
-                )
-                for violation in trial.judge.violations[reported : reported + 12]:
-                    print(f"  {violation}", flush=True)
-    print(summary(trial, seed))
+            try:
+                for number in itertools.count() if only is None else [only]:
+                    if number and only is None and time.monotonic() > until:
+                        break
+                    reported = len(trial.judge.violations)
+                    begun = time.monotonic()
+                    await trial.round(random_schedule(random.Random(f"{seed} {number}"), length, conditions))
+                    print(
+                        f"round {number}: {time.monotonic() - begun:.0f} s, converged in {trial.convergence[-1]:.2f} s, "
+                        f"{len(trial.judge.violations) - reported} violations",
+                        flush=True,
+                    )
+                    for violation in trial.judge.violations[reported : reported + 12]:
+                        print(f"  {violation}", flush=True)
+            finally:  # also of a run that somebody interrupts
+                print(summary(trial, seed))
     if trial.judge.violations:
         print(f"what the servers and members of these rounds wrote is in {evidence}")
     return len(trial.judge.violations)
@@ -73,7 +75,7 @@ def summary(trial: Trial, seed: int) -> str:
             f"checks: {judge.checks.total():,} {counts(judge.checks)}",
             f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",
             f"in use after the next generation: {judge.longest_stale:.3f} s at the longest",
-            f"convergence: {max(trial.convergence):.2f} s at the longest",
+            f"convergence: {max(trial.convergence, default=0.0):.2f} s at the longest",
             f"memory of one process after the first and last of its {len(longest)} rounds: {', '.join(memory)}",
             f"violations: {len(judge.violations)} {counts(Counter(each.check for each in judge.violations))}",
             f"repeat with --seed {seed}",
