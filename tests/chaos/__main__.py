@@ -47,7 +47,8 @@ async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | N
                     begun = time.monotonic()
                     await trial.round(random_schedule(random.Random(f"{seed} {number}"), length, conditions))
                     print(
-                        f"round {number}: {time.monotonic() - begun:.0f} s, converged in {trial.convergence[-1]:.2f} s, "
+                        f"round {number}: {time.monotonic() - begun:.0f} s, "
+                        f"converged in {trial.convergence[-1]:.2f} s, "
                         f"{len(trial.judge.violations) - reported} violations",
                         flush=True,
                     )
