@@ -644,3 +644,26 @@ async def test_a_handoff_that_waits_is_reported(cluster: Cluster, caplog: pytest
     await stream.aclose()
     await shared_out(first, second)
     await wait_until(lambda: reports("the handoff that had to wait is through"))
+
+
+async def test_joining_again_while_what_was_left_is_still_at_work(cluster: Cluster) -> None:
+    """The entry that is being left stands for that work: it stays, though it is one of the same session, and nobody
+    has those keys before the work has ended."""
+    member, other = await joined(cluster, "member"), await joined(cluster, "other")
+    await shared_out(member, other)
+    (left,) = [name for name in await cluster.entries("g") if name.startswith("member")]
+    async with member.hold("g") as view:
+        held = set(view.mine(RESOURCES))
+        leaving = asyncio.create_task(member.leave_group("g"))
+        await wait_until(lambda: member.groups == ())
+        await member.join_group("g", policy=POLICY)
+        await wait_until(lambda: other.status("g").state == "handing over")
+        for _ in range(5):
+            await member.heartbeat()
+            await other.heartbeat()
+            assert left in await cluster.entries("g")
+            assert held.isdisjoint(await other.extract_my_subset("g", RESOURCES))
+            assert held.isdisjoint(await member.extract_my_subset("g", RESOURCES))
+    await leaving
+    await shared_out(member, other)
+    assert left not in await cluster.entries("g")
