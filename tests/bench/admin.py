@@ -91,15 +91,22 @@ class Operator:
 
 
 async def end_session(hosts: str, session: Session) -> None:
-    """Have the servers end somebody else's session: take it over, with its id and password, and close it."""
-    client: Any = KazooClient(hosts, client_id=(session.session_id, session._password), timeout=session.timeout)
-    ended = session.session_id
-    try:
-        await asyncio.to_thread(client.start)
-        assert client.client_id[0] == ended, "it had ended already"
-    finally:
-        await asyncio.to_thread(client.stop)
-        await asyncio.to_thread(client.close)
+    """Have the servers end somebody else's session: take it over, with its id and password, and close it.
+
+    Its owner reconnects, and may take it back before it is closed: so it is tried again until the session is gone.
+    """
+    ended, password = session.session_id, session._password
+    for attempt in range(20):
+        client: Any = KazooClient(hosts, client_id=(ended, password), timeout=session.timeout)
+        try:
+            await asyncio.to_thread(client.start)
+            if client.client_id[0] != ended:
+                assert attempt, "it had ended already"
+                return
+        finally:
+            await asyncio.to_thread(client.stop)
+            await asyncio.to_thread(client.close)
+    raise AssertionError("its owner takes it back each time")
 
 
 def session_of(coordinator: PartitionCoordinator) -> Session:

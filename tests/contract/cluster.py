@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any, Self, cast
 
 from aiopartition import PartitionCoordinator
 from aiopartition.backends import codec
 from aiopartition.backends.codec import ErrorCode, Operation, ReplyError
-from aiopartition.backends.connection import Address, Connection, Reply
+from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.memory import MemoryBackend, MemoryCluster
 from aiopartition.backends.zookeeper import ZooKeeperBackend
 from aiopartition.clock import now
@@ -146,8 +147,12 @@ class ZooKeeperWorld(Cluster):
     async def expire(self, coordinator: PartitionCoordinator) -> None:
         # Whoever knows a session's id and password may take it over, and end it.
         session = cast("ZooKeeperBackend", coordinator._runner.backend)._session
-        async with _Operator(self._server, session.session_id, session._password) as taken_over:
-            await taken_over.send(codec.close())
+        session_id, password = session.session_id, session._password
+        while session.session_id == session_id:  # its owner reconnects, and may take it back before it is closed
+            with suppress(ConnectionLostError):
+                async with _Operator(self._server, session_id, password) as taken_over:
+                    await taken_over.send(codec.close())
+                return
 
     async def cut_off(self, coordinator: PartitionCoordinator) -> None:
         network = self._network(coordinator)
