@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum, StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aiopartition.keys import Key, encode
 from aiopartition.settings import GroupPolicy
 from aiopartition.table import CHUNK, Table, build
+from tests.unit.test_keys import Described
 
 
 class Text(str):
@@ -23,17 +24,6 @@ class Text(str):
 class Colour(StrEnum):
     RED = "red"
     BLUE = "blue"
-
-
-class Described(str, Enum):  # noqa: UP042
-    """Its members' values are other than their text."""
-
-    RED = "red", "the colour of signals"
-
-    def __new__(cls, text: str, description: str) -> Self:
-        member = str.__new__(cls, text)
-        member._value_ = description
-        return member
 
 
 class Pretender:
