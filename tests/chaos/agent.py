@@ -13,8 +13,10 @@ import logging
 import sys
 from asyncio import StreamReader
 from pathlib import Path
+from typing import cast
 
 from aiopartition import MemberSupersededError, NotStartedError, PartitionCoordinator, PartitionError
+from aiopartition.backends.zookeeper import ZooKeeperBackend
 from tests.chaos.journal import Journal
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.workloads import GROUP, WORKLOADS, Workload
@@ -24,10 +26,10 @@ AFTERMATH = 0.15
 
 
 class JournalHandler(logging.Handler):
-    """Writes down what the library complains of."""
+    """Writes down what the library says."""
 
     def __init__(self, journal: Journal) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._journal = journal
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -78,7 +80,8 @@ class Agent:
         gc.collect()
         names = sorted(task.get_name() for task in asyncio.all_tasks())
         names = [name for name in names if not name.endswith(".beat")]  # of a heartbeat, which waits for it
-        self._journal.write("report", names=names, tasks=len(names), blocks=sys.getallocatedblocks())
+        watched = len(cast("ZooKeeperBackend", self._coordinator._runner.backend)._session._watched)
+        self._journal.write("report", names=names, tasks=len(names), blocks=sys.getallocatedblocks(), watched=watched)
 
     def _work_ended(self, work: asyncio.Task[None]) -> None:
         if not work.cancelled() and (error := work.exception()):
@@ -102,7 +105,9 @@ async def main() -> None:
     if options.mutation:
         MUTATIONS[options.mutation]()
     journal = Journal(options.journal)
-    logging.getLogger("aiopartition").addHandler(JournalHandler(journal))
+    logger = logging.getLogger("aiopartition")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(JournalHandler(journal))
     coordinator = PartitionCoordinator(
         options.url,
         member_id=options.id,

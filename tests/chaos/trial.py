@@ -169,7 +169,8 @@ class Trial:
         with suppress(AssertionError):
             await wait_until(clean, timeout=LEFTOVERS, interval=0.1)
         for text in found:
-            self.judge.object_to("leftovers", text)
+            where = f": {await self.world.watches()}" if text.startswith("watches") else ""
+            self.judge.object_to("leftovers", text + where)
 
     async def _leftovers(self) -> list[str]:
         holders = self.world.holders

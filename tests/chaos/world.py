@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ MEMBERS_PATH = f"{GROUP_PATH}/members"
 LITTER = "litter"
 """Begins the names of nodes that are not the library's."""
 OPERATOR_PATIENCE = 1.0
+SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 START_TIMEOUT = 30.0
 
 
@@ -183,6 +185,15 @@ class World:
         leaders = [answer for answer in answers if answer.get("zk_server_state") == "leader"]
         sessions = max((int(answer.get("zk_global_sessions", 0)) for answer in leaders), default=0) - 1
         return {"watches": watches, "sessions": sessions}
+
+    async def watches(self) -> list[str]:
+        """Of each server, how many it holds and for which connections; one of them may be the operator's, with none."""
+        found: list[str] = []
+        for number, server in enumerate(self.ensemble.servers):
+            count = (await server.mntr()).get("zk_watch_count")
+            sessions = SESSION.findall(await server.four_letter_word("cons"))
+            found.append(f"server {number}: {count} for {', '.join(sessions) or 'nobody'}")
+        return found
 
     # ---- an operator at the shell
 
