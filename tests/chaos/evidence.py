@@ -11,7 +11,7 @@ from tests.chaos.judge import Violation
 from tests.chaos.ledger import Ledger
 from tests.chaos.transactions import Transaction, read_log
 
-__all__ = ["keep"]
+__all__ = ["keep", "keep_servers"]
 
 
 def keep(
@@ -21,14 +21,22 @@ def keep(
     ledger: Ledger,
     journals: Iterable[Path],
 ) -> None:
-    """Write it all into a new directory. Of each server the transactions are written as text, file by file: two servers
-    may have logged other ones under the same number."""
+    """Write it all into a new directory."""
     directory.mkdir(parents=True)
     (directory / "violations").write_text("".join(f"{violation}\n" for violation in violations))
     (directory / "generations").write_text(
         "".join(f"{each.number:x} {each.since:.3f} {sorted(each.entries)}\n" for each in ledger.generations)
     )
     (directory / "forgotten").write_text("".join(f"{zxid:x}\n" for zxid in sorted(ledger.forgotten)))
+    keep_servers(directory, servers)
+    for path in journals:
+        if path.exists():
+            shutil.copy(path, directory)
+
+
+def keep_servers(directory: Path, servers: Iterable[ZooKeeperServer]) -> None:
+    """Of each server what it has said, and its transactions as text, file by file: two of them may have logged other
+    ones under the same number."""
     for number, server in enumerate(servers):
         own = directory / f"server-{number}"
         own.mkdir()
@@ -37,9 +45,6 @@ def keep(
         epochs = server.epochs_led().items()
         (own / "epochs").write_text("".join(f"{first:x} after {known:x}\n" for first, known in epochs))
         (own / "log").write_text(server.log_tail(lines=1_000_000))
-    for path in journals:
-        if path.exists():
-            shutil.copy(path, directory)
 
 
 def line(transaction: Transaction) -> str:

@@ -19,7 +19,7 @@ from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.overlaps import Span, overlaps
-from tests.chaos.transactions import Change, Transaction, forgotten, logged
+from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
 from tests.chaos.workloads import KEYS, digest_of
 
 POLICY = GroupPolicy(slots=256)
@@ -86,7 +86,7 @@ class TestTransactions:
         ]
         assert [transaction.ends_session for transaction in mine].count(True) == 1
         assert mine[-1].ends_session
-        epochs = {first: known for server in ensemble.servers for first, known in server.epochs_led().items()}
+        epochs = epochs_of(ensemble.servers)
         assert {zxid >> 32 << 32 for zxid in found} <= set(epochs)
         assert not forgotten([transaction.zxid for transaction in mine], epochs)
 

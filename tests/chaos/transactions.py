@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Change", "Transaction", "forgotten", "logged", "read_log"]
+from tests.bench import ZooKeeperServer
+
+__all__ = ["Change", "Transaction", "epochs_of", "forgotten", "history", "logged", "read_log"]
 
 MAGIC = b"ZKLG"
 FILE_HEADER = 16
@@ -68,6 +70,17 @@ def forgotten(zxids: Iterable[int], epochs: Mapping[int, int]) -> set[int]:
     :param epochs: for each epoch, by its first number, the last transaction that its leader knew of.
     """
     return {zxid for zxid in zxids if any(known < zxid < first for first, known in epochs.items())}
+
+
+def epochs_of(servers: Iterable[ZooKeeperServer]) -> dict[int, int]:
+    """For each epoch of an ensemble, by its first number, the last transaction that its leader knew of."""
+    return {first: known for server in servers for first, known in server.epochs_led().items()}
+
+
+def history(servers: Sequence[ZooKeeperServer]) -> tuple[dict[int, Transaction], set[int]]:
+    """All transactions of an ensemble that are logged, by number, and the numbers of those that it has forgotten."""
+    found = logged([server.transaction_logs() for server in servers])
+    return found, forgotten(found, epochs_of(servers))
 
 
 def read_log(content: bytes) -> Iterator[Transaction]:

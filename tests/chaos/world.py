@@ -17,7 +17,7 @@ from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.chaos.conditions import Conditions
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
-from tests.chaos.transactions import forgotten, logged
+from tests.chaos.transactions import history
 from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
 
 __all__ = ["GROUP_PATH", "LITTER", "MEMBERS_PATH", "World"]
@@ -152,13 +152,10 @@ class World:
 
     async def ledger(self) -> Ledger:
         """Everything that the ensemble has agreed on so far."""
-        logs = [server.transaction_logs() for server in self.ensemble.servers]
         policy = WORKLOADS[self.conditions.workload].policy
-        epochs = {first: known for server in self.ensemble.servers for first, known in server.epochs_led().items()}
 
         def compile_ledger() -> Ledger:
-            found = logged(logs)
-            lost = forgotten(found, epochs)
+            found, lost = history(self.ensemble.servers)
             ledger = Ledger.of([found[zxid] for zxid in sorted(found.keys() - lost)], MEMBERS_PATH, policy)
             ledger.forgotten = lost
             return ledger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench import ZooKeeperServer
-from tests.chaos.transactions import forgotten, logged
+from tests.chaos.evidence import keep_servers
+from tests.chaos.transactions import history
 from tests.intervals.trial import Trial, servers_for_trial
 
 RUN = 60.0
@@ -30,12 +32,17 @@ async def main() -> int:
     faults: Counter[str] = Counter()
     intervals = violations = 0
     gaps: list[float] = []
+    started = time.strftime("%Y%m%dT%H%M%S")
     seed, end = options.seed, time.monotonic() + options.seconds
     while (left := end - time.monotonic()) > 0:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
             async with servers_for_trial(options.servers) as servers:
-                outcome = await Trial(servers, Path(folder), seed).run(min(RUN, left))
-                lost = await asyncio.to_thread(forgotten_by, servers)
+                outcome = await Trial(servers, folder, seed).run(min(RUN, left))
+                lost = (await asyncio.to_thread(history, servers))[1]
+                if outcome.violations:
+                    evidence = Path("build", "intervals", f"{seed}-{started}")
+                    await asyncio.to_thread(keep, evidence, folder, servers, outcome.violations, lost)
         faults += outcome.faults
         intervals += outcome.intervals
         violations += len(outcome.violations)
@@ -46,23 +53,29 @@ async def main() -> int:
             flush=True,
         )
         if lost:  # two may then work on one resource, each of whom has been told that it is theirs
-            print(f"  the ensemble has forgotten {lost} transactions that it had agreed upon (ZOOKEEPER-4643)")
+            print(f"  the ensemble has forgotten {len(lost)} transactions that it had agreed upon (ZOOKEEPER-4643)")
         for violation in outcome.violations:
-            print(f"  OVERLAP {violation}", flush=True)
+            print(f"  {violation}", flush=True)
+        if outcome.violations:
+            print(f"  what servers and members wrote is in {evidence}", flush=True)
         seed += 1
     gaps.sort()
     print(f"seeds {options.seed} to {seed - 1}, {options.servers} servers: {dict(sorted(faults.items()))}")
-    print(f"{intervals} intervals of work, {violations} overlaps")
+    print(f"{intervals} intervals of work, {violations} violations")
     if gaps:
         middle, most = gaps[len(gaps) // 2], gaps[len(gaps) * 99 // 100]
         print(f"a resource that changed hands was without an owner for {middle:.2f} s (median), {most:.2f} s (99 %)")
     return 1 if violations else 0
 
 
-def forgotten_by(servers: Sequence[ZooKeeperServer]) -> int:
-    """How many transactions were logged that some later leader knew nothing of."""
-    epochs = {first: known for server in servers for first, known in server.epochs_led().items()}
-    return len(forgotten(logged([server.transaction_logs() for server in servers]), epochs))
+def keep(
+    evidence: Path, folder: Path, servers: Sequence[ZooKeeperServer], violations: list[str], lost: set[int]
+) -> None:
+    """What a violation can be explained by: all journals and logs, and what each server did."""
+    shutil.copytree(folder, evidence)
+    (evidence / "violations").write_text("".join(f"{violation}\n" for violation in violations))
+    (evidence / "forgotten").write_text("".join(f"{zxid:x}\n" for zxid in sorted(lost)))
+    keep_servers(evidence, servers)
 
 
 if __name__ == "__main__":

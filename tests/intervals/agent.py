@@ -1,23 +1,28 @@
 """A process that works under ``run()`` in an exclusive group and writes a journal: ``python -m tests.intervals.agent``.
 
 Each line of the journal is ``start``, ``stop`` or ``beat``, the time, and for the first two the resource. SIGTERM ends
-it in good order; so does being superseded.
+it in good order; so does being superseded. What the library says, and what it knows, goes to the standard error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from aiopartition import GroupPolicy, MemberSupersededError, NotStartedError, PartitionCoordinator
+from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError, NotStartedError, PartitionCoordinator
 from aiopartition.group import Group
 from aiopartition.handoff import Handoff
 from aiopartition.step import Step
+
+logger = logging.getLogger(__name__)
 
 GROUP = "devices"
 POLICY = GroupPolicy(slots=1024, vnodes=40, exclusive=True)
@@ -25,6 +30,9 @@ RESOURCES = [f"device-{number}" for number in range(60)]
 
 BEAT = 0.02
 """Seconds between signs of life."""
+
+REPORT = 1.0
+"""Seconds between two reports of what it knows, in its log."""
 
 FAREWELL = 0.5
 """Seconds that a worker takes to end: it has a connection to close, say."""
@@ -79,13 +87,19 @@ async def main(url: str, member_id: str, path: Path, mutation: str = "") -> None
             journal.write("beat")
             await asyncio.sleep(BEAT)
 
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(REPORT)
+            with suppress(ConfigurationError, NotStartedError):  # before it has joined, and when it is stopping
+                logger.info("%r", replace(coordinator.status(GROUP), members=()))
+
     told_to_stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop.set)
     coordinator = PartitionCoordinator(
         url, member_id=member_id, session_timeout=3.0, heartbeat=0.5, connect_timeout=0.5
     )
     async with coordinator:
-        beating = asyncio.create_task(beat())
+        beating, reporting = asyncio.create_task(beat()), asyncio.create_task(report())
         working = asyncio.create_task(supervise(coordinator, work))
         stopping = asyncio.create_task(told_to_stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,8 +108,8 @@ async def main(url: str, member_id: str, path: Path, mutation: str = "") -> None
         else:
             await coordinator.stop()
         await asyncio.wait({working})
-        beating.cancel()
-        stopping.cancel()
+        for task in (beating, reporting, stopping):
+            task.cancel()
 
 
 async def supervise(coordinator: PartitionCoordinator, work: Callable[[str], Awaitable[None]]) -> None:
@@ -107,4 +121,5 @@ async def supervise(coordinator: PartitionCoordinator, work: Callable[[str], Awa
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), *sys.argv[4:]))

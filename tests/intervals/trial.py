@@ -79,6 +79,7 @@ class Trial:
         self._count = 0
         self._faults: Counter[str] = Counter()
         self._ends: Counter[str] = Counter()  # of processes that ought not to have ended
+        self._unsettled: list[str] = []
         self._healing: set[asyncio.Task[None]] = set()
 
     async def run(self, seconds: float) -> Outcome:
@@ -92,7 +93,10 @@ class Trial:
             if self._healing:
                 await asyncio.wait(self._healing)
             healed = loop.time()
-            await self._settled()
+            try:
+                await self._settled()
+            except AssertionError as error:
+                self._unsettled.append(str(error))
             return replace(self._outcome(), converged=loop.time() - healed)
 
     async def roll(self) -> Outcome:
@@ -247,7 +251,15 @@ class Trial:
     # ---- verdict
 
     async def _settled(self) -> None:
-        await wait_until(lambda: len(self._checker.working()) == len(RESOURCES), timeout=CONVERGES_WITHIN)
+        await wait_until(lambda: not self._idle(), timeout=CONVERGES_WITHIN, what=self._idle_and_members)
+
+    def _idle(self) -> list[str]:
+        working = self._checker.working()
+        return [resource for resource in RESOURCES if resource not in working]
+
+    def _idle_and_members(self) -> str:
+        members = [f"{member.name} as {member.member_id}" for member in self._members]
+        return f"somebody at work on {', '.join(self._idle())}, of {', '.join(members)}"
 
     def _all_at_work(self) -> bool:
         working = self._checker.working()
@@ -261,4 +273,4 @@ class Trial:
         for resource in RESOURCES:
             ours = sorted((each for each in intervals if each.resource == resource), key=lambda each: each.began)
             gaps += [(after.began - (before.ended or after.began)) / 1e9 for before, after in pairwise(ours)]
-        return Outcome(self._faults, len(intervals), [*overlaps(intervals), *self._ends], gaps)
+        return Outcome(self._faults, len(intervals), [*overlaps(intervals), *self._ends, *self._unsettled], gaps)
