@@ -27,7 +27,7 @@ from aiopartition.keys import Key
 from aiopartition.membership import Membership
 from aiopartition.participation import Participation
 from aiopartition.runner import Runner
-from aiopartition.settings import GroupPolicy, OnUnknown, Settings, arguments_from_environment, require_policy
+from aiopartition.settings import GroupPolicy, OnUnknown, Settings, Terms, arguments_from_environment, require_policy
 from aiopartition.status import GroupStatus
 from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
 from aiopartition.supervisor import OnError, Resources, Supervisor, Worker
@@ -202,14 +202,14 @@ class PartitionCoordinator:
         """
         self._runner.require_started("join_group")
         require_id("group_id", group_id)
-        arguments = (
+        terms = Terms(
             require_weight(weight),
             require_policy(policy),
             # Partitioning being off, nobody else will ever come.
             require_min_members(min_members) if self.is_active() else 1,
             require_settle(settle),
         )
-        await self._participation.take_part(group_id, arguments)
+        await self._participation.take_part(group_id, terms)
 
     async def leave_group(self, group_id: str) -> None:
         """Leave a group at once: from the call on, nothing in it is ours. Leaving a group never joined does nothing.

@@ -15,7 +15,7 @@ from aiopartition.errors import BackendError, BackendUnavailableError, Ownership
 from aiopartition.group import Group
 from aiopartition.handoff import Work
 from aiopartition.handoff_watch import HandoffWatch
-from aiopartition.settings import GroupPolicy
+from aiopartition.settings import Terms
 from aiopartition.status import GroupState, GroupStatus, Rebalance
 from aiopartition.step import Step
 from aiopartition.table_builder import TableBuilder
@@ -32,7 +32,6 @@ class Membership:
     All I/O for the group is done in :meth:`tend`, by one task, so no two steps are ever under way at once. Events
     from the backend are passed to the group where they occur, and wake that task.
 
-    :param settle: seconds to wait after a change before reading, so that a burst of changes is one read.
     :param description: a document for operators, stored with our entry.
     :param in_use: whether an entry of that name is one of a participation of this session that goes on.
     """
@@ -42,16 +41,15 @@ class Membership:
         backend: Backend,
         tables: TableBuilder,
         group_id: str,
-        member: Member,
-        policy: GroupPolicy,
+        member_id: str,
+        terms: Terms,
         *,
-        min_members: int,
-        settle: float,
         description: bytes,
         in_use: Callable[[str], bool],
     ) -> None:
         self.group_id = group_id
-        self.arguments: tuple[int, GroupPolicy, int, float] = (member.weight, policy, min_members, settle)
+        self.terms: Terms = terms
+        """On which it was joined."""
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self.lease_left: Callable[[], float] = backend.lease_left
@@ -60,11 +58,11 @@ class Membership:
         """As far as the members are concerned; to be believed only while there is lease left."""
         self._backend = backend
         self._tables = tables
-        self._settle = settle
         self._description = description
         self._in_use = in_use
         self._namesakes: set[str] = set()  # of others, as far as we have asked
-        self._group = Group(group_id, member, policy, min_members, secrets.token_hex(8))
+        member = Member(member_id, terms.weight)
+        self._group = Group(group_id, member, terms.policy, terms.min_members, secrets.token_hex(8))
         self._handoff = self._group.handoff
         self._handoff_watch = (
             None if self._handoff is None else HandoffWatch(backend, group_id, member.id, self._handoff)
@@ -351,7 +349,7 @@ class Membership:
 
     async def _settled(self) -> bool:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
-        with anyio.move_on_after(self._settle):
+        with anyio.move_on_after(self.terms.settle):
             while self._group.next_step() is Step.SETTLE:
                 self._woken.clear()
                 await self._woken.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TypeVar
 
 import anyio
@@ -10,8 +11,8 @@ from aiopartition.checks import require_id
 from aiopartition.errors import ConfigurationError, MemberSupersededError, PolicyMismatchError
 from aiopartition.membership import Membership
 from aiopartition.runner import Runner
-from aiopartition.settings import GroupPolicy
-from aiopartition.view import Member, View
+from aiopartition.settings import Terms
+from aiopartition.view import View
 
 __all__ = ["Participation"]
 
@@ -35,21 +36,14 @@ class Participation:
         require_id("group_id", group_id)
         return await self.take_part(group_id, None)
 
-    async def take_part(self, group_id: str, arguments: tuple[int, GroupPolicy, int, float] | None) -> Membership:
-        """The membership in a group, joined with ``arguments`` (``None``: the defaults, if it is not joined yet)."""
+    async def take_part(self, group_id: str, terms: Terms | None) -> Membership:
+        """The membership in a group, joined on ``terms`` (``None``: the defaults, if it is not joined yet)."""
         membership = self._runner.memberships.get(group_id)
         if membership is None:
             self._runner.require_started("join_group")  # an iterator may outlive what it was made of
-            weight, policy, min_members, settle = arguments or (1, GroupPolicy(), 1, 0.05)
-            membership = self._runner.join(
-                group_id,
-                Member(self._runner.settings.member_id, weight),
-                policy,
-                min_members=min_members,
-                settle=settle,
-            )
-        elif arguments is not None:
-            _require_same(group_id, membership.arguments, arguments)
+            membership = self._runner.join(group_id, terms or Terms())
+        elif terms is not None:
+            _require_same(group_id, membership.terms, terms)
         hopeful = self._runner.backend.connected  # then a connection that is lost meanwhile may well come back in time
         with anyio.move_on_after(self._runner.settings.connect_timeout):
             while hopeful:
@@ -93,14 +87,13 @@ class Participation:
         return nothing
 
 
-def _require_same(
-    group_id: str, joined: tuple[int, GroupPolicy, int, float], asked: tuple[int, GroupPolicy, int, float]
-) -> None:
-    """:raises ConfigurationError: naming what differs from the arguments that the group was joined with."""
-    if joined[1] != asked[1]:
-        raise PolicyMismatchError(group_id, joined[1].differences(asked[1]))
-    for name, there, here in zip(("weight", "policy", "min_members", "settle"), joined, asked, strict=True):
+def _require_same(group_id: str, joined: Terms, asked: Terms) -> None:
+    """:raises ConfigurationError: naming what differs from the terms on which the group was joined."""
+    if joined.policy != asked.policy:
+        raise PolicyMismatchError(group_id, joined.policy.differences(asked.policy))
+    for field in fields(Terms):
+        there, here = getattr(joined, field.name), getattr(asked, field.name)
         if there != here:
             raise ConfigurationError(
-                name, f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that"
+                field.name, f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that"
             )

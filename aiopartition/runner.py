@@ -22,10 +22,9 @@ from anyio.abc import TaskGroup
 from aiopartition.backends import Backend, open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
 from aiopartition.membership import Membership
-from aiopartition.settings import GroupPolicy, Settings
+from aiopartition.settings import Settings, Terms
 from aiopartition.table_builder import TableBuilder
 from aiopartition.version import __version__
-from aiopartition.view import Member
 
 __all__ = ["Runner"]
 
@@ -106,19 +105,15 @@ class Runner:
         """``task`` is about to wait for us: what it has in flight, in whatever group, ends here."""
         self._tell(lambda membership: membership.release(task))
 
-    def join(
-        self, group_id: str, member: Member, policy: GroupPolicy, *, min_members: int, settle: float
-    ) -> Membership:
+    def join(self, group_id: str, terms: Terms) -> Membership:
         """Begin to take part in a group; the rest happens in the background."""
         assert self._tasks is not None
         membership = Membership(
             self.backend,
             TableBuilder.of_running_loop(),
             group_id,
-            member,
-            policy,
-            min_members=min_members,
-            settle=settle,
+            self.settings.member_id,
+            terms,
             description=self._description,
             in_use=lambda name: any(name.endswith(each.nonce) for each in self._tended if each.group_id == group_id),
         )

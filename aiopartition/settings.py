@@ -21,7 +21,7 @@ from aiopartition.checks import (
 from aiopartition.errors import ConfigurationError
 from aiopartition.url import URL_OPTIONS, Url, parse_url
 
-__all__ = ["GroupPolicy", "OnUnknown", "Settings", "arguments_from_environment", "require_policy"]
+__all__ = ["GroupPolicy", "OnUnknown", "Settings", "Terms", "arguments_from_environment", "require_policy"]
 
 OnUnknown: TypeAlias = Literal["empty", "raise"]
 
@@ -73,6 +73,16 @@ class GroupPolicy:
         if not self.exclusive:
             del stored["exclusive"]
         return stored
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one member joins a group with, validated; the fields as ``join_group`` describes them."""
+
+    weight: int = 1
+    policy: GroupPolicy = GroupPolicy()
+    min_members: int = 1
+    settle: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
