@@ -29,6 +29,9 @@ from tests.contract.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 
+LONG = 10.0
+"""Seconds for a session that must not lapse, however busy the machine is."""
+
 STEPS = 60
 """More suspensions than any call has."""
 
@@ -110,7 +113,7 @@ class Observed:
 
 async def test_joins_and_leaves_hand_over(cluster: Cluster) -> None:
     """Each takes its part; never do two have the same; what somebody keeps is theirs throughout."""
-    first = await joined(cluster, "first")
+    first = await joined(cluster, "first", session_timeout=LONG)
     await shared_out(first)
     second, third = await cluster.started("second"), await cluster.started("third")
     async with Observed(first, second, third) as observed:
@@ -443,7 +446,8 @@ async def test_nodes_of_a_handoff_that_an_operator_deletes(zookeeper_world: ZooK
 
 async def test_the_active_node_deleted_at_rest(zookeeper_world: ZooKeeperWorld) -> None:
     """Nobody loses anything, and the next handoff comes to its end."""
-    first, second = await joined(zookeeper_world, "first"), await joined(zookeeper_world, "second")
+    first = await joined(zookeeper_world, "first", session_timeout=LONG)
+    second = await joined(zookeeper_world, "second")
     await shared_out(first, second)
     async with Observed(first, second) as observed:
         generation = str(first.status("g").generation).encode()
