@@ -122,6 +122,8 @@ class Group:
             self._forget_session()
         elif self._entry is not None and self._due is None:
             self._due = Step.PROBE
+        if self.handoff is not None:
+            self.handoff.moved()  # what was forgotten while the servers came together again fires no watch
 
     def session_suspended(self) -> None:
         self._connected = False

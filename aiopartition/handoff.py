@@ -127,6 +127,11 @@ class Handoff:
         """
         if generation == self.generation and mine is self._mine:
             return
+        if self.generation is not None and generation < self.generation:
+            # The group is older than it was: the ensemble has forgotten what came since (ZOOKEEPER-4643). What became
+            # active meanwhile was forgotten too, and would never be reached again.
+            self.active_generation = None
+            self._look_due = True
         if generation != self.generation:
             self._acknowledged = self._complete = self._survey_due = False
             self.missing = frozenset()

@@ -460,6 +460,23 @@ async def test_the_active_node_deleted_at_rest(zookeeper_world: ZooKeeperWorld) 
     )
 
 
+async def test_an_active_generation_that_was_forgotten(zookeeper_world: ZooKeeperWorld) -> None:
+    """No watch tells of it, and who is through with a handoff asks no more; but it asks whenever it has reconnected."""
+    first = await joined(zookeeper_world, "first")
+    await shared_out(first)
+    generation = str(first.status("g").generation).encode()
+    network = zookeeper_world._network(first)
+    network.drop_next_event()
+    async with _Operator(zookeeper_world._server) as operator:
+        await operator.send(codec.set_data(zookeeper_world._path("g", "active"), b"0", -1))
+    await wait_until(lambda: network.events_dropped == 1)
+    await first.heartbeat()  # so that it has seen a later transaction, and what is older is no news to its watches
+    assert await has_data(zookeeper_world, b"0", "active")
+    network.reset()
+    await wait_until(lambda: has_data(zookeeper_world, generation, "active"))
+    await shared_out(first)
+
+
 async def test_past_acknowledgements_are_removed(zookeeper_world: ZooKeeperWorld) -> None:
     """However many handoffs there were."""
     first, second = await joined(zookeeper_world, "first"), await joined(zookeeper_world, "second")

@@ -263,6 +263,27 @@ def test_an_active_generation_that_was_deleted_is_said_again() -> None:
     assert handoff.next_step() is Step.REST
 
 
+def test_a_group_that_has_gone_back_is_handed_over_there() -> None:
+    """An ensemble that was put together from what was left of it may have forgotten the last generations."""
+    handoff = alone()
+    joined_by_another(handoff)
+    handoff.acknowledged(6, 2)
+    handoff.looked(6)
+    assert handoff.active == LEFT
+    handoff.viewed(5, OURS, frozenset({OURS}), ALL)
+    assert handoff.waiting
+    assert handoff.active == LEFT
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    handoff.acknowledged(5, 1)
+    handoff.surveyed(5, [OURS])
+    assert handoff.next_step() is Step.ACTIVATE
+    handoff.activated(5)
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(5)
+    assert handoff.active == ALL
+    assert not handoff.waiting
+
+
 # ---- who is missing
 
 
