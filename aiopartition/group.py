@@ -51,6 +51,8 @@ class Group:
         """What keeps us from taking part, beyond a missing connection."""
         self.unwanted: set[str] = set()
         """Names of entries that are ours to delete."""
+        self.gone: set[str] = set()
+        """Names of those that were deleted in this session."""
         self.wanted: dict[str, int] = {}
         """The members, with weights, of the newest entries read."""
 
@@ -122,8 +124,10 @@ class Group:
             self._forget_session()
         elif self._entry is not None and self._due is None:
             self._due = Step.PROBE
+        # Servers that have come together again may have forgotten something (ZOOKEEPER-4643), of which no watch tells.
+        self.unwanted |= self.gone
         if self.handoff is not None:
-            self.handoff.moved()  # what was forgotten while the servers came together again fires no watch
+            self.handoff.moved()
 
     def session_suspended(self) -> None:
         self._connected = False
@@ -188,10 +192,12 @@ class Group:
         """Leave, and trust that the end of the session deletes our entry."""
         self.leave()
         self.unwanted.clear()
+        self.gone.clear()
 
     def withdrawn(self, name: str) -> None:
         """The entry of that name is gone."""
         self.unwanted.discard(name)
+        self.gone.add(name)
 
     def probed(self, generation: int | None) -> None:
         """What the backend says the generation is now."""
@@ -418,8 +424,8 @@ class Group:
 
     def _forget_session(self) -> None:
         self._forget_entry()
-        self.unwanted.clear()  # they went with the session
-        self.ghosts.clear()
+        for names in (self.unwanted, self.gone, self.ghosts):
+            names.clear()  # they went with the session
 
     def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import anyio
@@ -90,6 +91,11 @@ class Membership:
     def nonce(self) -> str:
         """It ends the names of our entries."""
         return self._group.nonce
+
+    @property
+    def gone(self) -> AbstractSet[str]:
+        """The names of entries that were deleted for us in this session."""
+        return self._group.gone
 
     @property
     def error(self) -> PartitionError | None:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
@@ -38,6 +39,9 @@ _HEARTBEATS_AT_ONCE: Final = 16
 
 _LONGEST_SLEEP: Final = 3600.0
 
+_GONE_KEPT: Final = 1000
+"""Of entries of groups that were left. Each costs a question after each reconnecting."""
+
 
 class State(Enum):
     NEW = "was never started"
@@ -59,6 +63,7 @@ class Runner:
         self._description = b""
         self._pid = os.getpid()
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
+        self._gone: deque[tuple[str, str]] = deque(maxlen=_GONE_KEPT)  # group, entry: deleted in this session
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -158,6 +163,10 @@ class Runner:
     def session_opened(self, *, fresh: bool) -> None:
         self._tell(lambda membership: membership.session_opened(fresh=fresh))
         self._lease_moved.set()
+        if fresh:
+            self._gone.clear()
+        elif self._gone and self._tasks is not None:
+            self._tasks.start_soon(self._withdraw_again, name="aiopartition farewells")
 
     def session_suspended(self, reason: str) -> None:
         self._tell(Membership.session_suspended)
@@ -261,8 +270,21 @@ class Runner:
         await membership.tend()
         # Not if it is cancelled: what it has in flight is asked for until the session has ended.
         self._tended.discard(membership)
+        self._gone.extend((membership.group_id, name) for name in membership.gone)
         if membership.group_id not in self.memberships:
             self.backend.forget(membership.group_id)
+
+    async def _withdraw_again(self) -> None:
+        """Servers that have come together again may have forgotten that an entry was deleted (ZOOKEEPER-4643).
+
+        Others would take it for a member that owns keys. Who takes part in the group sees to that itself.
+        """
+        try:
+            for group_id, name in list(self._gone):
+                if await self.backend.is_ours(group_id, name):
+                    await self.backend.withdraw(group_id, name)
+        except BackendError as error:
+            _logger.debug("looking for entries of groups that were left: %s", error)
 
     async def _beat(self) -> None:
         while True:

@@ -437,6 +437,29 @@ async def test_an_entry_that_was_left_comes_back(cluster: Cluster, incarnation: 
         assert ghost not in await cluster.entries(group_id)
 
 
+@pytest.mark.parametrize("end", ["left", "superseded"])
+async def test_nobody_waits_for_an_entry_that_has_come_back_for_nobody(cluster: Cluster, end: str) -> None:
+    """Its session looks after it once it has found the ensemble again, though it has no part in the group any more."""
+    policy = GroupPolicy(slots=64, vnodes=16, exclusive=True)
+    member = await cluster.started("m")
+    await member.join_group("g", policy=policy)
+    (ghost,) = await cluster.entries("g")
+    heir, other = await cluster.started("m" if end == "superseded" else "n"), await cluster.started("o")
+    if end == "left":
+        await member.leave_group("g")
+    await heir.join_group("g", policy=policy)
+    await other.join_group("g", policy=policy)
+    await wait_until(lambda: is_at_rest(heir, other, "g"))
+    assert ghost not in await cluster.entries("g")
+
+    await member._runner.backend.enter("g", ghost, b"")  # as its session did before
+    assert ghost in await cluster.entries("g")
+    await cluster.cut_off(member)
+    await cluster.reconnect(member)
+    await wait_until(lambda: is_at_rest(heir, other, "g"))
+    assert ghost not in await cluster.entries("g")
+
+
 async def is_at_rest(member: PartitionCoordinator, other: PartitionCoordinator, group_id: str) -> bool:
     """Whether both are at one generation at which there are two entries, and share everything."""
     view, theirs = (each.status(group_id) for each in (member, other))
