@@ -7,28 +7,22 @@ believed: the current view, or ``None`` with a reason.
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from aiopartition.backends import Entries
 from aiopartition.entries import MAX_INCARNATION, Entry, quote_component
-from aiopartition.errors import MemberSupersededError, PartitionError, PolicyMismatchError
+from aiopartition.errors import MemberSupersededError, PartitionError
 from aiopartition.handoff import Handoff
 from aiopartition.settings import GroupPolicy
 from aiopartition.step import Step
 from aiopartition.table import Table
 from aiopartition.view import Member, View
 
-__all__ = ["FORMAT", "Group"]
+__all__ = ["Group"]
 
 _logger: Final = logging.getLogger("aiopartition")
-
-FORMAT: Final = 1
-"""The version of placement and layout. Members of different formats must not share a group."""
-
-_DEFAULT_POLICY: Final = asdict(GroupPolicy())
 
 
 class Group:
@@ -210,30 +204,6 @@ class Group:
             self._trust()
 
     # ---- joining
-
-    def document(self) -> bytes:
-        """What the first member writes into the group."""
-        return json.dumps({"format": FORMAT, "policy": self.policy.as_json()}).encode()
-
-    def check_document(self, document: bytes) -> None:
-        """:raises PolicyMismatchError: when the group is not what this member takes it for."""
-        try:
-            stored: Any = json.loads(document)
-            number, theirs = stored["format"], {**_DEFAULT_POLICY, **stored["policy"]}
-        except (ValueError, KeyError, TypeError, RecursionError):
-            shown = document[:40].decode("utf-8", "replace")
-            raise PolicyMismatchError(self.group_id, {"document": (shown, "a policy of this library")}) from None
-        ours = asdict(self.policy)
-        differences = {
-            # A field that only a newer version knows is a difference too: it was written because it matters.
-            field: (theirs.get(field), ours.get(field))
-            for field in sorted(theirs.keys() | ours.keys())
-            if theirs.get(field) != ours.get(field)
-        }
-        if number != FORMAT:
-            differences["format"] = (number, FORMAT)
-        if differences:
-            raise PolicyMismatchError(self.group_id, differences)
 
     def namesakes(self, entries: Entries | None) -> list[str]:
         """The names of entries under our id that this participation has not made, but for known ghosts."""

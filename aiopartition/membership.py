@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 
 from aiopartition.backends import Backend, Entries
+from aiopartition.document import check_document, document_of
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group import Group
 from aiopartition.handoff import Work
@@ -364,7 +365,8 @@ class Membership:
     async def _join(self) -> None:
         group = self._group
         while not group.leaving:
-            group.check_document(await self._backend.ensure_group(self.group_id, group.document()))
+            document = await self._backend.ensure_group(self.group_id, document_of(group.policy))
+            check_document(document, self.group_id, group.policy)
             # The latest, as whom we find here counts as having been there before us.
             entries = await self._backend.read(self.group_id, watch=False, latest=True)
             await self._look_for_ghosts(entries)

@@ -11,10 +11,9 @@ from typing import Self
 
 from aiopartition import GroupPolicy
 from aiopartition.backends import open_backend
+from aiopartition.document import document_of
 from aiopartition.entries import Entry
-from aiopartition.group import Group
 from aiopartition.settings import Settings
-from aiopartition.view import Member
 
 __all__ = ["Crowd"]
 
@@ -50,8 +49,7 @@ class Crowd:
 
     async def join(self, group_id: str, member_ids: Sequence[str], policy: GroupPolicy | None = None) -> None:
         """They all join a group, which is made at need."""
-        group = Group(group_id, Member("crowd"), policy or GroupPolicy(), 1, f"{0:016x}")
-        await self._backend.ensure_group(group_id, group.document())
+        await self._backend.ensure_group(group_id, document_of(policy or GroupPolicy()))
         for first in range(0, len(member_ids), AT_ONCE):
             await asyncio.gather(*(self._enter(group_id, each) for each in member_ids[first : first + AT_ONCE]))
 

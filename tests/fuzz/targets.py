@@ -17,12 +17,11 @@ from aiopartition.backends.codec import Operation, ProtocolError, ReplyError, Xi
 from aiopartition.backends.connection import Connection, ConnectionLostError
 from aiopartition.backends.session import Session
 from aiopartition.checks import MAX_WEIGHT
+from aiopartition.document import check_document
 from aiopartition.entries import MAX_INCARNATION, Entry
 from aiopartition.errors import ConfigurationError, PolicyMismatchError
-from aiopartition.group import Group
 from aiopartition.settings import GroupPolicy
 from aiopartition.url import URL_OPTIONS, parse_url
-from aiopartition.view import Member
 
 __all__ = ["FRAME_BORDER", "TARGETS", "document", "entry_name", "frames", "url"]
 
@@ -62,9 +61,8 @@ def url(data: bytes) -> None:
 
 def document(data: bytes) -> None:
     """A group's document, which may be of another program, or of a version to come."""
-    group = Group("g", Member("m"), GroupPolicy(), 1, 16 * "0")
     try:
-        group.check_document(data)
+        check_document(data, "g", GroupPolicy())
     except PolicyMismatchError as error:
         assert error.differences
         _assert_short(error)

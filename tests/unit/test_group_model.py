@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aiopartition.backends import Entries
+from aiopartition.document import check_document, document_of
 from aiopartition.entries import Entry
 from aiopartition.errors import AuthenticationError, BackendError, MemberSupersededError, PartitionError
 from aiopartition.group import Group
@@ -223,7 +224,8 @@ class Actor:
     def _join(self) -> Actions:
         group = self.group
         while not group.leaving:
-            group.check_document((yield Request("ensure", group.document().decode())))
+            document = yield Request("ensure", document_of(group.policy).decode())
+            check_document(document, group.group_id, group.policy)
             entries = yield Request("read")
             if group.leaving:
                 return
