@@ -288,16 +288,15 @@ async def start_twin(world: World, fault: Fault) -> bool:
 
 @fault
 async def leave_group(world: World, fault: Fault) -> bool:
-    """It leaves the group, and joins it again after a while, in the same session."""
+    """It leaves the group, and joins it again in the same session: after a while or, by ``detail``, in a later round."""
     member = world.members.get(int(fault.target))
     if member is None or not member.alive or member.out_of_group or not member.told.get("joined"):
         return False
     member.out_of_group = True
     member.say("leave")
     await asyncio.sleep(fault.lasts)
-    if member.alive:
-        member.say("join")
-        member.out_of_group = False
+    if fault.detail != "for long":
+        member.join_again()
     return True
 
 
@@ -344,8 +343,9 @@ FAULTS_PER_SECOND = 1.8
 LONGEST = 5.0
 SERVER_FAULTS = ("kill_server", "freeze_server", "restart_server")
 FATAL = ("kill_member", "stop_member", "start_twin")
-"""They end the process in a seat, at the end of the round at the latest. The one in the first seat is spared: what a
-process uses after an hour can only be seen of one that lives as long."""
+"""They end the process in a seat, at the end of the round at the latest. The one in the first seat is spared, and is
+with the others at the end of each round: what a process uses after an hour can only be seen of one that lives as
+long."""
 
 
 def random_schedule(chance: random.Random, seconds: float, conditions: Conditions) -> list[Fault]:
@@ -372,5 +372,6 @@ def random_fault(chance: random.Random, at: float, kind: str, seconds: float, co
         "reset": only,
         "kill_member": chance.choice(["", "", "new", "gone"]),
         "stop_member": chance.choice(["", "", "new", "gone"]),
+        "leave_group": "" if target == "0" else chance.choice(["", "", "for long"]),
     }.get(kind, "")
     return Fault(round(at, 3), kind, target, round(lasts, 3), detail.strip())

@@ -105,6 +105,12 @@ class MemberProcess:
             self.process.send_signal(signal.SIGCONT)
         self.stopped = False
 
+    def join_again(self) -> None:
+        """Have it join the group that it was told to leave."""
+        if self.alive and self.out_of_group:
+            self.say("join")
+            self.out_of_group = False
+
     async def kill(self) -> None:
         """SIGKILL."""
         if self.alive:

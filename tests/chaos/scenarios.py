@@ -115,7 +115,7 @@ SCENARIOS: dict[str, Scenario] = {
     "entry_made_twice": scenario(
         Fault(0.2, "leave_group", "0", 1.5), Fault(1.0, "lose_answer", "0"), caught_by="leftovers"
     ),
-    "leaves_its_entry": scenario(Fault(0.2, "leave_group", "0", 1.0), caught_by="leftovers"),
+    "leaves_its_entry": scenario(Fault(0.2, "leave_group", "0", 1.0, "for long"), caught_by="leftovers"),
     "connection_leak": scenario(Fault(0.2, "silence", "0", 3.0), caught_by="leftovers"),
     "task_leak": scenario(Fault(0.2, "reset", "all"), caught_by="use"),
     "memory_leak": scenario(Fault(0.1, "foreign_node", "0", 0.3), caught_by="use", rounds=9),

@@ -85,6 +85,8 @@ class Trial:
         await self.world.bury()
 
     async def _fill_seats(self) -> None:
+        for member in self.world.members.values():
+            member.join_again()
         for seat in range(self.world.conditions.seats):
             if len(self.world.members) < self.world.conditions.members and seat not in self.world.members:
                 await self.world.start_member(seat)
