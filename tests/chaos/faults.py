@@ -288,7 +288,7 @@ async def start_twin(world: World, fault: Fault) -> bool:
 
 @fault
 async def leave_group(world: World, fault: Fault) -> bool:
-    """It leaves the group, and joins it again in the same session: after a while or, by ``detail``, in a later round."""
+    """It leaves the group, and joins it again in its session: after a while or, by ``detail``, in a later round."""
     member = world.members.get(int(fault.target))
     if member is None or not member.alive or member.out_of_group or not member.told.get("joined"):
         return False
