@@ -217,8 +217,9 @@ class Trial:
 
     async def _restore(self, member: Member, after: float) -> None:
         await asyncio.sleep(after)
-        for proxy in member.proxies:
-            proxy.pass_through()
+        if member.process.returncode is None:  # else its network is gone too, and must not listen again
+            for proxy in member.proxies:
+                proxy.pass_through()
         member.cut = False
 
     async def _start_again(self, server: ZooKeeperServer, after: float) -> None:
