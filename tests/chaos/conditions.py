@@ -13,7 +13,9 @@ class Conditions:
 
     A follower answers its clients until it has missed its leader for ``tick_time * sync_limit``. If that and half a
     tick were longer than a third of the session timeout, a leader could stand still and a follower die, and sessions
-    be expired that had been answered within two thirds of their timeout: more than any client can know.
+    be expired that had been answered within two thirds of their timeout: more than any client can know. For the same
+    reason no two servers are frozen at a time: a follower that wakes while its leader stands still begins anew to
+    wait for it, and answers for as long.
     """
 
     members: int = 7

@@ -84,8 +84,9 @@ async def kill_server(world: World, fault: Fault) -> bool:
 
 @fault
 async def freeze_server(world: World, fault: Fault) -> bool:
+    """Not while another one stands still: see :class:`~tests.chaos.conditions.Conditions`."""
     server = await world.server(fault.target)
-    if server is None:
+    if server is None or any(each.frozen for each in world.ensemble.servers):
         return False
     async with world.server_locks[server]:
         if not server.running:

@@ -151,8 +151,9 @@ class Trial:
         for member in self.world.processes:
             if member.superseded and member.member_id not in elders:
                 self.judge.object_to("ids", f"{member!r} is superseded by nobody")
-        # The second one may have ended since.
-        for member_id in elders & {member.member_id for member in self.world.members.values()}:
+        # The second one may have ended since, or left.
+        taking_part = {member.member_id for member in self.world.members.values() if not member.out_of_group}
+        for member_id in elders & taking_part:
             going_on = [member for member in self.world.holders if member.member_id == member_id]
             if len(going_on) != 1:
                 self.judge.object_to("ids", f"{len(going_on)} processes go on as {member_id}: {going_on}")
