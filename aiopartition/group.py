@@ -250,7 +250,8 @@ class Group:
             newest = max((entry.incarnation for entry in own), default=0)
             incarnation = min(newest + 1, MAX_INCARNATION)
             attempted = self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
-        self.unwanted.discard(attempted.name)
+        for names in (self.unwanted, self.gone):  # an earlier entry of ours may have had that name
+            names.discard(attempted.name)
         return attempted
 
     def entered(self, entry: Entry) -> None:

@@ -141,6 +141,34 @@ def test_lost_answer_makes_no_second_entry() -> None:
     assert group.unwanted == set()
 
 
+def test_what_was_deleted_is_deleted_again_after_reconnecting_unless_it_is_ours_by_now() -> None:
+    """Servers forget. But incarnations may be counted anew, and an entry have the name of an earlier one."""
+    group = new_group()
+    group.session_opened(fresh=True)
+    elder = another("m")
+    first = group.choose_entry(found(1, elder))
+    group.entered(first)
+    restarted = another("m", incarnation=5)
+    read(group, found(2, first, restarted))
+    second = group.choose_entry(found(3, first, restarted))
+    group.entered(second)
+    assert group.next_step() is Step.WITHDRAW
+    group.withdrawn(first.name)
+
+    group.session_suspended()
+    group.session_opened(fresh=False)
+    assert group.unwanted == {first.name}
+    group.withdrawn(first.name)
+
+    read(group, found(4))
+    third = group.choose_entry(found(4, elder))
+    assert third == first
+    group.entered(third)
+    group.session_suspended()
+    group.session_opened(fresh=False)
+    assert group.unwanted == set()
+
+
 def test_group_that_vanished_meanwhile_is_joined_with_the_same_entry() -> None:
     """As the owner does when the entry could not be created because somebody had deleted the group."""
     group = new_group()
