@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.bench import Frame, Proxy
+from tests.bench import Frame, Proxy, ZooKeeperServer
 from tests.chaos.conditions import Conditions
 from tests.chaos.member import MemberProcess
 from tests.chaos.world import GROUP_PATH, LITTER, MEMBERS_PATH, World
@@ -67,13 +68,21 @@ async def play(world: World, schedule: Sequence[Fault], struck: Counter[str], mi
 # ---- servers
 
 
+@asynccontextmanager
+async def running(world: World, target: str) -> AsyncIterator[ZooKeeperServer | None]:
+    """A server that runs, which nobody else touches meanwhile; ``None`` if it does not run, or there is none."""
+    server = await world.server(target)
+    if server is None:
+        yield None
+        return
+    async with world.server_locks[server]:
+        yield server if server.running else None
+
+
 @fault
 async def kill_server(world: World, fault: Fault) -> bool:
-    server = await world.server(fault.target)
-    if server is None:
-        return False
-    async with world.server_locks[server]:
-        if not server.running:
+    async with running(world, fault.target) as server:
+        if server is None:
             return False
         await server.kill()
     await asyncio.sleep(fault.lasts)
@@ -85,11 +94,8 @@ async def kill_server(world: World, fault: Fault) -> bool:
 @fault
 async def freeze_server(world: World, fault: Fault) -> bool:
     """Not while another one stands still: see :class:`~tests.chaos.conditions.Conditions`."""
-    server = await world.server(fault.target)
-    if server is None or any(each.frozen for each in world.ensemble.servers):
-        return False
-    async with world.server_locks[server]:
-        if not server.running:
+    async with running(world, fault.target) as server:
+        if server is None or any(each.frozen for each in world.ensemble.servers):
             return False
         await server.freeze()
     await asyncio.sleep(fault.lasts)
@@ -101,11 +107,8 @@ async def freeze_server(world: World, fault: Fault) -> bool:
 
 @fault
 async def restart_server(world: World, fault: Fault) -> bool:
-    server = await world.server(fault.target)
-    if server is None:
-        return False
-    async with world.server_locks[server]:
-        if not server.running:
+    async with running(world, fault.target) as server:
+        if server is None:
             return False
         await server.stop()
         await server.start(wait=False)

@@ -65,10 +65,13 @@ class TestFourProcesses:
         assert median(delays) < 0.3
 
     async def test_a_restart_with_the_same_id_moves_nothing(
-        self, four: list[Agent], fleet: Fleet, operator: Operator, url: str, namespace: str
+        self, fleet: Fleet, operator: Operator, url: str, namespace: str
     ) -> None:
         """Killed and restarted at once with the same id, a member gets its packages back, and no other notices:
         neither when it comes back nor when the session of its former self expires."""
+        # Long enough for a Python to start even where much else runs.
+        four = [await fleet.agent(url, name, session_timeout=8.0) for name in ("a", "b", "c", "d")]
+        await split(four)
         *others, crashed = four
         before = {agent: agent.mine for agent in four}
         moment = await crashed.kill()
@@ -81,7 +84,7 @@ class TestFourProcesses:
         async def former_self_is_gone() -> bool:
             return len(await operator.children(members)) == 4
 
-        await wait_until(former_self_is_gone, interval=0.05)
+        await wait_until(former_self_is_gone, timeout=30.0, interval=0.05)
         await split([*others, restarted])
         for agent in others:
             assert {seen.mine for seen in agent.since(moment)} == {before[agent]}
