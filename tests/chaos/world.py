@@ -117,7 +117,13 @@ class World:
         return member
 
     async def bury(self) -> None:
-        """Forget those that have ended and are judged; elders end here."""
+        """Forget those that have ended and are judged. Elders end here, and whoever gave way to one.
+
+        That is right where the elder found no connection when it started, and came to join only after the other; or
+        where both of them found the group deleted and joined at one moment.
+        """
+        for seat in [seat for seat, member in self.members.items() if member.superseded]:
+            await self.end_member(seat, gracefully=False)
         for member in [*self.departed, *self.elders]:
             await member.close()
         self.departed.clear()

@@ -23,6 +23,7 @@ from tests.bench.admin import Operator, session_of
 from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.bench.lookout import overlap
 from tests.bench.ports import LOOPBACK, free_port
+from tests.bench.proxy import Episode
 from tests.faults.conftest import Measure
 
 TIMEOUT = 2.0
@@ -228,6 +229,23 @@ class TestLostWatch:
         assert network.events_dropped == 1
 
 
+class TestHeldAnswer:
+    async def test_is_fetched_by_the_next_ping(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+        """A server of 3.8.0 now and then keeps an answer until something else comes on that connection. Whichever
+        answer of a join or a farewell it is: the next ping fetches it, over the same connection."""
+        for step in range(1, 9):
+            group, member = f"step-{step}", await fleet.start(network.url(namespace), "a", join=False, heartbeat=60.0)
+            holds, connections = HoldsAnswer(network, step), network.connections
+            with network.on_frame(holds):
+                async with asyncio.timeout(TIMEOUT):
+                    await member.join_group(group)
+                    assert await member.get_members(group) == ("a",)
+                    await member.leave_group(group)
+            assert holds.fetched
+            assert network.connections == connections
+            await member.stop()
+
+
 class TestBrokenConnection:
     @pytest.mark.parametrize("trouble", ["reset", "half_close", "cut_mid_frame"])
     async def test_is_replaced_at_once(
@@ -350,6 +368,26 @@ class Breaks:
         self.broken = True
         asyncio.get_running_loop().call_soon(self.network.reset)
         return False
+
+
+class HoldsAnswer:
+    """Keeps what answers the ``step``-th request until the next request passes."""
+
+    def __init__(self, network: Proxy, step: int) -> None:
+        self.network = network
+        self.left = step
+        self.held: Episode | None = None
+        self.fetched = False
+
+    def __call__(self, frame: Frame) -> None:
+        if frame.towards == "client" or self.fetched:
+            return
+        self.left -= 1
+        if self.held is not None:
+            self.held.end()
+            self.fetched = True
+        elif self.left == 0:
+            self.held = self.network.hold("client")
 
 
 async def sees_itself(member: PartitionCoordinator, group: str) -> bool:
