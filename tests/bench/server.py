@@ -212,6 +212,18 @@ class ZooKeeperServer:
             finally:
                 writer.transport.abort()
 
+    async def ephemerals(self) -> set[tuple[str, str]]:
+        """The ephemeral nodes in its copy of the tree: session and path of each."""
+        _, _, dump = (await self.four_letter_word("dump")).partition("ephemeral nodes dump:")
+        found: set[tuple[str, str]] = set()
+        session = ""
+        for line in dump.partition("Connections dump:")[0].splitlines():
+            if line.startswith("0x"):
+                session = line.rstrip(":")
+            elif line.startswith("\t"):
+                found.add((session, line.strip()))
+        return found
+
     async def mntr(self) -> dict[str, str]:
         """The server's figures, by name: ``zk_ephemerals_count``, ``zk_watch_count``, …"""
         lines = (await self.four_letter_word("mntr")).splitlines()

@@ -72,6 +72,7 @@ def summary(trial: Trial, seed: int) -> str:
             f"faults: {trial.struck.total()} {counts(trial.struck)}",
             f"not possible at their time: {trial.missed.total()} {counts(trial.missed)}",
             f"rounds not judged, as the ensemble has forgotten what it had told: {judge.rounds_unjudged}",
+            f"rounds after which the servers' copies of the tree differed: {trial.reunited}",
             f"hand-outs: {judge.handed_out:,}",
             f"checks: {judge.checks.total():,} {counts(judge.checks)}",
             f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",

@@ -43,6 +43,8 @@ class Trial:
     missed: Counter[str] = field(default_factory=Counter[str])
     convergence: list[float] = field(default_factory=list[float])
     """Seconds, of each round."""
+    reunited: int = 0
+    """How often servers had come apart."""
     used: dict[str, list[dict[str, int]]] = field(default_factory=lambda: defaultdict(list))
     """What each process that is alive used at the end of each round."""
 
@@ -68,6 +70,7 @@ class Trial:
             self._check_ids()
             await self._check_leftovers()
             self._check_use(await self._ask_for_use())
+            await self._reunite()
         finally:
             reader.cancel()
             await asyncio.wait({reader})
@@ -157,6 +160,28 @@ class Trial:
             going_on = [member for member in self.world.holders if member.member_id == member_id]
             if len(going_on) != 1:
                 self.judge.object_to("ids", f"{len(going_on)} processes go on as {member_id}: {going_on}")
+
+    async def _reunite(self) -> None:
+        """Bring servers together again whose copies of the tree differ, as an operator would who has found out.
+
+        When an ensemble has forgotten something, a server that had carried it out may go on from that. Each copy then
+        shows other entries at the same generation, rounds later still. Nobody could agree then.
+        """
+        with suppress(AssertionError):
+            await self._wait_together(LEFTOVERS)
+            return
+        self.reunited += 1
+        try:
+            await self.world.operate("delete", GROUP_PATH)
+            await self._wait_together(START)
+        except AssertionError:
+            self.judge.object_to("copies", "the servers' copies of the tree differ, and that does not end")
+
+    async def _wait_together(self, timeout: float) -> None:
+        async def together() -> bool:
+            return not await self.world.apart()
+
+        await wait_until(together, timeout=timeout, interval=0.1)
 
     # ---- (f) leaks
 

@@ -198,6 +198,11 @@ class World:
             found.append(f"server {number}: {count} for {', '.join(sessions) or 'nobody'}")
         return found
 
+    async def apart(self) -> bool:
+        """Whether the servers' copies of the tree differ in ephemeral nodes, or in whose they are."""
+        copies = [await server.ephemerals() for server in self.ensemble.servers]
+        return any(copy != copies[0] for copy in copies)
+
     # ---- an operator at the shell
 
     async def operate(self, operation: str, path: str, data: bytes = b"") -> bool:

@@ -20,6 +20,8 @@ import pytest
 from aiozk import protocol
 
 from tests.bench import Ensemble, Frame, Proxy, ZooKeeperServer, java, wait_until
+from tests.bench.admin import session_of
+from tests.bench.fleet import GROUP, Fleet
 from tests.bench.frames import FrameSplitter
 from tests.bench.leaks import LeakCheck
 from tests.bench.ports import LOOPBACK, free_port
@@ -138,6 +140,14 @@ class TestServer:
         assert await zookeeper.mode() == "standalone"
         assert (await zookeeper.mntr())["zk_server_state"] == "standalone"
         assert zookeeper.running
+
+    async def test_tells_of_ephemeral_nodes(self, zookeeper: ZooKeeperServer, fleet: Fleet, namespace: str) -> None:
+        member = await fleet.start(zookeeper.url(namespace), "a")
+        found = [(session, path) for session, path in await zookeeper.ephemerals() if path.startswith(f"{namespace}/")]
+        assert [session for session, _ in found] == [hex(session_of(member).session_id)]
+        assert found[0][1].startswith(f"{namespace}/{GROUP}/members/a;1;1;")
+        await member.stop()
+        assert not [path for _, path in await zookeeper.ephemerals() if path.startswith(f"{namespace}/")]
 
     async def test_killed_it_refuses_and_restarted_it_has_its_data(
         self, zookeeper: ZooKeeperServer, namespace: str
