@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import logging
+import math
 import random
 import sys
 import tempfile
@@ -72,12 +73,12 @@ def summary(trial: Trial, seed: int) -> str:
             f"faults: {trial.struck.total()} {counts(trial.struck)}",
             f"not possible at their time: {trial.missed.total()} {counts(trial.missed)}",
             f"rounds not judged, as the ensemble has forgotten what it had told: {judge.rounds_unjudged}",
-            f"rounds after which the servers' copies of the tree differed: {trial.reunited}",
+            f"of these, rounds that left servers whose copies of the tree differ: {trial.reunited}",
             f"hand-outs: {judge.handed_out:,}",
             f"checks: {judge.checks.total():,} {counts(judge.checks)}",
             f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",
             f"in use after the next generation: {judge.longest_stale:.3f} s at the longest",
-            f"convergence: {max(trial.convergence, default=0.0):.2f} s at the longest",
+            f"convergence: {max(filter(math.isfinite, trial.convergence), default=0.0):.2f} s at the longest",
             f"memory of one process after the first and last of its {len(longest)} rounds: {', '.join(memory)}",
             f"violations: {len(judge.violations)} {counts(Counter(each.check for each in judge.violations))}",
             f"repeat with --seed {seed}",

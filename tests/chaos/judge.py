@@ -64,7 +64,7 @@ class Judge:
     checks: Counter[str] = field(default_factory=Counter[str])
     violations: list[Violation] = field(default_factory=list[Violation])
     rounds_unjudged: int = 0
-    """In how many the ensemble forgot what members had seen."""
+    """In how many the ensemble forgot what members had seen, or its servers did not agree on it."""
     handed_out: int = 0
     """How many hand-outs all of this is about: lists, and items of streams."""
     longest_overlap: float = 0.0
@@ -78,6 +78,11 @@ class Judge:
 
     def object_to(self, check: str, text: str) -> None:
         self.violations.append(Violation(check, text))
+
+    def pass_over(self, violations: int) -> None:
+        """Judge nothing of this round, before which there were so many violations."""
+        self.rounds_unjudged += 1
+        del self.violations[violations:]
 
     def judge(self, members: Sequence[MemberProcess], ledger: Ledger, offset: Offset) -> None:
         """All that these handed out since they were judged last."""

@@ -44,7 +44,7 @@ class Trial:
     convergence: list[float] = field(default_factory=list[float])
     """Seconds, of each round."""
     reunited: int = 0
-    """How often servers had come apart."""
+    """After how many rounds the servers had come apart."""
     used: dict[str, list[dict[str, int]]] = field(default_factory=lambda: defaultdict(list))
     """What each process that is alive used at the end of each round."""
 
@@ -67,17 +67,22 @@ class Trial:
             # How long a busy machine takes to start Python is not the library's doing.
             await wait_until(lambda: all("running" in m.told for m in self.world.holders), timeout=START)
             await self._converge()
-            self._check_ids()
-            await self._check_leftovers()
-            self._check_use(await self._ask_for_use())
-            await self._reunite()
+            apart = await self._came_apart()
+            if apart:
+                self.judge.pass_over(violations_before)
+                await self._reunite()
+            else:
+                self._check_ids()
+                await self._check_leftovers()
+                self._check_use(await self._ask_for_use())
         finally:
             reader.cancel()
             await asyncio.wait({reader})
         self.world.read()
         offset.look()
         ledger = await self.world.ledger()
-        await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
+        if not apart:
+            await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
         violations = self.judge.violations[violations_before:]
         if violations and self.evidence is not None:
             journals = [member.path for member in self.world.processes]
@@ -161,18 +166,25 @@ class Trial:
             if len(going_on) != 1:
                 self.judge.object_to("ids", f"{len(going_on)} processes go on as {member_id}: {going_on}")
 
-    async def _reunite(self) -> None:
-        """Bring servers together again whose copies of the tree differ, as an operator would who has found out.
+    # ---- servers that have come apart
 
-        When an ensemble has forgotten something, a server that had carried it out may go on from that. Each copy then
-        shows other entries at the same generation, rounds later still. Nobody could agree then.
+    async def _came_apart(self) -> bool:
+        """Whether the servers' copies of the tree differ, for longer than it takes to catch up.
+
+        When an ensemble has forgotten something, a server that had carried it out may go on from there. Each copy then
+        shows other entries at the same generation, which no member can know, and round after round.
         """
-        with suppress(AssertionError):
-            await self._wait_together(LEFTOVERS)
-            return
-        self.reunited += 1
         try:
-            await self.world.operate("delete", GROUP_PATH)
+            await self._wait_together(LEFTOVERS)
+        except AssertionError:
+            return True
+        return False
+
+    async def _reunite(self) -> None:
+        """What an operator would do who has found out."""
+        self.reunited += 1
+        await self.world.operate("delete", GROUP_PATH)
+        try:
             await self._wait_together(START)
         except AssertionError:
             self.judge.object_to("copies", "the servers' copies of the tree differ, and that does not end")
