@@ -26,6 +26,7 @@ __all__ = [
     "Stat",
     "Watch",
     "Xid",
+    "ask_quorum",
     "authenticate",
     "close",
     "connect_frame",
@@ -204,6 +205,16 @@ def sync(path: str) -> Operation[None]:
     return Operation(_protocol.SyncRequest(path=path), _nothing)
 
 
+def ask_quorum() -> Operation[None]:
+    """A write that changes nothing: a server answers it when a quorum has agreed to it, whatever the rights.
+
+    Else than after ``sync``, which a leader answers alone, one that has been deposed and does not know it cannot.
+    """
+    request: Any = _protocol.TransactionRequest()
+    request.add(_protocol.CheckVersionRequest(path="/", version=-1))
+    return Operation(request, _nothing)
+
+
 def ping() -> Operation[None]:
     return Operation(_protocol.PingRequest(), _nothing)
 
@@ -327,7 +338,7 @@ class FrameSplitter:
 def _deserialize(kind: Any, body: bytes) -> Any:
     try:
         return kind.deserialize(body)
-    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+    except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise ProtocolError(f"a malformed {kind.__name__}: {error}") from error
 
 

@@ -7,6 +7,8 @@ The rules it follows, each of which some client in use breaks:
   negotiated timeout. The whole timeout is not safe: followers tell the leader about their sessions only with the
   leader's pings, so when the follower that answered dies first, the leader expires the session early.
 * It is read from the clock when it is used. No timer has to fire for it to end.
+* On a new connection the first answer that counts is one that takes a quorum: a leader that was deposed while it
+  stood still answers everything else, for a moment.
 * After a silence longer than the timeout the session may be gone or not. The next connection offers the same
   session again (else its entries would linger for another timeout), but offers no history: an ensemble that was
   wiped must not refuse us for having seen its future.
@@ -293,13 +295,17 @@ class Session:
         return fresh
 
     async def _resume(self, connection: Connection) -> None:
-        """Arm the watches again. Only then, with an answer that follows all the news, is the lease renewed.
+        """Arm the watches again, and ask a quorum. Its answer follows all the news; no answer before renews the lease.
 
-        A handshake alone must not renew it: where handshakes come through and connections die soon after, what we
-        believe would stay in force for ever.
+        A handshake must not: where handshakes come through and connections die soon after, what we believe would stay
+        in force for ever. Nor must what a server says by itself: a leader that stood still while another was elected
+        goes on answering for a moment when it wakes, and the other may end the session, of which it hears nothing.
         """
-        for operation in codec.set_watches(self._watched, self._last_zxid) or [codec.no_watches()]:
+        for operation in codec.set_watches(self._watched, self._last_zxid):
             await connection.request(operation)
+        sent = self._clock()
+        await connection.request(codec.ask_quorum())
+        self._renew(sent)
 
     async def _serve(self) -> None:
         """Keep the connection alive until it ends."""
@@ -361,7 +367,7 @@ class Session:
         self._last_zxid = max(self._last_zxid, reply.zxid)
         if reply.operation.watch is not None and not reply.error:
             self._watched.add(reply.operation.watch)
-        if reply.proof is not None:
+        if reply.proof is not None and self.connected:
             self._renew(reply.proof)
 
     def event_received(self, path: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from aiopartition import PartitionCoordinator
-from tests.bench import Ensemble, ZooKeeperServer, wait_until
+from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.bench.admin import session_of
 from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.bench.lookout import Lookout, overlap
@@ -192,6 +193,38 @@ class TestFrozenServer:
         await fleet.settle()
         assert session_of(member).session_id == session
         assert never_anything_else(lookouts)
+
+
+class TestDeposedLeader:
+    async def test_renews_no_lease(self, fleet: Fleet, ensemble: Ensemble, namespace: str, measure: Measure) -> None:
+        """A leader that stood still for longer than an election takes answers whoever asks it, for a moment after it
+        has woken: handshakes, reads. A member that reaches nobody else hands out nothing until that leader has noticed,
+        as the real one knows nothing of these answers and may end the session."""
+        deposed = await ensemble.leader()
+        async with Proxy(deposed.host, deposed.port) as network:
+            member = await fleet.start(network.url(namespace), "a", session_timeout=4.0)
+            seen = await fleet.watch(member)
+            await deposed.freeze()
+            await wait_until(lambda: not seen.mine)
+            asked = asyncio.Event()
+            with network.on_frame(lambda frame: asked.set() if frame.is_handshake else None):
+                lapsed = time.monotonic()
+                await asked.wait()
+            await deposed.thaw()
+            woken = led = time.monotonic()
+
+            async def follows() -> bool:
+                nonlocal led
+                now = time.monotonic()
+                mode = await deposed.mode()
+                if mode == "leader":
+                    led = now
+                return mode == "follower"
+
+            await wait_until(follows, interval=0.001)
+            measure("answered after it had woken, deposed", led - woken)
+            assert not [sighting for sighting in seen.since(lapsed) if sighting.mine and sighting.first < led]
+            await fleet.settle()
 
 
 class TestQuorum:

@@ -170,6 +170,7 @@ def _operations() -> list[Operation[Any]]:
         codec.delete("/g"),
         codec.sync("/g"),
         *codec.set_watches([], 7),
+        codec.ask_quorum(),
         codec.close(),
     ]
 

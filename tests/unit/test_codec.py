@@ -170,6 +170,10 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
         struct.pack("!ii", 7, 5) + PATH + b"\0\0\0\3new" + struct.pack("!i", 5),
     ),
     "sync": (codec.sync("/ä/b"), struct.pack("!ii", 7, 9) + PATH),
+    "ask_quorum": (
+        codec.ask_quorum(),
+        struct.pack("!iii?i", 7, 14, 13, False, -1) + jute("/") + struct.pack("!ii?i", -1, -1, True, -1),
+    ),
     "ping": (codec.ping(), struct.pack("!ii", 7, 11)),
     "get_children": (codec.get_children("/ä/b", watch=False), struct.pack("!ii", 7, 12) + PATH + b"\0"),
     "get_children watching": (codec.get_children("/ä/b", watch=True), struct.pack("!ii", 7, 12) + PATH + b"\1"),
