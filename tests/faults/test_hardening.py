@@ -9,11 +9,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+from aiozk import protocol
+
 from aiopartition import PartitionCoordinator
-from tests.bench import OpenProxy, Proxy, ZooKeeperServer, wait_until
+from tests.bench import Frame, OpenProxy, Proxy, ZooKeeperServer, wait_until
 from tests.bench.admin import Operator
 
 RESOURCES = range(300)
+WRITES = frozenset(
+    request.opcode
+    for request in (
+        protocol.CreateRequest,
+        protocol.DeleteRequest,
+        protocol.SetDataRequest,
+        protocol.TransactionRequest,
+    )
+)
 
 
 class TestReconnecting:
@@ -78,6 +89,40 @@ class TestReconnecting:
                     assert await owns_nothing()
                     await asyncio.sleep(0.02)
             network.reset()
+
+            async def shared() -> bool:
+                return len(await cut.extract_my_subset("g", RESOURCES)) in range(1, len(RESOURCES))
+
+            await wait_until(shared)
+
+    async def test_reads_alone_prove_nothing(self, network: Proxy, zookeeper: ZooKeeperServer, namespace: str) -> None:
+        """A deposed leader answers handshakes and reads, and no write. A member that finds such a one after it has lost
+        its connection lets go of all it has when its lease is over, as if nobody had answered."""
+        refused = 0
+
+        def answers_no_write(frame: Frame) -> bool:
+            nonlocal refused
+            write = frame.towards == "server" and not frame.is_handshake and frame.opcode in WRITES
+            refused += write
+            return not write
+
+        async with (
+            PartitionCoordinator(network.url(namespace), member_id="cut", session_timeout=2) as cut,
+            PartitionCoordinator(zookeeper.url(namespace), member_id="other", session_timeout=2) as other,
+        ):
+            await cut.join_group("g")
+
+            async def owns_nothing() -> bool:
+                return not await cut.extract_my_subset("g", RESOURCES)
+
+            with network.on_frame(answers_no_write):
+                network.reset()
+                await wait_until(owns_nothing, timeout=2)
+                await other.join_group("g")
+                before = refused
+                while refused < before + 3:
+                    assert await owns_nothing()
+                    await asyncio.sleep(0.01)
 
             async def shared() -> bool:
                 return len(await cut.extract_my_subset("g", RESOURCES)) in range(1, len(RESOURCES))
