@@ -6,10 +6,15 @@ import random
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 __all__ = ["LOOPBACK", "free_port", "free_ports"]
 
 LOOPBACK = "127.0.0.1"
+
+
+_given: Final[set[int]] = set()
+"""Ports are given out once in a process: a server that was killed comes back to its own."""
 
 
 def free_port() -> int:
@@ -29,11 +34,14 @@ def free_ports(count: int) -> list[int]:
         while len(ports) < count:
             candidate = held.enter_context(socket.socket())
             port = random.randrange(10_000, _first_ephemeral_port())
+            if port in _given:
+                continue
             try:
                 candidate.bind((LOOPBACK, port))
             except OSError:
                 continue
             ports.append(port)
+            _given.add(port)
     return ports
 
 

@@ -61,6 +61,13 @@ class MemberProcess:
 
     async def start(self, conditions: Conditions) -> None:
         """Start its network and the process, and wait for nothing."""
+        try:
+            await self._start(conditions)
+        except BaseException:
+            await self._networks.aclose()
+            raise
+
+    async def _start(self, conditions: Conditions) -> None:
         for proxy in self.network:
             await self._networks.enter_async_context(proxy)
         hosts = ",".join(proxy.address for proxy in self.network)

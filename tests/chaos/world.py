@@ -101,8 +101,8 @@ class World:
         network = [Proxy(server.host, server.port) for server in self.ensemble.servers]
         journal = self._directory / f"{name}.jsonl"
         member = MemberProcess(member_id or f"member-{name}", name, seat, network, journal)
-        self.members[seat] = member
         await member.start(self.conditions)
+        self.members[seat] = member
         return member
 
     async def end_member(self, seat: int, *, gracefully: bool) -> MemberProcess:
