@@ -208,7 +208,7 @@ def sync(path: str) -> Operation[None]:
 def ask_quorum() -> Operation[None]:
     """A write that changes nothing: a server answers it when a quorum has agreed to it, whatever the rights.
 
-    Else than after ``sync``, which a leader answers alone, one that has been deposed and does not know it cannot.
+    A leader that has been deposed and does not know it cannot answer. To ``sync`` it can, which takes no quorum.
     """
     request: Any = _protocol.TransactionRequest()
     request.add(_protocol.CheckVersionRequest(path="/", version=-1))

@@ -61,26 +61,21 @@ class MemberProcess:
 
     async def start(self, conditions: Conditions) -> None:
         """Start its network and the process, and wait for nothing."""
-        try:
-            await self._start(conditions)
-        except BaseException:
-            await self._networks.aclose()
-            raise
-
-    async def _start(self, conditions: Conditions) -> None:
-        for proxy in self.network:
-            await self._networks.enter_async_context(proxy)
-        hosts = ",".join(proxy.address for proxy in self.network)
-        self._process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--"),
-            *(sys.executable, "-m", "tests.chaos.agent", f"zookeeper://{hosts}{NAMESPACE}"),
-            *("--id", self.member_id, "--process", self.name, "--journal", str(self.path)),
-            *("--workload", conditions.workload, "--weight", str(1 + self.seat % 2)),
-            *("--session-timeout", str(conditions.session_timeout), "--heartbeat", str(conditions.heartbeat)),
-            *(("--mutation", conditions.mutation) if conditions.mutation else ()),
-            stdin=PIPE,
-            cwd=REPOSITORY,
-        )
+        async with AsyncExitStack() as networks:
+            for proxy in self.network:
+                await networks.enter_async_context(proxy)
+            hosts = ",".join(proxy.address for proxy in self.network)
+            self._process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "KILL", "--"),
+                *(sys.executable, "-m", "tests.chaos.agent", f"zookeeper://{hosts}{NAMESPACE}"),
+                *("--id", self.member_id, "--process", self.name, "--journal", str(self.path)),
+                *("--workload", conditions.workload, "--weight", str(1 + self.seat % 2)),
+                *("--session-timeout", str(conditions.session_timeout), "--heartbeat", str(conditions.heartbeat)),
+                *(("--mutation", conditions.mutation) if conditions.mutation else ()),
+                stdin=PIPE,
+                cwd=REPOSITORY,
+            )
+            self._networks = networks.pop_all()
 
     @property
     def process(self) -> Process:

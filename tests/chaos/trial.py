@@ -190,10 +190,7 @@ class Trial:
             self.judge.object_to("copies", "the servers' copies of the tree differ, and that does not end")
 
     async def _wait_together(self, timeout: float) -> None:
-        async def together() -> bool:
-            return not await self.world.apart()
-
-        await wait_until(together, timeout=timeout, interval=0.1)
+        await wait_until(self.world.agree, timeout=timeout, interval=0.1)
 
     # ---- (f) leaks
 

@@ -198,10 +198,10 @@ class World:
             found.append(f"server {number}: {count} for {', '.join(sessions) or 'nobody'}")
         return found
 
-    async def apart(self) -> bool:
-        """Whether the servers' copies of the tree differ in ephemeral nodes, or in whose they are."""
+    async def agree(self) -> bool:
+        """Whether the servers' copies of the tree have the same ephemeral nodes, of the same sessions."""
         copies = [await server.ephemerals() for server in self.ensemble.servers]
-        return any(copy != copies[0] for copy in copies)
+        return all(copy == copies[0] for copy in copies)
 
     # ---- an operator at the shell
 

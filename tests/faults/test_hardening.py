@@ -27,6 +27,15 @@ WRITES = frozenset(
 )
 
 
+async def owns_nothing(member: PartitionCoordinator) -> bool:
+    return not await member.extract_my_subset("g", RESOURCES)
+
+
+async def shares(member: PartitionCoordinator) -> bool:
+    """Whether it owns some, and others the rest."""
+    return len(await member.extract_my_subset("g", RESOURCES)) in range(1, len(RESOURCES))
+
+
 class TestReconnecting:
     """A short interruption must stay one, whatever else goes on in the process."""
 
@@ -79,21 +88,13 @@ class TestReconnecting:
             with network.on_frame(lambda frame: frame.position == 0):
                 network.reset()
                 await other.join_group("g")
-
-                async def owns_nothing() -> bool:
-                    return not await cut.extract_my_subset("g", RESOURCES)
-
-                await wait_until(owns_nothing, timeout=4)
+                await wait_until(lambda: owns_nothing(cut), timeout=4)
                 began = time.monotonic()
                 while time.monotonic() - began < 1.0:
-                    assert await owns_nothing()
+                    assert await owns_nothing(cut)
                     await asyncio.sleep(0.02)
             network.reset()
-
-            async def shared() -> bool:
-                return len(await cut.extract_my_subset("g", RESOURCES)) in range(1, len(RESOURCES))
-
-            await wait_until(shared)
+            await wait_until(lambda: shares(cut))
 
     async def test_reads_alone_prove_nothing(self, network: Proxy, zookeeper: ZooKeeperServer, namespace: str) -> None:
         """A deposed leader answers handshakes and reads, and no write. A member that finds such a one after it has lost
@@ -112,22 +113,18 @@ class TestReconnecting:
         ):
             await cut.join_group("g")
 
-            async def owns_nothing() -> bool:
-                return not await cut.extract_my_subset("g", RESOURCES)
-
             with network.on_frame(answers_no_write):
                 network.reset()
-                await wait_until(owns_nothing, timeout=2)
+                await wait_until(lambda: owns_nothing(cut), timeout=2)
                 await other.join_group("g")
-                before = refused
-                while refused < before + 3:
-                    assert await owns_nothing()
-                    await asyncio.sleep(0.01)
+                enough = refused + 3
 
-            async def shared() -> bool:
-                return len(await cut.extract_my_subset("g", RESOURCES)) in range(1, len(RESOURCES))
+                async def refused_and_owns_nothing() -> bool:
+                    assert await owns_nothing(cut)
+                    return refused >= enough
 
-            await wait_until(shared)
+                await wait_until(refused_and_owns_nothing)
+            await wait_until(lambda: shares(cut))
 
 
 EXITING = """
