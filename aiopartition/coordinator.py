@@ -23,15 +23,18 @@ from aiopartition.checks import (
 )
 from aiopartition.errors import ConfigurationError
 from aiopartition.hold import Hold
+from aiopartition.holder import running_task
 from aiopartition.keys import Key
+from aiopartition.listing import Resources
 from aiopartition.membership import Membership
 from aiopartition.participation import Participation
 from aiopartition.runner import Runner
 from aiopartition.settings import GroupPolicy, OnUnknown, Settings, Terms, arguments_from_environment, require_policy
 from aiopartition.status import GroupStatus
 from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
-from aiopartition.supervisor import OnError, Resources, Supervisor, Worker
+from aiopartition.supervisor import Supervisor
 from aiopartition.view import Change, View, require_iterable
+from aiopartition.workers import OnError, Worker
 
 __all__ = ["PartitionCoordinator"]
 
@@ -336,9 +339,9 @@ class PartitionCoordinator:
             return await self._participation.membership(group_id or "")
 
         if isinstance(source, AsyncIterable):
-            return my_async_items(join, source, key, known) if shared else all_async_items(source)
+            return my_async_items(join, source, key, known, running_task()) if shared else all_async_items(source)
         require_iterable(source)
-        return my_items(join, source, key, known) if shared else all_items(source)
+        return my_items(join, source, key, known, running_task()) if shared else all_items(source)
 
     # ---- work that nobody else does meanwhile
 
@@ -361,7 +364,8 @@ class PartitionCoordinator:
         second, and in an exclusive group the others go on waiting for it.
 
         A worker that returns is done until its resource is gained anew. Of several resources with one key the first
-        counts; a worker keeps the object that it was started with.
+        counts; a worker keeps the object that it was started with. A listing that goes wrong ends no work: that is
+        logged as an error, and the last complete answer counts; a resource whose key cannot be told is left out.
 
         Returns when the group is left or the coordinator stopped. Cancelled, it first waits for its workers to end. The
         event loop stays free with thousands of them.
@@ -376,7 +380,8 @@ class PartitionCoordinator:
             others and this call (``"raise"``).
         :raises Exception: with ``on_error="raise"`` what a worker or ``resources`` raised; an
             :class:`ExceptionGroup` if several did.
-        :raises TypeError: for a resource or key without a stable encoding.
+        :raises TypeError: for a resource or key without a stable encoding, if ``resources`` is no callable or
+            ``on_error`` is ``"raise"``.
         :raises PartitionError: when this member cannot take part, as :meth:`join_group` does; so if it is superseded.
         """
         self._runner.require_started("run")
@@ -393,6 +398,7 @@ class PartitionCoordinator:
         For batches in exclusive groups: ``view.mine(iterable)`` is what is mine throughout. A handoff waits for the
         body; after ``drain_timeout`` seconds the body is cancelled, as it is at once when the lease ends, and
         :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it may clean up in a ``finally``.
+        Call this method and enter its result in the task that runs the body: that task is the one that is cancelled.
 
         :raises ConfigurationError: when the group is not exclusive, in which nothing could be promised.
         :raises OwnershipUnknownError: on entering, if there is no view that can be trusted, whatever ``on_unknown``

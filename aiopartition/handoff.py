@@ -36,7 +36,7 @@ class Work:
     :ivar what: what it is, for operators.
     :ivar slots: the number of its slot, or the mask of all those that it may touch.
     :ivar since: when it began, on the clock of its owner.
-    :ivar task: the task that holds it up if it waits for the work itself; ``None`` if that cannot be.
+    :ivar task: tells the task that has it in hand, which may come to wait for it; ``None`` if there is none.
     :ivar drain_timeout: seconds in which it can be expected to end once it is revoked.
     :ivar revoke: called when it has to end; with ``True`` at once, as the lease is over.
     """
@@ -44,7 +44,7 @@ class Work:
     what: str
     slots: int | Mask
     since: float
-    task: object
+    task: Callable[[], object]
     drain_timeout: float
     revoke: Callable[[bool], Any]
 
@@ -106,6 +106,10 @@ class Handoff:
         """Work begins, on active slots."""
         assert work.within(self.active)
         self._works.add(work)
+
+    def inherited(self, works: Iterable[Work]) -> None:
+        """An earlier participation of this process has these in flight, on whatever slots: they have to end first."""
+        self.in_the_way.update(works)
 
     def ended(self, work: Work) -> None:
         """It has ended. Idempotent."""

@@ -73,6 +73,8 @@ class Membership:
         self._woken = asyncio.Event()
         self._calm = asyncio.Event()  # no work is in flight
         self._changed = asyncio.Event()  # replaced at each announcement
+        self._subscribers: list[Callable[[], None]] = []
+        self._successors: list[Membership] = []  # later participations, which wait for our work to end
         self._announced: tuple[object, ...] = ()
         self._warned = False
         self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
@@ -209,11 +211,23 @@ class Membership:
             self._woken.set()
         if handoff.idle:
             self._calm.set()
+        for successor in self._successors:
+            successor.end(work)
+
+    def succeed(self, predecessor: Membership) -> None:
+        """Take up nothing before all that an earlier participation of this process has in flight has ended.
+
+        Mostly its entry holds us back, for which we wait as for any other. But the session that both are in may expire,
+        and the entry with it, while that work goes on.
+        """
+        if self._handoff is not None:
+            self._handoff.inherited(predecessor._works())
+            predecessor._successors.append(self)
 
     def release(self, task: object) -> None:
         """What ``task`` has in flight ends here: it waits for us to let go, so nothing else could end it."""
         for work in self._works():
-            if work.task is task:
+            if work.task() is task:
                 self.end(work)
 
     async def until_idle(self) -> None:
@@ -302,6 +316,15 @@ class Membership:
                 self._seen, self._seen_at = (self._seen[1], view), self._loop.time()
         self._changed.set()
         self._changed = asyncio.Event()
+        for tell in tuple(self._subscribers):
+            tell()
+
+    def subscribe(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called at each change, in the same turn of the event loop."""
+        self._subscribers.append(tell)
+
+    def unsubscribe(self, tell: Callable[[], None]) -> None:
+        self._subscribers.remove(tell)
 
     # ---- the task
 

@@ -122,6 +122,9 @@ class Runner:
             description=self._description,
             in_use=lambda name: any(name.endswith(each.nonce) for each in self._tended if each.group_id == group_id),
         )
+        for predecessor in self._tended:
+            if predecessor.group_id == group_id:
+                membership.succeed(predecessor)
         self._tasks.start_soon(self._tend, membership, name=f"aiopartition group {group_id}")
         self.memberships[group_id] = membership
         self._tended.add(membership)
