@@ -60,6 +60,7 @@ class Group:
 
         self._connected = False
         self._leaving = False
+        self._abandoned = False  # left, and the session is about to end
         self._paused = False  # after a failed step, until the next heartbeat or connection
         self._handoff_paused = False  # likewise, after one of the handoff's
         self._entry: Entry | None = None  # ours, while it can be taken to exist
@@ -183,8 +184,9 @@ class Group:
         self.unwanted.update(entry.name for entry in (self._entry, self._attempted) if entry is not None)
 
     def abandon(self) -> None:
-        """Leave, and trust that the end of the session deletes our entry."""
+        """Leave, and trust that the end of the session deletes our entry. Acknowledgements go before, if they can."""
         self.leave()
+        self._abandoned = True
         self.unwanted.clear()
         self.gone.clear()
 
@@ -337,15 +339,19 @@ class Group:
 
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
-        if self._leaving and not self.unwanted and self.idle:
+        stuck = not self._connected or self._paused
+        obsolete = self.handoff is not None and self.handoff.obsolete is not None
+        if self._leaving and not self.unwanted and self.idle and (not obsolete or (stuck and self._abandoned)):
             return Step.FINISH
-        if not self._connected or self._paused:
+        if stuck:
             return Step.REST
-        superseded = isinstance(self.error, MemberSupersededError)
+        ending = self._leaving or isinstance(self.error, MemberSupersededError)
+        if ending and obsolete and self.idle:
+            return Step.RETRACT  # before the entry: when that has gone, nothing of ours remains
         # Not before our new entry exists, lest our keys move for a moment; nor while others must not have them.
-        if self.unwanted and (self.idle if self._leaving or superseded else self._entry is not None):
+        if self.unwanted and (self.idle if ending else self._entry is not None):
             return Step.WITHDRAW
-        if self._leaving or superseded:
+        if ending:
             return Step.REST
         if self._entry is None:
             return Step.JOIN
@@ -354,7 +360,11 @@ class Group:
         stale = self._generation is not None and not self._short and self._table_members != self.wanted
         if stale:
             return Step.BUILD
-        return Step.REST if self.handoff is None or self._handoff_paused else self.handoff.next_step()
+        if self.handoff is None:
+            return Step.REST
+        if self._handoff_paused:
+            return Step.RETRACT if obsolete else Step.REST
+        return self.handoff.next_step()
 
     # ---- inside
 
@@ -397,6 +407,8 @@ class Group:
         self._forget_entry()
         for names in (self.unwanted, self.gone, self.ghosts):
             names.clear()  # they went with the session
+        if self.handoff is not None:
+            self.handoff.session_ended()
 
     def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:

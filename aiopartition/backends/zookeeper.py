@@ -195,6 +195,9 @@ class ZooKeeperBackend:
                 return None
         raise BackendError("the node keeps vanishing", barrier)
 
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        await self._delete(f"{self._barrier_path(group_id, generation)}/{name}")
+
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
         return await self._children(self._barrier_path(group_id, generation))
 
