@@ -175,6 +175,12 @@ class Group:
             if self._interruptions > 1:
                 self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
 
+    def upset(self, error: PartitionError) -> None:
+        """Something went wrong that nobody had thought of. An event may have been lost with it: nothing that we know is
+        used before it was looked at again, as after :meth:`failed`."""
+        self.lapses += 1
+        self.failed(error)
+
     def leave(self) -> None:
         self._leaving = True
         self._paused = False
@@ -337,13 +343,17 @@ class Group:
 
     # ---- decisions
 
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing can be done before the next connection or heartbeat."""
+        return not self._connected or self._paused
+
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
-        stuck = not self._connected or self._paused
         obsolete = self.handoff is not None and self.handoff.obsolete is not None
-        if self._leaving and not self.unwanted and self.idle and (not obsolete or (stuck and self._abandoned)):
+        if self._leaving and not self.unwanted and self.idle and (not obsolete or (self.stuck and self._abandoned)):
             return Step.FINISH
-        if stuck:
+        if self.stuck:
             return Step.REST
         ending = self._leaving or isinstance(self.error, MemberSupersededError)
         if ending and obsolete and self.idle:

@@ -6,7 +6,7 @@ A member works on its *active* slots alone. At a new generation
 2. then, not before, it acknowledges the generation;
 3. whoever finds that every entry of the generation has acknowledged says that the generation is active;
 4. members that still see exactly that generation make all their slots active;
-5. whoever has seen that deletes its acknowledgement. An acknowledgement of a generation that was overtaken goes likewise.
+5. whoever has seen that deletes its acknowledgement; one of a generation that was overtaken goes likewise.
 
 Why no slot is ever active at two members: for a slot to become active at Y under generation G, every member of G has
 acknowledged exactly G, so each has let go of every slot that G does not give it, and can take one up again only under

@@ -485,9 +485,7 @@ class World:
 
     def check_that_nothing_is_left(self) -> None:
         """Who has acknowledged deletes that again, and so do those who have left, if they are allowed to."""
-        acknowledged = {
-            (generation, name) for generation, names in self.service.acknowledged.items() for name in names
-        }
+        acknowledged = {(generation, name) for generation, names in self.service.acknowledged.items() for name in names}
         left = acknowledged - self.service.left_behind
         assert not left, f"acknowledgements are left: {left}"
 
