@@ -27,6 +27,9 @@ __all__ = ["Membership"]
 
 _logger: Final = logging.getLogger("aiopartition")
 
+_LONGEST_TEXT: Final = 500
+"""Of an error's. What stands in it may come from the tree."""
+
 
 class Membership:
     """This member's part in one group, from joining to having left.
@@ -75,6 +78,8 @@ class Membership:
         self._changed = asyncio.Event()  # replaced at each announcement
         self._subscribers: list[Callable[[], None]] = []
         self._successors: list[Membership] = []  # later participations, which wait for our work to end
+        self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
+        self._retry = asyncio.Event()  # the task may go on after one
         self._announced: tuple[object, ...] = ()
         self._warned = False
         self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
@@ -103,12 +108,12 @@ class Membership:
     @property
     def error(self) -> PartitionError | None:
         """Why this member cannot take part, beyond a missing connection."""
-        return self._group.error
+        return self._defect or self._group.error
 
     @property
     def settled(self) -> bool:
         """Whether joining has come to its first end."""
-        return self._group.settled
+        return self._defect is not None or self._group.settled
 
     @property
     def established(self) -> bool:
@@ -236,6 +241,11 @@ class Membership:
             self._calm.clear()
             await self._calm.wait()
 
+    async def until_retracted(self) -> None:
+        """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
+        if self._handoff is not None and self._handoff.obsolete is not None:
+            await self.finished.wait()
+
     # ---- events
 
     def session_opened(self, *, fresh: bool) -> None:
@@ -271,12 +281,30 @@ class Membership:
 
     def leave(self) -> None:
         self._group.leave()
+        self._retry.set()
         self._wake()
 
     def abandon(self) -> None:
         """Leave without a farewell: the whole session is about to end."""
         self._group.abandon()
+        self._retry.set()
         self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Something went wrong that nobody had thought of, in an event or in the task. It is this group's affair alone.
+
+        Nothing in it is ours until, after the next heartbeat, all that is to be done has been done. Never raises.
+        """
+        text = f"group {self.group_id!r} has failed, and is tried again: {type(error).__name__}: {error}"
+        defect = PartitionError(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
+        defect.__cause__ = error
+        if str(defect) != str(self._defect):  # said once, not at each attempt
+            _logger.error("%s", defect, exc_info=error)
+        self._defect = defect
+        self._retry.clear()
+        self._group.upset(defect)
+        self._revoke_at_once()  # whatever it was, it may have been the news that others have it already
+        self._publish()
 
     async def heartbeat(self) -> None:
         """Ask for the generation, and try again what failed.
@@ -291,8 +319,11 @@ class Membership:
             self._fail(error)  # what is believed can no longer be checked
             self._wake()
             raise
+        if self._defect is not None:
+            self._group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
         self._group.probed(generation)
         self._group.heartbeat()
+        self._retry.set()
         self._wake()
 
     def announce(self) -> None:
@@ -301,7 +332,10 @@ class Membership:
             self._group.shift()
             for work in self._handoff.revocations():
                 work.revoke(False)
-        self.announced_view = self._group.view
+        self._publish()
+
+    def _publish(self) -> None:
+        self.announced_view = None if self._defect is not None else self._group.view
         view = self.view
         state = (
             view, view and view.active, self.error, self.settled, self.left, self.finished.is_set(),
@@ -330,23 +364,33 @@ class Membership:
 
     async def tend(self) -> None:
         """Take part until the group is left; then return."""
-        while True:
-            self._woken.clear()
-            step = self._group.next_step()
-            self.announce()
-            if step is Step.FINISH:
-                self.finished.set()
-                self.announce()
-                return
-            if step is Step.REST:
-                await self._rest()
-                continue
-            leaving = self.left
+        while not self.finished.is_set():
             try:
-                await self._take(step)
-            except PartitionError as error:
-                if leaving == self.left:  # else it says nothing of what is to be done now
-                    self._failed(step, error)
+                await self._go_on()
+            except Exception as error:
+                self.fail(error)
+                await self._retry.wait()
+
+    async def _go_on(self) -> None:
+        self._woken.clear()
+        step = self._group.next_step()
+        if step is Step.FINISH:
+            self.finished.set()
+        elif step is Step.REST and self._defect is not None and not self._group.stuck:
+            self._defect = None
+            _logger.info("group %r has recovered", self.group_id)
+        self.announce()
+        if step is Step.FINISH:
+            return
+        if step is Step.REST:
+            await self._rest()
+            return
+        leaving = self.left
+        try:
+            await self._take(step)
+        except PartitionError as error:
+            if leaving == self.left:  # else it says nothing of what is to be done now
+                self._failed(step, error)
 
     async def _rest(self) -> None:
         if self._handoff_watch is None or not self._handoff_watch.looking():
@@ -442,7 +486,10 @@ class Membership:
 
     def _revoke_at_once(self) -> None:
         for work in self._works():
-            work.revoke(True)
+            try:
+                work.revoke(True)
+            except Exception:  # the others have to end all the same
+                _logger.exception("group %r: %s could not be revoked", self.group_id, work.what)
 
     def _works(self) -> list[Work]:
         return [] if self._handoff is None else list(self._handoff.works)

@@ -151,6 +151,8 @@ class Runner:
                     await membership.heartbeat()
                 except BackendError as error:
                     failures.append(error)
+                except Exception as error:
+                    membership.fail(error)
 
         if not self._tended:
             await self.backend.ping()
@@ -184,12 +186,12 @@ class Runner:
     def group_changed(self, group_id: str) -> None:
         membership = self.memberships.get(group_id)
         if membership is not None:
-            membership.group_changed()
+            _tell(membership, lambda membership: membership.group_changed())
 
     def group_activated(self, group_id: str) -> None:
         membership = self.memberships.get(group_id)
         if membership is not None:
-            membership.group_activated()
+            _tell(membership, lambda membership: membership.group_activated())
 
     def may_end(self) -> bool:
         return all(membership.idle for membership in self._tended)
@@ -208,6 +210,7 @@ class Runner:
                 finally:
                     self._close_down()
                     if await self._drained():
+                        await self._retracted()
                         with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                             await self.backend.close()
                     tasks.cancel_scope.cancel()
@@ -262,6 +265,13 @@ class Runner:
             )  # fmt: skip
         return not busy
 
+    async def _retracted(self) -> None:
+        """Wait until acknowledgements are deleted: with many, the end of the session would be a transaction that is too
+        long for servers to read."""
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            for membership in list(self._tended):
+                await membership.until_retracted()
+
     async def _await_connection(self) -> None:
         try:
             await self.backend.first_connection()
@@ -288,6 +298,8 @@ class Runner:
                     await self.backend.withdraw(group_id, name)
         except BackendError as error:
             _logger.debug("looking for entries of groups that were left: %s", error)
+        except Exception:
+            _logger.exception("looking for entries of groups that were left")
 
     async def _beat(self) -> None:
         while True:
@@ -317,7 +329,15 @@ class Runner:
 
     def _tell(self, event: Callable[[Membership], None]) -> None:
         for membership in list(self._tended):
-            event(membership)
+            _tell(membership, event)
+
+
+def _tell(membership: Membership, event: Callable[[Membership], None]) -> None:
+    """What goes wrong with it in one group concerns neither the others nor whoever brings the news."""
+    try:
+        event(membership)
+    except Exception as error:
+        membership.fail(error)
 
 
 def _description(settings: Settings) -> bytes:

@@ -152,6 +152,13 @@ class Backend(Protocol):
         """
         ...
 
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        """Delete an acknowledgement, if it is there.
+
+        :param name: of the entry that made it.
+        """
+        ...
+
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
         """The names of those who have acknowledged a generation."""
         ...

@@ -117,6 +117,9 @@ class MemoryBackend:
     async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
         return await self._request(self.cluster.acknowledge, group_id, generation, name)
 
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        await self._request(self.cluster.retract, group_id, generation, name)
+
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
         return await self._request(self.cluster.acknowledgements, group_id, generation)
 

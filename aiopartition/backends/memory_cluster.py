@@ -191,6 +191,15 @@ class MemoryCluster:
             names[name] = session
             return len(names)
 
+    def retract(self, session: MemorySession, group_id: str, generation: int, name: str) -> None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and generation in group.acknowledged:
+                group.acknowledged[generation].pop(name, None)
+                if not group.acknowledged[generation]:
+                    del group.acknowledged[generation]
+
     def acknowledgements(self, session: MemorySession, group_id: str, generation: int) -> tuple[str, ...]:
         with self._lock:
             self._require(session)
