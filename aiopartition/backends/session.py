@@ -9,7 +9,7 @@ The rules it follows, each of which some client in use breaks:
 * There are two leases: one that any answer renews, and one that only answers renew which took a quorum, as those to
   writes do. A follower goes on answering everything else for a while after it has lost its leader.
 * A lease is read from the clock when it is used. No timer has to fire for it to end.
-* A session goes by the shortest timeout that it was ever granted: servers may differ, and news of each reach the leader.
+* A session goes by the shortest timeout that it was ever granted: servers may differ, and the leader hears from all.
 * On a new connection the first answer that counts is one that takes a quorum: a leader that was deposed while it
   stood still answers everything else, for a moment.
 * After a silence longer than the timeout the session may be gone or not. The next connection offers the same
