@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Final
 
 import anyio
@@ -57,8 +58,6 @@ class Membership:
         """On which it was joined."""
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
-        self.lease_left: Callable[[], float] = backend.lease_left
-        """Seconds for which the session cannot have expired. Reads the clock."""
         self.announced_view: View | None = None
         """As far as the members are concerned; to be believed only while there is lease left."""
         self._backend = backend
@@ -69,6 +68,10 @@ class Membership:
         member = Member(member_id, terms.weight)
         self._group = Group(group_id, member, terms.policy, terms.min_members, secrets.token_hex(8))
         self._handoff = self._group.handoff
+        self.lease_left: Callable[[], float] = (
+            backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
+        )
+        """Seconds for which the session cannot have expired. Reads the clock."""
         self._handoff_watch = (
             None if self._handoff is None else HandoffWatch(backend, group_id, member.id, self._handoff)
         )
@@ -134,6 +137,8 @@ class Membership:
         """The error that says why :attr:`view` is ``None``."""
         if not self._backend.connected:
             reason = f"no connection to the backend ({self._backend.trouble})"
+        elif self._group.view is not None and self._backend.lease_left() > 0:
+            reason = "no quorum of the backend has answered for so long that the session may have expired"
         elif self._group.view is not None:
             reason = "the backend has not answered for so long that the session may have expired"
         else:

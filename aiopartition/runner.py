@@ -37,7 +37,8 @@ _CLOSE_TIMEOUT: Final = 1.0
 _HEARTBEATS_AT_ONCE: Final = 16
 """Enough to fill the way to the server; all of a thousand at once would stall the event loop."""
 
-_LONGEST_SLEEP: Final = 3600.0
+_LONGEST_SLEEP: Final = 1.0
+"""Seconds. The loop's clock stands still while the machine is suspended, and the lease's goes on."""
 
 _GONE_KEPT: Final = 1000
 """Of entries of groups that were left. Each costs a question after each reconnecting."""
@@ -71,7 +72,7 @@ class Runner:
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
         self._stopping = asyncio.Event()
-        self._lease_moved = asyncio.Event()
+        self._lease_moved = {quorum: asyncio.Event() for quorum in (False, True)}  # of either lease of the backend
 
     def require_started(self, operation: str) -> None:
         """:raises NotStartedError: before ``start()`` has returned and after ``stop()`` was called."""
@@ -167,7 +168,7 @@ class Runner:
 
     def session_opened(self, *, fresh: bool) -> None:
         self._tell(lambda membership: membership.session_opened(fresh=fresh))
-        self._lease_moved.set()
+        self._leases_moved()
         if fresh:
             self._gone.clear()
         elif self._gone and self._tasks is not None:
@@ -179,9 +180,15 @@ class Runner:
     def session_expired(self) -> None:
         self._tell(Membership.session_expired)
 
-    def lease_renewed(self) -> None:
-        self._tell(Membership.lease_renewed)
-        self._lease_moved.set()
+    def lease_renewed(self, *, quorum: bool) -> None:
+        self._tell_of_lease(quorum, Membership.lease_renewed)
+        self._lease_moved[quorum].set()
+
+    def lease_shortened(self) -> None:
+        self._leases_moved()
+
+    def needs_quorum(self) -> bool:
+        return any(membership.exclusive for membership in self._tended)
 
     def group_changed(self, group_id: str) -> None:
         membership = self.memberships.get(group_id)
@@ -237,7 +244,8 @@ class Runner:
                 self.settings.url, self.settings.connect_timeout, self.backend.trouble,
             )  # fmt: skip
         tasks.start_soon(self._beat, name="aiopartition heartbeat")
-        tasks.start_soon(self._watch_lease, name="aiopartition lease")
+        for quorum in self._lease_moved:
+            tasks.start_soon(self._watch_lease, quorum, name="aiopartition lease")
         self.state = State.STARTED
         self._ready.set()
 
@@ -310,22 +318,33 @@ class Runner:
                 # The next one asks again, and whoever wants to know what is theirs is told that it is unknown.
                 _logger.debug("heartbeat: %s", error)
 
-    async def _watch_lease(self) -> None:
-        """Wake those who wait for changes when the lease ends. Whoever asks reads the clock, and needs no waking."""
+    async def _watch_lease(self, quorum: bool) -> None:
+        """Tell those who go by one of the leases when it ends. Whoever asks reads the clock, and needs no telling."""
+        moved = self._lease_moved[quorum]
         while True:
-            left = self.backend.lease_left()
+            moved.clear()
+            left = self.backend.lease_left(quorum=quorum)
             if left > 0:
-                await anyio.sleep(min(left + 0.001, _LONGEST_SLEEP))
-                continue
-            self._lease_moved.clear()
-            self._tell(Membership.lease_ended)
-            await self._lease_moved.wait()
+                with anyio.move_on_after(min(left + 0.001, _LONGEST_SLEEP)):
+                    await moved.wait()
+            else:
+                self._tell_of_lease(quorum, Membership.lease_ended)
+                await moved.wait()
 
     # ---- inside
 
     def _signal_stop(self) -> None:
         self._close_down()
         self._decided.set()
+
+    def _leases_moved(self) -> None:
+        for moved in self._lease_moved.values():
+            moved.set()
+
+    def _tell_of_lease(self, quorum: bool, event: Callable[[Membership], None]) -> None:
+        for membership in list(self._tended):
+            if membership.exclusive == quorum:
+                event(membership)
 
     def _tell(self, event: Callable[[Membership], None]) -> None:
         for membership in list(self._tended):

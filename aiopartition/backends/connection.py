@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -120,14 +121,18 @@ class Connection(asyncio.Protocol):
         :raises ReplyError: what the server says against it.
         :raises ConnectionLostError: if the connection ends first.
         """
-        self._last_xid = self._last_xid % 0x7FFFFFFF + 1
-        return await self._submit(self._last_xid, operation)
+        return await self._submit(self.next_xid(), operation)
 
     async def authenticate(self, operation: Operation[None]) -> None:
         """As :meth:`request`, for the one request that bears a number of its own."""
         await self._submit(Xid.AUTH, operation)
 
-    def post(self, xid: Xid, operation: Operation[None]) -> None:
+    def next_xid(self) -> int:
+        """The number for a request."""
+        self._last_xid = self._last_xid % 0x7FFFFFFF + 1
+        return self._last_xid
+
+    def post(self, xid: int, operation: Operation[None]) -> None:
         """Send without waiting; on a connection that is ending, not at all. The answer is told to the owner alone."""
         if self.ending:
             return
@@ -143,9 +148,14 @@ class Connection(asyncio.Protocol):
         """Whether nothing can be sent any more. A transport knows it some turns of the loop before it tells us."""
         return self._transport is None or self._transport.is_closing()
 
-    def awaits(self, xid: Xid) -> bool:
+    def awaits(self, xid: int) -> bool:
         """Whether the answer to a posted request is still due."""
         return xid in self._pending
+
+    def sent_at(self, xid: int) -> float:
+        """When a request was sent whose answer is still due; infinity if it has come."""
+        pending = self._pending.get(xid)
+        return math.inf if pending is None else pending.sent
 
     def abort(self, reason: str) -> None:
         """End the connection now. Not ``close()``, which lingers when the peer does not read (and on TLS)."""

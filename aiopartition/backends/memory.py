@@ -58,7 +58,7 @@ class MemoryBackend:
     def server(self) -> str | None:
         return f"memory cluster {self.cluster.name!r}" if self.connected else None
 
-    def lease_left(self) -> float:
+    def lease_left(self, *, quorum: bool = False) -> float:  # each request reaches the whole cluster
         return self._safe_until - self.cluster.clock()
 
     async def run(self) -> None:
@@ -211,7 +211,8 @@ class MemoryBackend:
         lapsed = self.lease_left() <= 0
         self._safe_until = max(self._safe_until, sent + self.session_timeout * 2 / 3)
         if lapsed:
-            self.listener.lease_renewed()
+            for quorum in (False, True):
+                self.listener.lease_renewed(quorum=quorum)
 
     def _tell(self, loop: asyncio.AbstractEventLoop, group_id: str, activated: bool) -> None:
         # The change may come from another thread's loop. A client whose own loop is closed will expire.

@@ -66,8 +66,9 @@ class ZooKeeperBackend:
     def server(self) -> str | None:
         return None if self._session.peer is None else str(self._session.peer)
 
-    def lease_left(self) -> float:
-        return self._session.lease.safe_until - self._clock()
+    def lease_left(self, *, quorum: bool = False) -> float:
+        lease = self._session.quorum_lease if quorum else self._session.lease
+        return lease.safe_until - self._clock()
 
     @property
     def session_timeout(self) -> float:
@@ -95,8 +96,14 @@ class ZooKeeperBackend:
     def session_expired(self) -> None:
         self._listener.session_expired()
 
-    def lease_renewed(self) -> None:
-        self._listener.lease_renewed()
+    def lease_renewed(self, *, quorum: bool) -> None:
+        self._listener.lease_renewed(quorum=quorum)
+
+    def lease_shortened(self) -> None:
+        self._listener.lease_shortened()
+
+    def needs_quorum(self) -> bool:
+        return self._listener.needs_quorum()
 
     def may_end(self) -> bool:
         return self._listener.may_end()
