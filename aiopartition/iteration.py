@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
@@ -13,20 +14,26 @@ T = TypeVar("T")
 
 
 class Iteration(AsyncGenerator[T, None]):
-    """An async generator, each step of which is a call to the coordinator: it belongs to the same event loop.
+    """An async generator that belongs to the event loop of a coordinator, as the call does that returned it.
 
-    A step taken elsewhere is refused before the generator hears of it, so it goes on where it belongs. (A generator
-    around the other one would cost twice as much an item.)
+    A step that is taken elsewhere is refused before the generator hears of it, so the iteration goes on where it
+    belongs.
     """
 
     def __init__(self, runner: Runner, operation: str, steps: AsyncGenerator[T, None]) -> None:
         self._runner = runner
         self._operation = operation
         self._steps = steps
+        self._next = steps.__anext__
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
+        try:
+            if get_running_loop() is self._runner.loop:  # here rather than by a call, which costs as much again
+                return self._next()
+        except RuntimeError:  # no loop is running
+            pass
         self._runner.require_here(self._operation)
-        return self._steps.__anext__()
+        return self._next()
 
     def asend(self, value: None) -> Coroutine[Any, Any, T]:
         self._runner.require_here(self._operation)
@@ -37,6 +44,6 @@ class Iteration(AsyncGenerator[T, None]):
         return self._steps.athrow(*error)
 
     def aclose(self) -> Coroutine[Any, Any, None]:
-        if not self._runner.inherited:  # there nothing is in flight, and it is closed on the way out
+        if not self._runner.inherited:  # a child closes what it inherited on its way out
             self._runner.require_here(self._operation)
         return self._steps.aclose()

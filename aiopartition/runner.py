@@ -79,7 +79,8 @@ class Runner:
         self._gone: deque[tuple[str, str]] = deque(maxlen=_GONE_KEPT)  # group, entry: deleted in this session
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """To which the coordinator belongs, once it is started."""
         self._thread = 0  # of the loop
         self._failure: BaseException | None = None
         self._refusal: AuthenticationError | None = None
@@ -104,11 +105,11 @@ class Runner:
     def require_here(self, operation: str) -> None:
         """:raises NotStartedError: in another event loop, another thread or another process than ``start()``."""
         try:
-            here = asyncio.get_running_loop() is self._loop
+            here = asyncio.get_running_loop() is self.loop
         except RuntimeError:  # a plain call between two runs of the loop
             here = threading.get_ident() == self._thread
         if not here:
-            closed = self._loop is not None and self._loop.is_closed()
+            closed = self.loop is not None and self.loop.is_closed()
             raise NotStartedError(operation, self.state.value if self.inherited else _CLOSED if closed else _ELSEWHERE)
 
     async def start(self) -> None:
@@ -118,7 +119,7 @@ class Runner:
         if os.getpid() != self._pid:  # made before a fork, as by a server that loads the service once for all workers
             self.settings = self.settings.with_another_id()
         tell_child(self)
-        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._description = _description(self.settings)
         self._task = asyncio.create_task(self._run(), name=f"aiopartition {self.settings.member_id}")
         try:
@@ -156,7 +157,7 @@ class Runner:
         """In a child nothing is ours, and nobody is told: what the child inherited only waits for its end."""
         if self._task is None or self._task.done():
             return
-        self.state, self._loop, self._thread = State.INHERITED, None, 0
+        self.state, self.loop, self._thread = State.INHERITED, None, 0
         for membership in self._tended:
             membership.forked()
         self.memberships, self._tended = {}, set()
