@@ -24,6 +24,7 @@ from aiopartition.checks import (
 from aiopartition.errors import ConfigurationError
 from aiopartition.hold import Hold
 from aiopartition.holder import running_task
+from aiopartition.iteration import Iteration
 from aiopartition.keys import Key
 from aiopartition.listing import Resources
 from aiopartition.membership import Membership
@@ -133,7 +134,6 @@ class PartitionCoordinator:
         ends with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays
         stopped. Cancelled, it only stops waiting.
         """
-        self._runner.release(asyncio.current_task())
         await self._runner.stop()
 
     async def __aenter__(self) -> Self:
@@ -336,12 +336,16 @@ class PartitionCoordinator:
         known = self._participation.known_view
 
         async def join() -> Membership:
+            self._runner.require_started("my_subset")
             return await self._participation.membership(group_id or "")
 
+        steps: AsyncGenerator[T, None]
         if isinstance(source, AsyncIterable):
-            return my_async_items(join, source, key, known, running_task()) if shared else all_async_items(source)
-        require_iterable(source)
-        return my_items(join, source, key, known, running_task()) if shared else all_items(source)
+            steps = my_async_items(join, source, key, known, running_task()) if shared else all_async_items(source)
+        else:
+            require_iterable(source)
+            steps = my_items(join, source, key, known, running_task()) if shared else all_items(source)
+        return Iteration(self._runner, "my_subset", steps)
 
     # ---- work that nobody else does meanwhile
 
@@ -428,7 +432,7 @@ class PartitionCoordinator:
         :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
         """
         self._runner.require_started("changes")
-        return self._changes(require_id("group_id", group_id))
+        return Iteration(self._runner, "changes", self._changes(require_id("group_id", group_id)))
 
     # ---- inside
 

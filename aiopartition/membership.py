@@ -7,10 +7,9 @@ import logging
 import secrets
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from functools import partial
 from typing import Final
-
-import anyio
 
 from aiopartition.backends import Backend, Entries
 from aiopartition.document import check_document, document_of
@@ -311,6 +310,11 @@ class Membership:
         self._revoke_at_once()  # whatever it was, it may have been the news that others have it already
         self._publish()
 
+    def forked(self) -> None:
+        """In a child process the group is left. Nobody is woken: nothing that waits can do anything of use there."""
+        self._group.abandon()
+        self.announced_view = None
+
     async def heartbeat(self) -> None:
         """Ask for the generation, and try again what failed.
 
@@ -401,10 +405,11 @@ class Membership:
         if self._handoff_watch is None or not self._handoff_watch.looking():
             await self._woken.wait()
             return
-        with anyio.move_on_after(self._handoff_watch.INTERVAL):
-            await self._woken.wait()
-            return
-        self._handoff_watch.overdue()
+        try:
+            async with asyncio.timeout(self._handoff_watch.INTERVAL):
+                await self._woken.wait()
+        except TimeoutError:
+            self._handoff_watch.overdue()
 
     async def _take(self, step: Step) -> None:
         if step is Step.JOIN:
@@ -428,10 +433,11 @@ class Membership:
 
     async def _settled(self) -> bool:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
-        with anyio.move_on_after(self.terms.settle):
-            while self._group.next_step() is Step.SETTLE:
-                self._woken.clear()
-                await self._woken.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.terms.settle):
+                while self._group.next_step() is Step.SETTLE:
+                    self._woken.clear()
+                    await self._woken.wait()
         return self._group.next_step() is Step.SETTLE
 
     async def _join(self) -> None:

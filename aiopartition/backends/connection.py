@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import socket
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from aiopartition.backends import codec
 from aiopartition.backends.codec import ConnectReply, Operation, ProtocolError, ReplyError, Xid
 from aiopartition.clock import Clock
+from aiopartition.forks import tell_child
 
 __all__ = ["Address", "Connection", "ConnectionLostError", "ConnectionOwner", "Reply"]
 
@@ -75,9 +78,10 @@ class Connection(asyncio.Protocol):
     which they came.
     """
 
-    def __init__(self, clock: Clock, owner: ConnectionOwner) -> None:
+    def __init__(self, clock: Clock, owner: ConnectionOwner, tcp: socket.socket | None = None) -> None:
         self._clock = clock
         self._owner = owner
+        self._tcp = tcp
         self._splitter = codec.FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._handshake: asyncio.Future[bytes] | None = None
@@ -93,12 +97,18 @@ class Connection(asyncio.Protocol):
     async def open(cls, address: Address, ssl: SSLContext | None, clock: Clock, owner: ConnectionOwner) -> Connection:
         """:raises OSError: when the server cannot be reached or TLS fails."""
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: cls(clock, owner),
-            address.ip,
-            address.port,
-            ssl=ssl,
-            server_hostname=address.host if ssl is not None else None,
+        # Our own socket, not one that the loop makes: a forked child has to let go of it at every moment.
+        tcp = socket.socket(socket.AF_INET6 if ":" in address.ip else socket.AF_INET)
+        tcp.setblocking(False)
+        connection = cls(clock, owner, tcp)
+        tell_child(connection)
+        try:
+            await loop.sock_connect(tcp, (address.ip, address.port))
+        except BaseException:
+            tcp.close()
+            raise
+        await loop.create_connection(
+            lambda: connection, sock=tcp, ssl=ssl, server_hostname=address.host if ssl is not None else None
         )
         return connection
 
@@ -163,6 +173,15 @@ class Connection(asyncio.Protocol):
             self.reason = reason
             self._transport.abort()
             self._end()
+
+    def forked(self) -> None:
+        """In a child the socket's number leads nowhere from now on. The socket is the parent's, and so are the events
+        of the epoll object that both have: to close a transport here would take its events from the parent."""
+        number = -1 if self._tcp is None else self._tcp.fileno()
+        if number >= 0:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number, inheritable=False)
+            os.close(nowhere)
 
     # ---- asyncio.Protocol
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends import Entries, Listener
 from aiopartition.backends.memory_cluster import MemoryCluster, MemorySession
 from aiopartition.backends.memory_network import MemoryNetwork
 from aiopartition.errors import BackendUnavailableError
+from aiopartition.forks import tell_child
 
 __all__ = ["MemoryBackend", "MemoryCluster"]
 
@@ -43,6 +44,7 @@ class MemoryBackend:
         self._opened = asyncio.Event()
         self._woken = asyncio.Event()
         self._watched: set[str] = set()
+        self._inherited = False
 
     # ---- the session
 
@@ -62,16 +64,26 @@ class MemoryBackend:
         return self._safe_until - self.cluster.clock()
 
     async def run(self) -> None:
+        tell_child(self)
         self.cluster.attach(self)
         try:
-            while True:
+            while not self._inherited:
                 self._keep_session()
-                with anyio.move_on_after(self._idle_seconds()):
-                    await self._woken.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._idle_seconds()):
+                        await self._woken.wait()
                 self._woken.clear()
         finally:
-            self.crash()
-            self.cluster.detach(self)
+            if not self._inherited:
+                self.crash()
+                self.cluster.detach(self)
+
+    def forked(self) -> None:
+        """In a child the cluster is another one, which nobody uses yet."""
+        self._inherited = True
+        self._session = None
+        self._safe_until = -math.inf
+        self.cluster.forked()
 
     async def first_connection(self) -> None:
         await self._opened.wait()
@@ -201,11 +213,12 @@ class MemoryBackend:
             self._opened.set()
             self.listener.session_opened(fresh=fresh)
 
-    def _idle_seconds(self) -> float:
-        """Until the next sign of life is due, or somebody else's session may expire."""
+    def _idle_seconds(self) -> float | None:
+        """Until the next sign of life is due, or somebody else's session may expire. ``None``: not ever."""
         if not self.network.open:
-            return math.inf
-        return min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))
+            return None
+        seconds = min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))
+        return None if seconds == math.inf else seconds
 
     def _renew(self, sent: float) -> None:
         lapsed = self.lease_left() <= 0

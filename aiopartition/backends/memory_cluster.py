@@ -94,6 +94,11 @@ class MemoryCluster:
                 self._sessions.clear()
                 self._groups.clear()
 
+    def forked(self) -> None:
+        """In a child process nothing of what was here is left, nor whoever held the lock."""
+        self._lock = threading.Lock()
+        self._sessions, self._groups, self._clients = {}, {}, []
+
     def open(self, timeout: float, tell: Callable[[str, bool], None]) -> MemorySession:
         """A new session. ``tell`` is called in whatever thread changed the group, with its id, and whether it was the
         active generation that changed."""

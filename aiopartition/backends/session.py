@@ -26,6 +26,7 @@ import logging
 import random
 import ssl as tls
 from collections.abc import Sequence
+from contextlib import suppress
 from ssl import SSLContext
 from typing import Any, Final, Protocol, TypeVar
 
@@ -39,6 +40,7 @@ from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.resolver import Resolver
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError
+from aiopartition.forks import tell_child
 
 __all__ = ["Lease", "Session", "SessionListener"]
 
@@ -171,10 +173,18 @@ class Session:
                 _logger.debug("closing the session: %s", error)
         connection.abort("closed")
 
+    def forked(self) -> None:
+        """In a child nothing is connected, and no connection is made: it would take the session from the parent."""
+        self._closing = True
+        self._connection = self.peer = None
+        self.error = "the session belongs to the parent process"
+        self.lease = self.quorum_lease = NO_LEASE
+
     # ---- the task
 
     async def run(self) -> None:
         """Connect, serve, reconnect; for ever, until cancelled or closed."""
+        tell_child(self)
         failures = 0
         last: Address | None = None
         while not self._closing:
@@ -244,6 +254,8 @@ class Session:
             await self._establish(address)  # which opens a new one; the server is fine
 
     async def _establish(self, address: Address) -> None:
+        if self._closing:
+            raise ConnectionLostError("the session is closed")
         connection = await Connection.open(address, self._ssl, self._clock, self)
         try:
             fresh = await self._attach(connection)
@@ -308,8 +320,9 @@ class Session:
             pause = self._keep_alive(keep_alive, late=False)
             while not connection.lost.is_set():
                 due = self._clock() + pause
-                with anyio.move_on_after(pause):
-                    await connection.lost.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await connection.lost.wait()
                 if not connection.lost.is_set():
                     pause = self._keep_alive(keep_alive, late=self._clock() - due > self.timeout / 10)
         finally:
