@@ -76,6 +76,11 @@ class Operator:
         owner: int = (await self._call(self._client.get, path))[1].ephemeralOwner
         return owner
 
+    async def created(self, path: str) -> int:
+        """The transaction that created a node."""
+        transaction: int = (await self._call(self._client.get, path))[1].czxid
+        return transaction
+
     async def delete(self, path: str) -> None:
         """Delete a node and all that is below it. What grows again meanwhile is deleted again."""
         for _ in range(20):
