@@ -17,6 +17,7 @@ from tests.bench.work import Work, longest_overlap
 from tests.faults.conftest import Measure
 
 EXCLUSIVE = GroupPolicy(exclusive=True)
+TRANSACTION = 14
 
 
 @pytest.fixture
@@ -194,3 +195,27 @@ class TestServersApart:
                     assert session.session_id == session_id
                     assert (await pair.other.coordinator.view(GROUP)).generation == generation
             assert pair.overlap() < 0
+
+
+class TestOtherGroups:
+    async def test_go_by_any_answer(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+        """A coordinator that also takes part in an exclusive group: the other group's view holds on all the while that
+        the exclusive one is joined, at work and left, and only the exclusive one costs writes at rest."""
+        member = await fleet.start(network.url(namespace), "a", session_timeout=4.0)
+        questions = 0
+
+        def count(frame: Frame) -> None:
+            nonlocal questions
+            questions += frame.opcode == TRANSACTION
+
+        with network.on_frame(count):
+            changes = fleet.changes(member)
+            await wait_until(lambda: changes)
+            pings = network.traffic["server"]
+            await wait_until(lambda: network.traffic["server"] > pings + 500)
+            assert questions == 0
+            await member.join_group("exclusive", policy=EXCLUSIVE)
+            await wait_until(lambda: questions >= 3)
+            assert member.status("exclusive").lease_left > 0
+            await member.leave_group("exclusive")
+            assert [change.view is not None for change in changes] == [True]
