@@ -226,6 +226,10 @@ class ZooKeeperBackend:
                 if writable:
                     with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
                         await self._session.send(codec.set_data(path, b"%d" % generation, version))
+                        active, _ = await self._read_active(path)
+                    if active < generation:
+                        # It would be written again and again, as whoever reads it does not believe it.
+                        raise BackendError(f"generation {generation} is later than the transaction that names it", path)
                     await self._tidy(group_id, generation)
                 return
             except ReplyError as error:

@@ -29,6 +29,7 @@ NAMES = (
     "rebalance",
     "handoff",
     "zookeeper_cost",
+    "quorum_cost",
     "faults",
     "memory",
     "balance",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aiopartition import GroupPolicy, OwnershipUnknownError, PartitionCoordinator
+from aiopartition import GroupPolicy, OwnershipLostError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.testing import PartitionCluster, VirtualTimeLoop, cut_off, expire, reconnect, silence
 from tests.bench import wait_until
 from tests.contract.split import RESOURCES, split_exactly
@@ -236,6 +236,23 @@ async def test_on_an_ordinary_loop() -> None:
         assert await share_of(service) is None
         await cluster.settle("g")
         assert await share_of(service) == len(RESOURCES)
+
+
+async def test_a_machine_that_wakes_without_a_network_lets_go() -> None:
+    """The loop's clock stood still while it was suspended and the lease's went on: a batch ends soon after, and not
+    only when the loop's clock has come to the end of the lease as well, which takes 6.7 s."""
+    async with (
+        PartitionCluster() as cluster,
+        PartitionCoordinator(cluster.url, member_id="laptop", session_timeout=10.0) as laptop,
+    ):
+        await laptop.join_group("g", policy=GroupPolicy(exclusive=True))
+        await wait_until(lambda: laptop.status("g").state == "steady")
+        with pytest.raises(OwnershipLostError):
+            async with asyncio.timeout(4.0), laptop.hold("g"):
+                cluster.silence("laptop")
+                cluster.stall(8.0)
+                await asyncio.Event().wait()
+        cluster.reconnect("laptop")
 
 
 def test_what_does_not_settle_is_named() -> None:

@@ -9,9 +9,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
+import pytest
 from aiozk import protocol
 
-from aiopartition import PartitionCoordinator
+from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
 from tests.bench import Frame, OpenProxy, Proxy, ZooKeeperServer, wait_until
 from tests.bench.admin import Operator
 
@@ -125,6 +126,22 @@ class TestReconnecting:
 
                 await wait_until(refused_and_owns_nothing)
             await wait_until(lambda: shares(cut))
+
+
+@pytest.mark.parametrize("ahead", [1000, 1 << 62, (1 << 63) - 1])
+async def test_a_generation_that_cannot_be_is_refused(zookeeper: ZooKeeperServer, namespace: str, ahead: int) -> None:
+    """One that is later than the transaction which names it as active is believed by nobody. It must not be written
+    over and over: that is an error, after which a handoff waits for the next heartbeat."""
+    async with PartitionCoordinator(zookeeper.url(namespace)) as member:
+        await member.join_group("g", policy=GroupPolicy(exclusive=True))
+        backend = member._runner.backend
+        generation = await backend.generation("g")
+        assert generation is not None
+        with pytest.raises(BackendError, match="later than the transaction"):
+            await backend.activate("g", min(generation + ahead, (1 << 63) - 1))
+        assert await backend.active("g") == 0
+        await backend.activate("g", generation)
+        assert await backend.active("g") == generation
 
 
 EXITING = """
