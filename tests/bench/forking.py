@@ -23,6 +23,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
+
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from aiopartition.backends.zookeeper import ZooKeeperBackend
 from tests.bench.lookout import split_exactly
@@ -147,6 +149,7 @@ class Parent:
             "stop": self.coordinator.stop,
         } | {name: iteration.__anext__ for name, iteration in self.open.items()}
         found = {name: outcome(call) for name, call in calls.items()}
+        own = asyncio.run(self.on_its_own()) if arguments.own else []
         workers = len(self.worked)
         time.sleep(self.busy)  # at work, while whatever was due in the event loop that it inherited comes due
         tell(
@@ -155,11 +158,18 @@ class Parent:
             connected=self.coordinator.connected,
             groups=self.coordinator.groups,
             started=len(self.worked) - workers,
+            own=own,
         )
         if end == "exit":
             sys.exit(EXIT_CODE)
         if end == "error":
             raise ChildError("the child's own error")
+
+    async def on_its_own(self) -> list[str]:
+        """The members that a coordinator of the child's own finds in a group that it shares with the parent."""
+        async with self.member("child") as coordinator:
+            await coordinator.join_group(GROUP, policy=GroupPolicy(exclusive=True))
+            return list(await coordinator.get_members(GROUP))
 
     def session(self) -> int:
         backend = self.coordinator._runner.backend
@@ -267,10 +277,13 @@ if __name__ == "__main__":
     parser.add_argument("--authority")
     parser.add_argument("--certificate")
     parser.add_argument("--busy", type=float, default=0.6)
+    parser.add_argument("--own", action="store_true")
+    parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(name)s %(message)s")
     context = None
     if arguments.authority:
         context = ssl.create_default_context(cafile=arguments.authority)
         context.load_cert_chain(arguments.certificate)
-    asyncio.run(main(Parent(arguments.url, context, arguments.busy), arguments.way, arguments.end))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if arguments.uvloop else None) as runner:
+        runner.run(main(Parent(arguments.url, context, arguments.busy), arguments.way, arguments.end))

@@ -56,6 +56,29 @@ async def test_a_child_leaves_a_memory_cluster_alone(anyio_backend: str, way: st
     expect_nothing_happened(await fork("memory://forked", way, end), way, end)
 
 
+@pytest.mark.parametrize("way", ["coroutine", "multiprocessing"])
+async def test_a_child_may_have_one_of_its_own(zookeeper: ZooKeeperServer, namespace: str, way: str) -> None:
+    """A coordinator that the child starts is another member."""
+    outcome = await fork(zookeeper.url(namespace), way, "exit", "--own")
+    assert outcome.child["own"] == ["child", "parent"]
+    assert outcome.parent["same_session"]
+    assert outcome.parent["shared"]
+
+
+async def test_a_child_has_a_memory_cluster_of_its_own(anyio_backend: str) -> None:
+    """In which the parent's members are not."""
+    outcome = await fork("memory://forked", "coroutine", "exit", "--own")
+    assert outcome.child["own"] == ["child"]
+    assert outcome.parent["whole"]
+    assert outcome.parent["shared"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_on_uvloop(zookeeper: ZooKeeperServer, namespace: str, end: str) -> None:
+    """Which has its own transports."""
+    expect_nothing_happened(await fork(zookeeper.url(namespace), "coroutine", end, "--uvloop"), "coroutine", end)
+
+
 async def test_a_child_at_work_for_longer_than_the_session(zookeeper: ZooKeeperServer, namespace: str) -> None:
     """All that is due in the event loop that it inherited comes due at once."""
     outcome = await fork(zookeeper.url(namespace), "coroutine", "return", "--busy", "0.9")
