@@ -396,7 +396,11 @@ class PartitionCoordinator:
         supervisor = Supervisor(
             membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
         )
-        await supervisor.run()
+        try:
+            await supervisor.run()
+        except Exception:
+            if not self._runner.inherited:  # there asyncio can wait for nothing in the loop that ran at the fork
+                raise
 
     def hold(self, group_id: str, *, drain_timeout: float = 30.0) -> AbstractAsyncContextManager[View]:
         """``async with coordinator.hold(group_id) as view``: while inside, nothing that is mine passes to another.

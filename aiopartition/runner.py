@@ -261,7 +261,12 @@ class Runner:
         """Do a part of the runner's work. If it ends in another way than by returning, the coordinator does."""
         try:
             await work()
+        except asyncio.CancelledError as error:
+            self._failed(error)
+            raise
         except BaseException as error:
+            if self.inherited:  # asyncio can wait for nothing in a loop that ran when it was forked
+                return
             self._failed(error)
             raise
 

@@ -177,6 +177,7 @@ class Parent:
 
     async def after(self, code: int, before: int) -> None:
         """Whether the parent lives on, and still reacts."""
+        await wait_until(self.all_is_mine)
         until = time.monotonic() + 4 * HEARTBEAT  # nothing is waited for: things have time to go wrong
         whole = True
         while time.monotonic() < until:
@@ -254,6 +255,20 @@ async def fork_in_thread(parent: Parent, end: str) -> int:
     return pids[0]
 
 
+async def fork_on_change(parent: Parent, end: str) -> int:
+    """At the moment at which much else has been woken too."""
+    async with parent.member("passer-by") as other:
+        joining = asyncio.create_task(other.join_group(GROUP, policy=GroupPolicy(exclusive=True)))
+        pid = 0
+        async for change in parent.coordinator.changes(GROUP):
+            if change.joined == ("passer-by",):
+                pid = await fork_in_coroutine(parent, end)
+                break
+        if pid:
+            await joining
+    return pid
+
+
 async def fork_by_multiprocessing(parent: Parent, end: str) -> int:
     process = multiprocessing.get_context("fork").Process(target=parent.in_child, args=(end,))
     process.start()
@@ -265,6 +280,7 @@ FORKS = {
     "coroutine": fork_in_coroutine,
     "callback": fork_in_callback,
     "thread": fork_in_thread,
+    "change": fork_on_change,
     "multiprocessing": fork_by_multiprocessing,
 }
 
