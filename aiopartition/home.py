@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable
 from typing import Final
 
 from aiopartition.errors import NotStartedError
@@ -26,15 +27,31 @@ class Home:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         """``None`` before the start, and in a forked process."""
+        self._origin: asyncio.AbstractEventLoop | None = None
         self._thread = 0  # no thread's number
 
     def settle(self) -> None:
         """It is here."""
-        self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self.loop = self._origin = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
 
     def forked(self) -> None:
         """In a child it is nowhere."""
         self.loop, self._thread = None, 0
+
+    async def unless_forked(self, work: Awaitable[None]) -> None:
+        """Await ``work``; in a child, from the end of it on, wait to be cancelled.
+
+        A child runs its parent's event loop for one more turn before it cancels all tasks, while asyncio says that no
+        loop is running. Whatever waits then for anything, or ends a task of anyio's, fails.
+        """
+        try:
+            await work
+        except Exception:
+            if self.loop is not None:
+                raise
+        if self.loop is None and self._origin is not None:
+            await self._origin.create_future()
 
     def require(self, operation: str) -> None:
         """:raises NotStartedError: anywhere else, with the remedy."""

@@ -40,6 +40,9 @@ _CLOSE_TIMEOUT: Final = 1.0
 _HEARTBEATS_AT_ONCE: Final = 16
 """Enough to fill the way to the server; all of a thousand at once would stall the event loop."""
 
+_TURNS_TO_STOP: Final = 3
+"""Of the event loop, for an ``async with`` that asyncio.run() cancels at the same time to call stop()."""
+
 _LONGEST_SLEEP: Final = 3600.0
 
 _GONE_KEPT: Final = 1000
@@ -73,7 +76,7 @@ class Runner:
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._told = False  # by an exception, that we were cancelled
+        self._told = False  # that we were cancelled
         self._refusal: AuthenticationError | None = None
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
@@ -129,7 +132,9 @@ class Runner:
             self._signal_stop()
             return
         self.home.require("stop")
-        if self.state is State.CANCELLED:  # along with us, by asyncio.run(): that is a stop in good order
+        if (
+            self.state is State.CANCELLED and not self._told
+        ):  # the caller was cancelled too: that is a stop in good order
             self._failure = None
         self.release(asyncio.current_task())
         self._signal_stop()
@@ -192,9 +197,9 @@ class Runner:
         if not self._tended:
             await self.backend.ping()
             return
-        async with anyio.create_task_group() as beats:
+        async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
             for _ in range(min(_HEARTBEATS_AT_ONCE, len(self._tended))):
-                beats.start_soon(beat)
+                beats.create_task(beat())
         if failures:
             raise failures[0]
 
@@ -250,9 +255,6 @@ class Runner:
             # is the cause of the error of each call from now on. KeyboardInterrupt and SystemExit have left the event
             # loop already.
             return
-        finally:
-            if self.state is State.CANCELLED and not self._told:  # and nobody has called stop() when cancelled as well
-                _logger.warning("the coordinator %s; call stop() before that, or use 'async with'", self.state.value)
 
     def _begin(self, tasks: TaskGroup, work: Callable[[], Awaitable[None]], name: str) -> None:
         tasks.start_soon(self._watched, work, name=name)
@@ -260,13 +262,8 @@ class Runner:
     async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do a part of the runner's work. If it ends in another way than by returning, the coordinator does."""
         try:
-            await work()
-        except asyncio.CancelledError as error:
-            self._failed(error)
-            raise
+            await self.home.unless_forked(work())
         except BaseException as error:
-            if self.inherited:  # asyncio can wait for nothing in a loop that ran when it was forked
-                return
             self._failed(error)
             raise
 
@@ -288,6 +285,13 @@ class Runner:
         await self._stopping.wait()
 
     async def _say_farewell(self) -> None:
+        for _ in range(_TURNS_TO_STOP):
+            if self.state is State.CANCELLED:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.sleep(0)
+        if self.state is State.CANCELLED and not self._told:
+            self._told = True
+            _logger.warning("the coordinator %s; call stop() before that, or use 'async with'", self.state.value)
         if await self._drained():
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await self.backend.close()

@@ -291,7 +291,7 @@ async def test_a_cancelled_task_ends_it_and_says_so(
     assert chosen
     for task in chosen:
         task.cancel()
-    await wait_until(lambda: CAUSES in repr(member))
+    await wait_until(lambda: warnings_of(caplog))
     [warning] = warnings_of(caplog)
     assert CAUSES in warning
     for name, call in COROUTINES.items():
