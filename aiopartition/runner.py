@@ -285,9 +285,9 @@ class Runner:
         await self._stopping.wait()
 
     async def _say_farewell(self) -> None:
-        for _ in range(_TURNS_TO_STOP):
-            if self.state is State.CANCELLED:
-                with anyio.CancelScope(shield=True):
+        if self.state is State.CANCELLED:
+            with anyio.CancelScope(shield=True):
+                for _ in range(_TURNS_TO_STOP):
                     await asyncio.sleep(0)
         if self.state is State.CANCELLED and not self._told:
             self._told = True
