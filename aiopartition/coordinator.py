@@ -52,7 +52,12 @@ class PartitionCoordinator:
     ...     mine = await coordinator.extract_my_subset("switches", switches)
 
     It holds one session with the backend, for any number of groups. The membership is kept current in the background;
-    asking what is mine is a local calculation. All methods belong to the event loop in which it was started.
+    asking what is mine is a local calculation.
+
+    All methods belong to the event loop in which it was started; elsewhere they raise :class:`NotStartedError` at once.
+    From another thread or event loop use :func:`asyncio.run_coroutine_threadsafe`. What only states a fact
+    (:attr:`member_id`, :attr:`connected`, :attr:`session_timeout`, :attr:`groups`, :meth:`is_active`) may be asked
+    anywhere. In a process that is forked from this one nothing of the coordinator acts; it needs one of its own.
 
     :param backend_url: ``zookeeper://[user:password@]host[:port][,host[:port]…][/namespace][?option=seconds&…]``, with
         the options ``session_timeout``, ``connect_timeout`` and ``heartbeat``; ``memory://[name]`` for coordinators in
@@ -132,7 +137,9 @@ class PartitionCoordinator:
         :meth:`run` are cancelled, items of :meth:`my_subset` and bodies of :meth:`hold` are waited for, up to 30 s or
         their ``drain_timeout``. The rest takes about a second at most, even if the backend is dead; then the session
         ends with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays
-        stopped. Cancelled, it only stops waiting.
+        stopped. Cancelled, it only stops waiting. In a forked process it does nothing.
+
+        :raises NotStartedError: in another event loop than that in which the coordinator runs.
         """
         await self._runner.stop()
 
@@ -345,7 +352,7 @@ class PartitionCoordinator:
         else:
             require_iterable(source)
             steps = my_items(join, source, key, known, running_task()) if shared else all_items(source)
-        return Iteration(self._runner, "my_subset", steps)
+        return Iteration(self._runner.home, "my_subset", steps)
 
     # ---- work that nobody else does meanwhile
 
@@ -394,7 +401,11 @@ class PartitionCoordinator:
         supervisor = Supervisor(
             membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
         )
-        await supervisor.run()
+        try:
+            await supervisor.run()
+        except Exception:
+            if not self._runner.inherited:  # there asyncio can wait for nothing in the loop that ran at the fork
+                raise
 
     def hold(self, group_id: str, *, drain_timeout: float = 30.0) -> AbstractAsyncContextManager[View]:
         """``async with coordinator.hold(group_id) as view``: while inside, nothing that is mine passes to another.
@@ -432,7 +443,7 @@ class PartitionCoordinator:
         :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
         """
         self._runner.require_started("changes")
-        return Iteration(self._runner, "changes", self._changes(require_id("group_id", group_id)))
+        return Iteration(self._runner.home, "changes", self._changes(require_id("group_id", group_id)))
 
     # ---- inside
 

@@ -58,9 +58,11 @@ class ConfigurationError(PartitionError, ValueError):
 
 
 class NotStartedError(PartitionError):
-    """A coordinator was used before ``start()`` or after ``stop()``.
+    """A coordinator was used before ``start()``, after it stopped, or where it does not belong: in another event loop,
+    thread or process than the one in which it was started.
 
-    ``operation`` is the call that was made, ``state`` what the coordinator was instead of started.
+    ``operation`` is the call that was made, ``state`` what the coordinator was instead of started. If it stopped for
+    another reason than ``stop()``, that is the ``__cause__``.
     """
 
     def __init__(self, operation: str, state: str) -> None:

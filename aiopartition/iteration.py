@@ -6,7 +6,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
-from aiopartition.runner import Runner
+from aiopartition.home import Home
 
 __all__ = ["Iteration"]
 
@@ -20,30 +20,30 @@ class Iteration(AsyncGenerator[T, None]):
     belongs.
     """
 
-    def __init__(self, runner: Runner, operation: str, steps: AsyncGenerator[T, None]) -> None:
-        self._runner = runner
+    def __init__(self, home: Home, operation: str, steps: AsyncGenerator[T, None]) -> None:
+        self._home = home
         self._operation = operation
         self._steps = steps
         self._next = steps.__anext__
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         try:
-            if get_running_loop() is self._runner.loop:  # here rather than by a call, which costs as much again
+            if get_running_loop() is self._home.loop:  # here rather than by a call, which costs as much again
                 return self._next()
         except RuntimeError:  # no loop is running
             pass
-        self._runner.require_here(self._operation)
+        self._home.require(self._operation)
         return self._next()
 
     def asend(self, value: None) -> Coroutine[Any, Any, T]:
-        self._runner.require_here(self._operation)
+        self._home.require(self._operation)
         return self._steps.asend(value)
 
     def athrow(self, *error: Any) -> Coroutine[Any, Any, T]:
-        self._runner.require_here(self._operation)
+        self._home.require(self._operation)
         return self._steps.athrow(*error)
 
     def aclose(self) -> Coroutine[Any, Any, None]:
-        if not self._runner.inherited:  # a child closes what it inherited on its way out
-            self._runner.require_here(self._operation)
+        if self._home.loop is not None:  # a child closes what it inherited on its way out
+            self._home.require(self._operation)
         return self._steps.aclose()

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from anyio.abc import TaskGroup
 from aiopartition.backends import Backend, open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
 from aiopartition.forks import tell_child
+from aiopartition.home import INHERITED, Home
 from aiopartition.membership import Membership
 from aiopartition.settings import Settings, Terms
 from aiopartition.table_builder import TableBuilder
@@ -40,6 +40,9 @@ _CLOSE_TIMEOUT: Final = 1.0
 _HEARTBEATS_AT_ONCE: Final = 16
 """Enough to fill the way to the server; all of a thousand at once would stall the event loop."""
 
+_TURNS_TO_STOP: Final = 3
+"""Of the event loop, for an ``async with`` that asyncio.run() cancels at the same time to call stop()."""
+
 _LONGEST_SLEEP: Final = 1.0
 """Seconds. The loop's clock stands still while the machine is suspended, and the lease's goes on."""
 
@@ -54,15 +57,7 @@ class State(Enum):
     STOPPED = "was stopped"
     CANCELLED = "was stopped when its tasks were cancelled, as asyncio.run() does at its end"
     FAILED = "has failed"
-    INHERITED = "was started by the parent process, to which it belongs; a forked process needs one of its own"
-
-
-_ELSEWHERE: Final = (
-    "was started in another event loop; "
-    "have that loop run a coroutine that makes this call, with asyncio.run_coroutine_threadsafe(coroutine, loop)"
-)
-
-_CLOSED: Final = "was started in an event loop that is closed by now; start another one in the loop that uses it"
+    INHERITED = INHERITED
 
 
 class Runner:
@@ -74,16 +69,15 @@ class Runner:
         self.memberships: dict[str, Membership] = {}
         """The joined groups."""
         self.state: State = State.NEW
+        self.home: Home = Home()
         self._description = b""
         self._pid = os.getpid()
         self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
         self._gone: deque[tuple[str, str]] = deque(maxlen=_GONE_KEPT)  # group, entry: deleted in this session
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """To which the coordinator belongs, once it is started."""
-        self._thread = 0  # of the loop
         self._failure: BaseException | None = None
+        self._told = False  # that we were cancelled
         self._refusal: AuthenticationError | None = None
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
@@ -101,17 +95,7 @@ class Runner:
         """
         if self.state is not State.STARTED:
             raise NotStartedError(operation, self._standing()) from self._failure
-        self.require_here(operation)
-
-    def require_here(self, operation: str) -> None:
-        """:raises NotStartedError: in another event loop, another thread or another process than ``start()``."""
-        try:
-            here = asyncio.get_running_loop() is self.loop
-        except RuntimeError:  # a plain call between two runs of the loop
-            here = threading.get_ident() == self._thread
-        if not here:
-            closed = self.loop is not None and self.loop.is_closed()
-            raise NotStartedError(operation, self.state.value if self.inherited else _CLOSED if closed else _ELSEWHERE)
+        self.home.require(operation)
 
     async def start(self) -> None:
         if self.state is not State.NEW:
@@ -120,7 +104,7 @@ class Runner:
         if os.getpid() != self._pid:  # made before a fork, as by a server that loads the service once for all workers
             self.settings = self.settings.with_another_id()
         tell_child(self)
-        self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self.home.settle()
         self._description = _description(self.settings)
         self._task = asyncio.create_task(self._run(), name=f"aiopartition {self.settings.member_id}")
         try:
@@ -148,7 +132,11 @@ class Runner:
         if self._task is None:
             self._signal_stop()
             return
-        self.require_here("stop")
+        self.home.require("stop")
+        if (
+            self.state is State.CANCELLED and not self._told
+        ):  # the caller was cancelled too: that is a stop in good order
+            self._failure = None
         self.release(asyncio.current_task())
         self._signal_stop()
         # Not awaited itself: the cancellation of one who waits is none of the runner's business.
@@ -158,7 +146,8 @@ class Runner:
         """In a child nothing is ours, and nobody is told: what the child inherited only waits for its end."""
         if self._task is None or self._task.done():
             return
-        self.state, self.loop, self._thread = State.INHERITED, None, 0
+        self.state = State.INHERITED
+        self.home.forked()
         for membership in self._tended:
             membership.forked()
         self.memberships, self._tended = {}, set()
@@ -214,9 +203,9 @@ class Runner:
         if not self._tended:
             await self.backend.ping()
             return
-        async with anyio.create_task_group() as beats:
+        async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
             for _ in range(min(_HEARTBEATS_AT_ONCE, len(self._tended))):
-                beats.start_soon(beat)
+                beats.create_task(beat())
         if failures:
             raise failures[0]
 
@@ -285,7 +274,7 @@ class Runner:
     async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do a part of the runner's work. If it ends in another way than by returning, the coordinator does."""
         try:
-            await work()
+            await self.home.unless_forked(work())
         except BaseException as error:
             self._failed(error)
             raise
@@ -296,23 +285,25 @@ class Runner:
         cancelled = isinstance(error, asyncio.CancelledError)
         if cancelled and self._stopping.is_set():
             return  # that is how we end
-        starting = self.state is State.STARTING
+        self._told = self.state is State.STARTING  # by start()
         if self._failure is None:
             self._failure = error
         self._close_down()
         if not cancelled:
             _logger.error("the coordinator has failed, and owns nothing any more", exc_info=error)
-        elif not starting:  # else start() says it
-            _logger.warning(
-                "the coordinator %s; it owns nothing any more. To end it in good order, call stop() before that, or "
-                "use 'async with'", self.state.value,
-            )  # fmt: skip
 
     async def _until_stopped(self, tasks: TaskGroup) -> None:
         await self._open(tasks)
         await self._stopping.wait()
 
     async def _say_farewell(self) -> None:
+        if self.state is State.CANCELLED:
+            with anyio.CancelScope(shield=True):
+                for _ in range(_TURNS_TO_STOP):
+                    await asyncio.sleep(0)
+        if self.state is State.CANCELLED and not self._told:
+            self._told = True
+            _logger.warning("the coordinator %s; call stop() before that, or use 'async with'", self.state.value)
         if await self._drained():
             await self._retracted()
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):

@@ -190,9 +190,9 @@ def get_data(path: str, *, watch: bool = False) -> Operation[tuple[bytes, Stat]]
     )
 
 
-def set_data(path: str, data: bytes, version: int) -> Operation[None]:
+def set_data(path: str, data: bytes, version: int) -> Operation[Stat]:
     request: Any = _protocol.SetDataRequest(path=path, data=data, version=version)
-    return Operation(request, _nothing, takes_quorum=True)
+    return Operation(request, _stat, takes_quorum=True)
 
 
 def get_children(path: str, *, watch: bool) -> Operation[Children]:

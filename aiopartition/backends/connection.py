@@ -179,9 +179,11 @@ class Connection(asyncio.Protocol):
         of the epoll object that both have: to close a transport here would take its events from the parent."""
         number = -1 if self._tcp is None else self._tcp.fileno()
         if number >= 0:
+            os.close(number)  # first: there may be no other number left
             nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, number, inheritable=False)
-            os.close(nowhere)
+            if nowhere != number:
+                os.dup2(nowhere, number, inheritable=False)
+                os.close(nowhere)
 
     # ---- asyncio.Protocol
 

@@ -225,10 +225,9 @@ class ZooKeeperBackend:
                     writable = active < generation
                 if writable:
                     with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
-                        await self._session.send(codec.set_data(path, b"%d" % generation, version))
-                        active, _ = await self._read_active(path)
-                    if active < generation:
-                        # It would be written again and again, as whoever reads it does not believe it.
+                        stat = await self._session.send(codec.set_data(path, b"%d" % generation, version))
+                    if generation >= stat.data_zxid:
+                        # No member believes that, so it would be written again and again.
                         raise BackendError(f"generation {generation} is later than the transaction that names it", path)
                     await self._tidy(group_id, generation)
                 return

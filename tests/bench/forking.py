@@ -23,6 +23,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import uvloop
+
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from aiopartition.backends.zookeeper import ZooKeeperBackend
 from tests.bench.lookout import split_exactly
@@ -147,6 +149,7 @@ class Parent:
             "stop": self.coordinator.stop,
         } | {name: iteration.__anext__ for name, iteration in self.open.items()}
         found = {name: outcome(call) for name, call in calls.items()}
+        own = asyncio.run(self.on_its_own()) if arguments.own else []
         workers = len(self.worked)
         time.sleep(self.busy)  # at work, while whatever was due in the event loop that it inherited comes due
         tell(
@@ -155,11 +158,18 @@ class Parent:
             connected=self.coordinator.connected,
             groups=self.coordinator.groups,
             started=len(self.worked) - workers,
+            own=own,
         )
         if end == "exit":
             sys.exit(EXIT_CODE)
         if end == "error":
             raise ChildError("the child's own error")
+
+    async def on_its_own(self) -> list[str]:
+        """The members that a coordinator of the child's own finds in a group that it shares with the parent."""
+        async with self.member("child") as coordinator:
+            await coordinator.join_group(GROUP, policy=GroupPolicy(exclusive=True))
+            return list(await coordinator.get_members(GROUP))
 
     def session(self) -> int:
         backend = self.coordinator._runner.backend
@@ -167,6 +177,7 @@ class Parent:
 
     async def after(self, code: int, before: int) -> None:
         """Whether the parent lives on, and still reacts."""
+        await wait_until(self.all_is_mine)
         until = time.monotonic() + 4 * HEARTBEAT  # nothing is waited for: things have time to go wrong
         whole = True
         while time.monotonic() < until:
@@ -244,6 +255,20 @@ async def fork_in_thread(parent: Parent, end: str) -> int:
     return pids[0]
 
 
+async def fork_on_change(parent: Parent, end: str) -> int:
+    """At the moment at which much else has been woken too."""
+    async with parent.member("passer-by") as other:
+        joining = asyncio.create_task(other.join_group(GROUP, policy=GroupPolicy(exclusive=True)))
+        pid = 0
+        async for change in parent.coordinator.changes(GROUP):
+            if change.joined == ("passer-by",):
+                pid = await fork_in_coroutine(parent, end)
+                break
+        if pid:
+            await joining
+    return pid
+
+
 async def fork_by_multiprocessing(parent: Parent, end: str) -> int:
     process = multiprocessing.get_context("fork").Process(target=parent.in_child, args=(end,))
     process.start()
@@ -255,6 +280,7 @@ FORKS = {
     "coroutine": fork_in_coroutine,
     "callback": fork_in_callback,
     "thread": fork_in_thread,
+    "change": fork_on_change,
     "multiprocessing": fork_by_multiprocessing,
 }
 
@@ -267,10 +293,13 @@ if __name__ == "__main__":
     parser.add_argument("--authority")
     parser.add_argument("--certificate")
     parser.add_argument("--busy", type=float, default=0.6)
+    parser.add_argument("--own", action="store_true")
+    parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(name)s %(message)s")
     context = None
     if arguments.authority:
         context = ssl.create_default_context(cafile=arguments.authority)
         context.load_cert_chain(arguments.certificate)
-    asyncio.run(main(Parent(arguments.url, context, arguments.busy), arguments.way, arguments.end))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if arguments.uvloop else None) as runner:
+        runner.run(main(Parent(arguments.url, context, arguments.busy), arguments.way, arguments.end))

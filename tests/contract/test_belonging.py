@@ -291,7 +291,7 @@ async def test_a_cancelled_task_ends_it_and_says_so(
     assert chosen
     for task in chosen:
         task.cancel()
-    await wait_until(lambda: CAUSES in repr(member))
+    await wait_until(lambda: warnings_of(caplog))
     [warning] = warnings_of(caplog)
     assert CAUSES in warning
     for name, call in COROUTINES.items():
@@ -387,6 +387,28 @@ def test_a_run_that_ends_while_it_starts_is_silent(caplog: pytest.LogCaptureFixt
         assert not starting.done()
 
     asyncio.run(main())
+    assert warnings_of(caplog) == []
+
+
+def test_a_run_that_cancels_its_user_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    """Cancelled together with the coordinator, whoever has it in an 'async with' stops it in good order."""
+    kept: list[asyncio.Task[None]] = []
+
+    async def use(member: PartitionCoordinator, used: asyncio.Event) -> None:
+        async with member:
+            await member.join_group("g")
+            used.set()
+            await asyncio.Event().wait()
+
+    async def main(member: PartitionCoordinator) -> None:
+        used = asyncio.Event()
+        kept.append(asyncio.create_task(use(member, used)))
+        await used.wait()
+
+    for _ in range(5):  # in which order they are cancelled is anybody's guess
+        member = PartitionCoordinator("memory://cancelled-user")
+        asyncio.run(main(member))
+        assert repr(member).endswith("was stopped>")
     assert warnings_of(caplog) == []
 
 

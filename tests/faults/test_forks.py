@@ -14,17 +14,25 @@ from tests.bench.tls import Certificates
 WAYS_AND_ENDS = [
     *(("coroutine", end) for end in ENDS),
     ("callback", "exit"),
+    *(("change", end) for end in ENDS),
     ("thread", "exit"),
     ("multiprocessing", "exit"),
     ("multiprocessing", "return"),
 ]
 
 
-def expect_nothing_happened(outcome: Outcome, way: str, end: str) -> None:
-    """The parent takes part as before, the child was refused everything, and said nothing of its own."""
+def expect_parent_lives_on(outcome: Outcome) -> None:
+    """It takes part as before, in the same session on the same connection."""
     assert outcome.parent["whole"], outcome.log
     assert outcome.parent["same_session"], outcome.log
     assert outcome.parent["shared"], outcome.log
+    assert "connection lost" not in outcome.log, outcome.log
+    assert "resumed session" not in outcome.log, outcome.log
+
+
+def expect_nothing_happened(outcome: Outcome, way: str, end: str) -> None:
+    """The parent takes part as before, the child was refused everything, and said nothing of its own."""
+    expect_parent_lives_on(outcome)
     if way != "thread":  # whose child ends with its thread
         assert outcome.parent["code"] == {"exit": EXIT_CODE, "return": 0}.get(end, outcome.parent["code"])
     found = outcome.child["found"]
@@ -38,8 +46,6 @@ def expect_nothing_happened(outcome: Outcome, way: str, end: str) -> None:
     assert outcome.child["started"] == 0
     child = f"{outcome.child['pid']} "
     assert [line for line in outcome.log.splitlines() if line.startswith(child)] == []
-    before_the_end = outcome.log.split("new session", 2)[1:2]  # another member's session is the second
-    assert all("connection lost" not in part for part in before_the_end), outcome.log
     assert outcome.log.count("Traceback") == (1 if end == "error" else 0), outcome.log
 
 
@@ -54,6 +60,29 @@ async def test_a_child_leaves_the_session_alone(zookeeper: ZooKeeperServer, name
 async def test_a_child_leaves_a_memory_cluster_alone(anyio_backend: str, way: str, end: str) -> None:
     """Likewise without a server."""
     expect_nothing_happened(await fork("memory://forked", way, end), way, end)
+
+
+@pytest.mark.parametrize("way", ["coroutine", "multiprocessing"])
+async def test_a_child_may_have_one_of_its_own(zookeeper: ZooKeeperServer, namespace: str, way: str) -> None:
+    """A coordinator that the child starts is another member."""
+    outcome = await fork(zookeeper.url(namespace), way, "exit", "--own")
+    assert outcome.child["own"] == ["child", "parent"]
+    assert outcome.parent["same_session"]
+    assert outcome.parent["shared"]
+
+
+async def test_a_child_has_a_memory_cluster_of_its_own(anyio_backend: str) -> None:
+    """In which the parent's members are not."""
+    outcome = await fork("memory://forked", "coroutine", "exit", "--own")
+    assert outcome.child["own"] == ["child"]
+    assert outcome.parent["whole"]
+    assert outcome.parent["shared"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_on_uvloop(zookeeper: ZooKeeperServer, namespace: str, end: str) -> None:
+    """Which has its own transports. Its child dies of uvloop itself, whose loops do not survive a fork."""
+    expect_parent_lives_on(await fork(zookeeper.url(namespace), "coroutine", end, "--uvloop"))
 
 
 async def test_a_child_at_work_for_longer_than_the_session(zookeeper: ZooKeeperServer, namespace: str) -> None:

@@ -269,7 +269,7 @@ GOLDEN_REPLIES: Final[dict[str, tuple[Operation[Any], bytes, object]]] = {
     "get_data": (codec.get_data("/a"), b"\0\0\0\4data" + SOME_STAT, (b"data", SAME_STAT)),
     "get_data empty": (codec.get_data("/a"), b"\0\0\0\0" + SOME_STAT, (b"", SAME_STAT)),
     "get_data null": (codec.get_data("/a"), b"\xff\xff\xff\xff" + SOME_STAT, (b"", SAME_STAT)),
-    "set_data": (codec.set_data("/a", b"", 0), SOME_STAT, None),
+    "set_data": (codec.set_data("/a", b"", 0), SOME_STAT, SAME_STAT),
     "sync": (codec.sync("/a"), jute("/a"), None),
     "close": (codec.close(), b"", None),
     "authenticate": (codec.authenticate("digest", b""), b"", None),
