@@ -69,7 +69,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit, contract and fault tests under coverage. With arguments, which are pytest's, there is no report."""
-    session.install("-e", ".", *group("test", "benchmarks"))  # which are tried too, on a small scale
+    session.install("-e", ".", *group("test"))
     require_zookeeper(session)
     if session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
@@ -92,7 +92,7 @@ def examples(session: nox.Session) -> None:
 @nox.session(name="tests-all", python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
     """The tests on every supported Python; tests-all-3.13 for one of them."""
-    session.install("-e", ".", *group("test", "benchmarks"))
+    session.install("-e", ".", *group("test"))
     require_zookeeper(session)
     session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
 
@@ -100,7 +100,7 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measures the library, and others beside it: everything, or what is named; ``-- --help`` says more."""
-    session.install("-e", ".", *group("test", "benchmarks"))
+    session.install("-e", ".", *group("test"))
     require_zookeeper(session)
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
@@ -152,10 +152,11 @@ def intervals(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Builds the distributions, and installs the wheel into an environment that has nothing else."""
-    session.install("build", "virtualenv")
+    session.install("build", "twine", "virtualenv")
     place = Path(session.create_tmp()).resolve()
     shutil.rmtree(place / "dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(place / "dist"))
+    session.run("twine", "check", "--strict", *map(str, (place / "dist").iterdir()))
     session.run("python", "-m", "virtualenv", "--clear", str(place / "empty"))
     python = str(place / "empty" / "bin" / "python")
     session.run(python, "-m", "pip", "install", *map(str, (place / "dist").glob("*.whl")), external=True)
