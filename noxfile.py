@@ -1,8 +1,8 @@
 """What is checked, and how: ``nox`` runs all that a change must pass, ``nox --list`` names the rest.
 
 ``nox -s quick`` is for every few minutes: it needs no server. The other tests need a real ZooKeeper server; as root on
-Debian the sessions install it. With pyenv, make every version active
-before ``tests-all``: ``PYENV_VERSION=3.11.7:3.12.1:3.13.0 nox -s tests-all``.
+Debian the sessions install it. With pyenv, make every version active before ``tests-all``:
+``PYENV_VERSION=3.11.7:3.12.1:3.13.0:3.14.0 nox -s tests-all``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ nox.options.sessions = ["lint", "typing", "tests", "examples"]
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = nox.project.python_versions(PROJECT)
 CHECK_INSTALLED = Path("tests", "installed.py").resolve()
 TYPE_CHECKS = (("mypy",), ("pyright",), ("pyright", "--verifytypes", "aiopartition", "--ignoreexternal"))
 # Tests wait more than they compute, so there are more processes than two cores. Each has servers of its own.
