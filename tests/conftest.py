@@ -16,6 +16,8 @@ import pytest
 from tests.bench import Ensemble, OpenProxy, Proxy, ZooKeeperServer
 from tests.bench.leaks import LeakCheck
 
+SERVERS = frozenset(("shared_zookeeper", "shared_ensemble"))
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -24,6 +26,7 @@ def anyio_backend() -> str:
 
 
 # Servers. Those of the whole run hold no socket and no task here, so they disturb neither the loop nor the leak check.
+# Where several processes share the tests, each has its own.
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,12 @@ async def ensemble(shared_ensemble: Ensemble) -> Ensemble:
     """Three healthy servers with a leader, whatever the tests before have done to them."""
     await shared_ensemble.heal()
     return shared_ensemble
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks the tests that cannot run without Java."""
+    if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+        item.add_marker("zookeeper")
 
 
 # The network

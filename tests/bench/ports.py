@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import os
 import random
 import socket
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -23,7 +27,7 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct loopback TCP ports that nobody listens on.
+    """Distinct loopback TCP ports that nobody listens on, and that no other running process was given.
 
     They lie below the range from which the kernel takes the ports of outgoing connections. From inside that range
     another connection could take a port while its server is down, even a client that connects to the very port:
@@ -34,7 +38,7 @@ def free_ports(count: int) -> list[int]:
         while len(ports) < count:
             candidate = held.enter_context(socket.socket())
             port = random.randrange(10_000, _first_ephemeral_port())
-            if port in _given:
+            if port in _given or not _claim(port):
                 continue
             try:
                 candidate.bind((LOOPBACK, port))
@@ -43,6 +47,21 @@ def free_ports(count: int) -> list[int]:
             ports.append(port)
             _given.add(port)
     return ports
+
+
+def _claim(port: int) -> bool:
+    """Whether no other process has claimed the port. The kernel ends a claim when its process ends."""
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):  # POSIX allows either
+        return False
+    return True
+
+
+@functools.cache
+def _claims() -> int:
+    """A file in which each byte stands for a port. It stays open: closing it would end all claims of this process."""
+    return os.open(Path(tempfile.gettempdir(), f"aiopartition-ports-{os.getuid()}"), os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _first_ephemeral_port() -> int:

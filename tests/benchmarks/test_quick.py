@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.benchmarks.__main__ import NAMES
 
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(240)  # it computes all the time, and shares two cores with others
 def test_all_run_and_are_drawn(tmp_path: Path) -> None:
     results, picture = tmp_path / "results.json", tmp_path / "picture.svg"
     # A process of its own: they collect garbage, trace memory and run the threads of others.

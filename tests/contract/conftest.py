@@ -26,7 +26,7 @@ async def zookeeper_world(zookeeper: ZooKeeperServer, namespace: str, proxy: Ope
     await world.close()
 
 
-@pytest.fixture(params=["memory", "zookeeper"])
+@pytest.fixture(params=["memory", pytest.param("zookeeper", marks=pytest.mark.zookeeper)])
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """A cluster with nothing in it."""
     world: Cluster = request.getfixturevalue(f"{request.param}_world")

@@ -32,7 +32,7 @@ ENVIRONMENT = {
 }
 
 
-@pytest.fixture(params=["memory", "zookeeper"])
+@pytest.fixture(params=["memory", pytest.param("zookeeper", marks=pytest.mark.zookeeper)])
 def url(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
     """A backend of its own for one test, which must not leave behind a process that was given it."""
     if request.param == "memory":

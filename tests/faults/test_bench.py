@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import struct
@@ -491,6 +492,22 @@ class TestWaiting:
             await wait_until(lambda: 0 > 1, timeout=0)
         with pytest.raises(AssertionError, match=r"^not within 0 s: rain \(the last answer was False\)$"):
             await wait_until(lambda: False, timeout=0, what=lambda: "rain")
+
+
+class TestPorts:
+    def test_no_two_processes_are_given_one_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        program = "from tests.bench.ports import free_port; print(free_port(), flush=True); input()"
+        command = [sys.executable, "-c", program]
+        with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            taken = int(other.stdout.readline())
+            by_chance = random.randrange
+            candidates = iter([taken])
+            monkeypatch.setattr(random, "randrange", lambda *_: next(candidates, None) or by_chance(10_000, 32_768))
+            assert free_port() != taken
+            other.kill()
+        monkeypatch.setattr(random, "randrange", lambda *_: taken)
+        assert free_port() == taken
 
 
 class TestLeakCheck:

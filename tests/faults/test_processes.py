@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from statistics import median
 
 import pytest
@@ -15,6 +16,16 @@ from tests.bench.agent import GROUP, PACKAGES, Agent, packages_are_split_among
 from tests.bench.fleet import Fleet
 from tests.bench.lookout import overlap
 from tests.faults.conftest import Measure
+
+PATIENCE = 10.0
+"""Seconds of a session that is to outlive the start of a Python, even where much else runs."""
+
+
+@pytest.fixture
+async def patient(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
+    """A server that grants such sessions. By default the longest is 20 ticks, which are 4 s here."""
+    async with ZooKeeperServer(settings={"maxSessionTimeout": int(1000 * PATIENCE)}) as server:
+        yield server
 
 
 @pytest.fixture
@@ -30,7 +41,7 @@ async def four(fleet: Fleet, url: str) -> list[Agent]:
     return agents
 
 
-async def split(agents: list[Agent], *, timeout: float = 10.0) -> float:
+async def split(agents: list[Agent], *, timeout: float = 30.0) -> float:
     """Wait until these share the packages exactly; since when they have."""
     await wait_until(lambda: packages_are_split_among(agents), timeout=timeout, what=lambda: f"a split: {agents}")
     return max(agent.sightings[-1].first for agent in agents)
@@ -65,26 +76,26 @@ class TestFourProcesses:
         assert median(delays) < 0.3
 
     async def test_a_restart_with_the_same_id_moves_nothing(
-        self, fleet: Fleet, operator: Operator, url: str, namespace: str
+        self, patient: ZooKeeperServer, fleet: Fleet, namespace: str
     ) -> None:
         """Killed and restarted at once with the same id, a member gets its packages back, and no other notices:
         neither when it comes back nor when the session of its former self expires."""
-        # Long enough for a Python to start even where much else runs.
-        four = [await fleet.agent(url, name, session_timeout=8.0) for name in ("a", "b", "c", "d")]
+        url, members = patient.url(namespace), f"{namespace}/{GROUP}/members"
+        four = [await fleet.agent(url, name, session_timeout=PATIENCE) for name in ("a", "b", "c", "d")]
         await split(four)
         *others, crashed = four
         before = {agent: agent.mine for agent in four}
-        moment = await crashed.kill()
-        members = f"{namespace}/{GROUP}/members"
-        restarted = await fleet.agent(url, crashed.member_id)
-        await restarted.hears("joined")
-        await wait_until(lambda: restarted.mine == before[crashed], what=lambda: f"its packages at {restarted}")
-        assert len(await operator.children(members)) == 5
+        async with Operator(patient.address) as operator:
+            moment = await crashed.kill()
+            restarted = await fleet.agent(url, crashed.member_id)
+            await restarted.hears("joined")
+            await wait_until(lambda: restarted.mine == before[crashed], what=lambda: f"its packages at {restarted}")
+            assert len(await operator.children(members)) == 5
 
-        async def former_self_is_gone() -> bool:
-            return len(await operator.children(members)) == 4
+            async def former_self_is_gone() -> bool:
+                return len(await operator.children(members)) == 4
 
-        await wait_until(former_self_is_gone, timeout=30.0, interval=0.05)
+            await wait_until(former_self_is_gone, timeout=30.0, interval=0.05)
         await split([*others, restarted])
         for agent in others:
             assert {seen.mine for seen in agent.since(moment)} == {before[agent]}

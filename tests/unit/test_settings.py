@@ -723,7 +723,7 @@ def test_memory_has_nothing_to_protect() -> None:
     [
         "user:password", b"user:password", (), ("user",), ("user", "password", "more"), ("user", None),
         (None, "password"), (1, 2), (b"user", b"password"), ("", "password"), ("us:er", "password"),
-        {"user": "password"}, {"user", "password"}, 5, True,
+        {"user": "password"}, pytest.param({"user", "password"}, id="{'user', 'password'}"), 5, True,
     ],
     ids=repr,
 )  # fmt: skip
