@@ -1,0 +1,63 @@
+"""What happens in a fleet by itself, before any fault is injected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiopartition import GroupPolicy
+from tests.exploration.work import KINDS, Work
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fleet and what happens in it.
+
+    :ivar members: how many of them faults happen to.
+    :ivar keys: the resources.
+    :ivar events: seconds since the beginning, the name of the event (which are those of the faults), and to which member.
+    :ivar duration: seconds in which faults are injected.
+    """
+
+    name: str
+    members: int
+    keys: tuple[str, ...]
+    work: Work
+    policy: GroupPolicy
+    events: tuple[tuple[float, str, int], ...]
+    duration: float
+
+
+ORDINARY: Final = GroupPolicy(slots=64, vnodes=8)
+EXCLUSIVE: Final = GroupPolicy(slots=64, vnodes=8, exclusive=True)
+
+
+def _mixed(count: int) -> tuple[str, ...]:
+    return tuple(f"{KINDS[number % len(KINDS)]}-{number}" for number in range(count))
+
+
+def _staying(count: int) -> tuple[str, ...]:
+    return tuple(f"stays-{number}" for number in range(count))
+
+
+def _scenarios(kind: str, policy: GroupPolicy) -> list[Scenario]:
+    everything = Work(holds=policy.exclusive, iterates=True)
+    two = ((0.0, "start", 0), (0.2, "start", 1))
+    returns = ((0.7, "cut off", 0), (3.3, "reconnect", 0))
+    return [
+        Scenario(f"two {kind}", 2, _mixed(10), everything, policy, two, 1.2),
+        Scenario(
+            f"three {kind}", 3, _mixed(10), everything, policy,
+            (*two, (0.2, "start", 2), (0.8, "leave", 2), (1.0, "join again", 2)), 1.3,
+        ),
+        # More workers than are started between two turns of the loop, so that a start can be interrupted.
+        Scenario(f"many {kind}", 2, _staying(200), Work(lists_once=True), policy, (*two, *returns), 3.6),
+        Scenario(f"back {kind}", 2, _mixed(10), Work(), policy, (*two, *returns), 3.6),
+    ]  # fmt: skip
+
+
+SCENARIOS: Final = {
+    each.name: each for each in (*_scenarios("ordinary", ORDINARY), *_scenarios("exclusive", EXCLUSIVE))
+}
