@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from aiopartition.testing import expire, reconnect, silence
 from tests.exploration.fleet import GROUP, LEASE, SESSION_TIMEOUT, Fleet, Process
-from tests.exploration.internals import cluster_of
+from tests.exploration.internals import cluster_of, grant_less
 
 __all__ = ["FAULTS", "GENERAL", "Injection", "inject"]
 
 MOST_PRESENT: Final = 4
 A_MOMENT: Final = 0.01
+SHORTER: Final = SESSION_TIMEOUT * 2 / 3
+"""Seconds that a session has after a server has granted less: its last third is as long as the slowest work."""
 
 Happening: TypeAlias = Callable[[Fleet, int], bool]
 """Given the fleet and a member's number; whether it could happen."""
@@ -199,6 +201,17 @@ def end_session(fleet: Fleet, member: int) -> bool:
     return True
 
 
+@_fault("shorter session")
+def shorten_session(fleet: Fleet, member: int) -> bool:
+    """A member comes back to a server that grants less, and is cut off a moment later."""
+    process = _process(fleet, member)
+    if process is None or not grant_less(process.coordinator, SHORTER):
+        return False
+    blink(fleet, member)
+    fleet.loop.call_later(A_MOMENT, fleet.cut_off, process)
+    return True
+
+
 # ---- time in which nothing runs
 
 
@@ -230,6 +243,33 @@ def change_listing(fleet: Fleet, _: int) -> bool:
         return False
     whole = len(fleet.listing) == len(fleet.all_keys)
     fleet.listing = tuple(key for number, key in enumerate(fleet.all_keys) if not whole or number % 3)
+    return True
+
+
+@_fault("listing fails", general=True)
+def fail_listing(fleet: Fleet, _: int) -> bool:
+    def fail() -> list[str]:
+        raise OSError("the database is away")
+
+    return _list_next(fleet, fail)
+
+
+@_fault("listing is broken", general=True)
+def break_listing(fleet: Fleet, _: int) -> bool:
+    """A defect of the user's: it returns nothing that could be iterated over."""
+    return _list_next(fleet, lambda: cast("list[str]", None))
+
+
+def _list_next(fleet: Fleet, listing: Callable[[], list[str]]) -> bool:
+    if fleet.lists_once:
+        return False
+    fleet.next_listing = listing
+    return True
+
+
+@_fault("key() outlasts the lease", general=True)
+def slow_key(fleet: Fleet, _: int) -> bool:
+    fleet.next_key_takes = LEASE + A_MOMENT
     return True
 
 

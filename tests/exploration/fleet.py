@@ -18,7 +18,7 @@ GROUP: Final = "work"
 SESSION_TIMEOUT: Final = 3.0
 LEASE: Final = SESSION_TIMEOUT * 2 / 3
 HEARTBEAT: Final = 0.5
-TIME_TO_END: Final = 0.6
+TIME_TO_END: Final = 0.65
 """Seconds that the slowest work takes to end once it is cancelled."""
 
 Kind = Literal["worker", "batch", "item"]
@@ -46,6 +46,11 @@ class Claim:
     told: bool = False
     excused: bool = False
     unowned_since: int | None = None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether no handoff could have known of it, or told it."""
+        return self.since <= self.participation.process.blind_until
 
     def __str__(self) -> str:
         return f"a {self.kind} on {self.key} at {self.participation}"
@@ -107,6 +112,10 @@ class Fleet:
         """What ``resources()`` returns now."""
         self.all_keys = keys
         self.lists_once = lists_once
+        self.next_listing: Callable[[], list[str]] | None = None
+        """What ``resources()`` does the next time, instead of returning the listing."""
+        self.next_key_takes = 0.0
+        """Seconds for which the next call of ``key()`` blocks the event loop."""
         self.cluster = PartitionCluster(session_timeout=SESSION_TIMEOUT, heartbeat=HEARTBEAT)
         self.processes: list[Process] = []
         self.slots: dict[int, Process] = {}
@@ -178,7 +187,7 @@ class Fleet:
         self.loop.jump(seconds)
         for process in self.processes:
             silence = seconds_of_silence(process.coordinator)
-            if silence is not None and silence > SESSION_TIMEOUT - TIME_TO_END:
+            if silence is not None and silence > process.coordinator.session_timeout - TIME_TO_END:
                 self.blind(process, 0.0)
 
     def blind(self, process: Process, seconds: float) -> None:
@@ -230,8 +239,7 @@ class Fleet:
             for other in claims:
                 if other.participation is participation:
                     continue
-                process = other.participation.process
-                if process is participation.process or other.since > process.blind_until:
+                if other.participation.process is participation.process or not (other.is_blind or claim.is_blind):
                     self.break_promise(f"P7: {claim} begins during {other}")
         claims.append(claim)
         participation.claims[claim] = None
@@ -246,7 +254,7 @@ class Fleet:
     def require_lease(self, claim: Claim) -> None:
         """P3, P4: what is handed out belongs to a session that cannot have ended."""
         silence = seconds_of_silence(claim.participation.process.coordinator)
-        if silence is None or silence >= LEASE:
+        if silence is None or silence >= claim.participation.process.coordinator.session_timeout * 2 / 3:
             self.break_promise(f"P4: {claim} begins without a lease (silent for {silence} s)")
 
     def break_promise(self, text: str, cause: BaseException | None = None) -> None:

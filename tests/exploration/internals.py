@@ -35,6 +35,7 @@ __all__ = [
     "backend_of",
     "belongs_to",
     "cluster_of",
+    "grant_less",
     "numbered_nonces",
     "seconds_of_silence",
     "state_machines",
@@ -69,6 +70,17 @@ def seconds_of_silence(coordinator: PartitionCoordinator) -> float | None:
 def cluster_of(cluster: PartitionCluster) -> MemoryCluster:
     """The cluster itself, on which an operator may delete things."""
     return cluster._cluster
+
+
+def grant_less(coordinator: PartitionCoordinator, timeout: float) -> bool:
+    """What a session is from now on that was resumed with a shorter timeout. ``False`` without a session."""
+    backend = backend_of(coordinator)
+    session = backend._session
+    if session is None:
+        return False
+    backend.session_timeout = session.timeout = timeout
+    backend._safe_until = min(backend._safe_until, session.touched + timeout * 2 / 3)
+    return True
 
 
 def state_machines(coordinator: PartitionCoordinator, group_id: str) -> Iterator[object]:

@@ -52,6 +52,9 @@ def _scenarios(kind: str, policy: GroupPolicy) -> list[Scenario]:
             f"three {kind}", 3, _mixed(10), everything, policy,
             (*two, (0.2, "start", 2), (0.8, "leave", 2), (1.0, "join again", 2)), 1.3,
         ),
+        # Workers that end at once, so that nothing but batches and items, or items alone, keeps others waiting.
+        Scenario(f"quick {kind}", 2, _staying(10), everything, policy, two, 1.2),
+        Scenario(f"items {kind}", 2, _staying(10), Work(iterates=True), policy, two, 1.2),
         # More workers than are started between two turns of the loop, so that a start can be interrupted.
         Scenario(f"many {kind}", 2, _staying(200), Work(lists_once=True), policy, (*two, *returns), 3.6),
         Scenario(f"back {kind}", 2, _mixed(10), Work(), policy, (*two, *returns), 3.6),

@@ -132,6 +132,7 @@ async def _main(fleet: Fleet, scenario: Scenario, outcome: Outcome) -> None:
     fleet.heal()
     await asyncio.sleep(AFTER_HEALING)
     outcome.window_ended = loop.turn
+    fleet.heal()
     await _require_settled(fleet)
     await asyncio.sleep(PROOF)
     if unsettled := what_is_unsettled(fleet):
@@ -158,6 +159,8 @@ def _close(loop: TurnLoop, fleet: Fleet) -> None:
     """End every task. Workers do not linger any more."""
     fleet.closing = True
     loop.between_turns = None
+    loop.call_soon(loop.stop)
+    loop.run_forever()  # a stop may be under way that was meant for the main task
     for _ in range(MOST_CANCELLATIONS):
         tasks = asyncio.all_tasks(loop)
         if not tasks:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, contextmanager
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,18 +14,19 @@ from aiopartition import (
     NotStartedError,
     OwnershipLostError,
     OwnershipUnknownError,
+    View,
 )
 from tests.exploration.fleet import GROUP, Claim, Fleet, Participation
 from tests.exploration.internals import belongs_to, usable_view
 
 __all__ = ["DRAIN_TIMEOUT", "REFRESH", "Work", "kind_of"]
 
-DRAIN_TIMEOUT: Final = 0.5
+DRAIN_TIMEOUT: Final = 0.4
 REFRESH: Final = 0.7
 PAUSE: Final = 0.2
-LINGERS_FOR: Final = 0.4
-BATCH: Final = 0.6
-ITEM: Final = 0.1
+LINGERS_FOR: Final = 0.3
+BATCH: Final = 1.5
+ITEM: Final = 0.6
 
 KINDS: Final = ("stays", "lingers", "swallows", "fails", "returns")
 
@@ -91,7 +91,8 @@ class _Service:
     async def _resources(self) -> list[str]:
         await asyncio.sleep(0)
         await asyncio.sleep(0.05)
-        return list(self._fleet.listing)
+        instead, self._fleet.next_listing = self._fleet.next_listing, None
+        return list(self._fleet.listing) if instead is None else instead()
 
     async def _worker(self, key: str) -> None:
         kind = kind_of(key)
@@ -124,27 +125,43 @@ class _Service:
     async def hold(self) -> None:
         while self._participation.ending is None:
             async with self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT) as view:
-                now = self._fleet.loop.time()
-                claims = [Claim(self._participation, key, "batch", now) for key in view.mine(self._fleet.all_keys)]
-                for claim in claims:
-                    self._fleet.begin(claim)
-                try:
-                    await asyncio.sleep(BATCH)
-                finally:
-                    for claim in claims:
-                        self._fleet.end(claim)
+                await self._batch(view)
             await asyncio.sleep(PAUSE)
+            async with AsyncExitStack() as stack:
+                hold = self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT)
+                # Before Python 3.12 this enters it in a task that ends then and there.
+                view = await asyncio.wait_for(hold.__aenter__(), 1.0)
+                stack.push_async_exit(hold)
+                await self._batch(view)
+            await asyncio.sleep(PAUSE)
+
+    async def _batch(self, view: View) -> None:
+        now = self._fleet.loop.time()
+        claims = [Claim(self._participation, key, "batch", now) for key in view.mine(self._fleet.all_keys)]
+        for claim in claims:
+            self._fleet.begin(claim)
+        try:
+            await asyncio.sleep(BATCH if claims else 0)
+        finally:
+            for claim in claims:
+                self._fleet.end(claim)
 
     # ---- my_subset()
 
     async def iterate(self) -> None:
         while self._participation.ending is None:
             keys = self._fleet.all_keys[:ITEMS]
-            async with aclosing(self._coordinator.my_subset(GROUP, keys)) as items:
+            async with aclosing(self._coordinator.my_subset(GROUP, keys, key=self._key)) as items:
                 async for key in items:
                     with self._claim(key, "item"):
                         await asyncio.sleep(ITEM)
             await asyncio.sleep(PAUSE)
+
+    def _key(self, key: str) -> str:
+        blocked, self._fleet.next_key_takes = self._fleet.next_key_takes, 0.0
+        if blocked:
+            self._fleet.jump(blocked)
+        return key
 
     @contextmanager
     def _claim(self, key: str, kind: str) -> Iterator[Claim]:
