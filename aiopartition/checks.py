@@ -26,6 +26,7 @@ __all__ = [
     "require_ssl",
     "require_weight",
     "shown",
+    "shown_key",
 ]
 
 MAX_WEIGHT: Final = 1_000
@@ -80,9 +81,15 @@ def shown(value: object) -> str:
     """``value`` in a message: short, and whatever it is."""
     try:
         text = repr(value)
-    except ValueError:  # an int of more digits than Python cares to write
-        return f"a huge {type(value).__name__}"
+    except Exception as error:  # an int of more digits than Python cares to write, or a mistake in a user's class
+        return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def shown_key(key: bytes) -> str:
+    """An encoded key in a message."""
+    text = repr(key[:60])[1:]
+    return text if len(key) <= 60 else f"{text}…"
 
 
 def require_integer(part: str, value: object, lowest: int, highest: int) -> int:

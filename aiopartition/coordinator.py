@@ -23,15 +23,19 @@ from aiopartition.checks import (
 )
 from aiopartition.errors import ConfigurationError
 from aiopartition.hold import Hold
+from aiopartition.holder import running_task
+from aiopartition.iteration import Iteration
 from aiopartition.keys import Key
+from aiopartition.listing import Resources
 from aiopartition.membership import Membership
 from aiopartition.participation import Participation
 from aiopartition.runner import Runner
 from aiopartition.settings import GroupPolicy, OnUnknown, Settings, Terms, arguments_from_environment, require_policy
 from aiopartition.status import GroupStatus
 from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
-from aiopartition.supervisor import OnError, Resources, Supervisor, Worker
+from aiopartition.supervisor import Supervisor
 from aiopartition.view import Change, View, require_iterable
+from aiopartition.workers import OnError, Worker
 
 __all__ = ["PartitionCoordinator"]
 
@@ -130,7 +134,6 @@ class PartitionCoordinator:
         ends with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays
         stopped. Cancelled, it only stops waiting.
         """
-        self._runner.release(asyncio.current_task())
         await self._runner.stop()
 
     async def __aenter__(self) -> Self:
@@ -333,12 +336,16 @@ class PartitionCoordinator:
         known = self._participation.known_view
 
         async def join() -> Membership:
+            self._runner.require_started("my_subset")
             return await self._participation.membership(group_id or "")
 
+        steps: AsyncGenerator[T, None]
         if isinstance(source, AsyncIterable):
-            return my_async_items(join, source, key, known) if shared else all_async_items(source)
-        require_iterable(source)
-        return my_items(join, source, key, known) if shared else all_items(source)
+            steps = my_async_items(join, source, key, known, running_task()) if shared else all_async_items(source)
+        else:
+            require_iterable(source)
+            steps = my_items(join, source, key, known, running_task()) if shared else all_items(source)
+        return Iteration(self._runner, "my_subset", steps)
 
     # ---- work that nobody else does meanwhile
 
@@ -361,7 +368,8 @@ class PartitionCoordinator:
         second, and in an exclusive group the others go on waiting for it.
 
         A worker that returns is done until its resource is gained anew. Of several resources with one key the first
-        counts; a worker keeps the object that it was started with.
+        counts; a worker keeps the object that it was started with. A listing that goes wrong ends no work: that is
+        logged as an error, and the last complete answer counts; a resource whose key cannot be told is left out.
 
         Returns when the group is left or the coordinator stopped. Cancelled, it first waits for its workers to end. The
         event loop stays free with thousands of them.
@@ -376,7 +384,8 @@ class PartitionCoordinator:
             others and this call (``"raise"``).
         :raises Exception: with ``on_error="raise"`` what a worker or ``resources`` raised; an
             :class:`ExceptionGroup` if several did.
-        :raises TypeError: for a resource or key without a stable encoding.
+        :raises TypeError: for a resource or key without a stable encoding, if ``resources`` is no callable or
+            ``on_error`` is ``"raise"``.
         :raises PartitionError: when this member cannot take part, as :meth:`join_group` does; so if it is superseded.
         """
         self._runner.require_started("run")
@@ -393,6 +402,7 @@ class PartitionCoordinator:
         For batches in exclusive groups: ``view.mine(iterable)`` is what is mine throughout. A handoff waits for the
         body; after ``drain_timeout`` seconds the body is cancelled, as it is at once when the lease ends, and
         :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it may clean up in a ``finally``.
+        Call this method and enter its result in the task that runs the body: that task is the one that is cancelled.
 
         :raises ConfigurationError: when the group is not exclusive, in which nothing could be promised.
         :raises OwnershipUnknownError: on entering, if there is no view that can be trusted, whatever ``on_unknown``
@@ -422,7 +432,7 @@ class PartitionCoordinator:
         :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
         """
         self._runner.require_started("changes")
-        return self._changes(require_id("group_id", group_id))
+        return Iteration(self._runner, "changes", self._changes(require_id("group_id", group_id)))
 
     # ---- inside
 

@@ -1,4 +1,4 @@
-"""The document in a group's node, by which members make sure that they place keys alike."""
+"""Documents in the tree: that of a group's node, by which members make sure that they place keys alike, and others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,34 @@ from typing import Any, Final
 from aiopartition.errors import PolicyMismatchError
 from aiopartition.settings import GroupPolicy
 
-__all__ = ["FORMAT", "check_document", "document_of"]
+__all__ = ["FORMAT", "check_document", "document_of", "parse_json"]
 
 FORMAT: Final = 1
 """The version of placement and layout. Members of different formats must not share a group."""
 
 _DEFAULT_POLICY: Final = asdict(GroupPolicy())
+
+
+def parse_json(document: bytes) -> Any:
+    """What a JSON text means to every reader: UTF-8, no name twice in one object, no ``NaN``.
+
+    :raises ValueError: when it is something else, or nested too deeply.
+    """
+    try:
+        return json.loads(document.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def document_of(policy: GroupPolicy) -> bytes:
@@ -25,9 +47,9 @@ def document_of(policy: GroupPolicy) -> bytes:
 def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
     """:raises PolicyMismatchError: when the group is not what a member with this policy takes it for."""
     try:
-        stored: Any = json.loads(document)
+        stored: Any = parse_json(document)
         number, theirs = stored["format"], {**_DEFAULT_POLICY, **stored["policy"]}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         shown = document[:40].decode("utf-8", "replace")
         raise PolicyMismatchError(group_id, {"document": (shown, "a policy of this library")}) from None
     ours = asdict(policy)

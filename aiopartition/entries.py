@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from aiopartition.checks import MAX_WEIGHT
 
-__all__ = ["MAX_INCARNATION", "Entry", "quote_component", "unquote_component"]
+__all__ = ["MAX_INCARNATION", "Entry", "parse_number", "quote_component", "unquote_component"]
 
 MAX_INCARNATION: Final = 10**18 - 1
 """No honest member gets there."""
@@ -21,6 +21,16 @@ MAX_INCARNATION: Final = 10**18 - 1
 _PATTERN: Final = re.compile(
     r"(?P<member>[A-Za-z0-9_.~%-]{1,4096});(?P<weight>[1-9][0-9]{0,3});(?P<incarnation>0|[1-9][0-9]{0,17});(?P<nonce>[0-9a-f]{16})"
 )
+
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")  # isdigit() and int() know digits of many scripts, and any number
+_LARGEST_NUMBER: Final = 2**63 - 1
+
+
+def parse_number(text: str) -> int | None:
+    """The number that ``text`` is in the one spelling in which this library writes it, without a sign and below 2**63;
+    ``None`` when it is something else."""
+    number = int(text) if _NUMBER.fullmatch(text) else None
+    return None if number is None or number > _LARGEST_NUMBER else number
 
 
 def quote_component(text: str) -> str:

@@ -60,6 +60,7 @@ class Group:
 
         self._connected = False
         self._leaving = False
+        self._abandoned = False  # left, and the session is about to end
         self._paused = False  # after a failed step, until the next heartbeat or connection
         self._handoff_paused = False  # likewise, after one of the handoff's
         self._entry: Entry | None = None  # ours, while it can be taken to exist
@@ -174,6 +175,12 @@ class Group:
             if self._interruptions > 1:
                 self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
 
+    def upset(self, error: PartitionError) -> None:
+        """Something went wrong that nobody had thought of. An event may have been lost with it: nothing that we know is
+        used before it was looked at again, as after :meth:`failed`."""
+        self.lapses += 1
+        self.failed(error)
+
     def leave(self) -> None:
         self._leaving = True
         self._paused = False
@@ -183,8 +190,9 @@ class Group:
         self.unwanted.update(entry.name for entry in (self._entry, self._attempted) if entry is not None)
 
     def abandon(self) -> None:
-        """Leave, and trust that the end of the session deletes our entry."""
+        """Leave, and trust that the end of the session deletes our entry. Acknowledgements go before, if they can."""
         self.leave()
+        self._abandoned = True
         self.unwanted.clear()
         self.gone.clear()
 
@@ -335,17 +343,25 @@ class Group:
 
     # ---- decisions
 
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing can be done before the next connection or heartbeat."""
+        return not self._connected or self._paused
+
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
-        if self._leaving and not self.unwanted and self.idle:
+        obsolete = self.handoff is not None and self.handoff.obsolete is not None
+        if self._leaving and not self.unwanted and self.idle and (not obsolete or (self.stuck and self._abandoned)):
             return Step.FINISH
-        if not self._connected or self._paused:
+        if self.stuck:
             return Step.REST
-        superseded = isinstance(self.error, MemberSupersededError)
+        ending = self._leaving or isinstance(self.error, MemberSupersededError)
+        if ending and obsolete and self.idle:
+            return Step.RETRACT  # before the entry: when that has gone, nothing of ours remains
         # Not before our new entry exists, lest our keys move for a moment; nor while others must not have them.
-        if self.unwanted and (self.idle if self._leaving or superseded else self._entry is not None):
+        if self.unwanted and (self.idle if ending else self._entry is not None):
             return Step.WITHDRAW
-        if self._leaving or superseded:
+        if ending:
             return Step.REST
         if self._entry is None:
             return Step.JOIN
@@ -354,7 +370,11 @@ class Group:
         stale = self._generation is not None and not self._short and self._table_members != self.wanted
         if stale:
             return Step.BUILD
-        return Step.REST if self.handoff is None or self._handoff_paused else self.handoff.next_step()
+        if self.handoff is None:
+            return Step.REST
+        if self._handoff_paused:
+            return Step.RETRACT if obsolete else Step.REST
+        return self.handoff.next_step()
 
     # ---- inside
 
@@ -397,6 +417,8 @@ class Group:
         self._forget_entry()
         for names in (self.unwanted, self.gone, self.ghosts):
             names.clear()  # they went with the session
+        if self.handoff is not None:
+            self.handoff.session_ended()
 
     def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:

@@ -5,7 +5,8 @@ A member works on its *active* slots alone. At a new generation
 1. it lets go of the active slots that are no longer its own: work in flight on them ends;
 2. then, not before, it acknowledges the generation;
 3. whoever finds that every entry of the generation has acknowledged says that the generation is active;
-4. members that still see exactly that generation make all their slots active.
+4. members that still see exactly that generation make all their slots active;
+5. whoever has seen that deletes its acknowledgement; one of a generation that was overtaken goes likewise.
 
 Why no slot is ever active at two members: for a slot to become active at Y under generation G, every member of G has
 acknowledged exactly G, so each has let go of every slot that G does not give it, and can take one up again only under
@@ -21,12 +22,15 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import gt
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiopartition.step import Step
 from aiopartition.table import Mask
 
-__all__ = ["Handoff", "Work"]
+__all__ = ["Acknowledgement", "Handoff", "Work"]
+
+Acknowledgement: TypeAlias = tuple[int, str]
+"""The generation, and the name of the entry that acknowledges it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,7 +40,7 @@ class Work:
     :ivar what: what it is, for operators.
     :ivar slots: the number of its slot, or the mask of all those that it may touch.
     :ivar since: when it began, on the clock of its owner.
-    :ivar task: the task that holds it up if it waits for the work itself; ``None`` if that cannot be.
+    :ivar task: tells the task that has it in hand, which may come to wait for it; ``None`` if there is none.
     :ivar drain_timeout: seconds in which it can be expected to end once it is revoked.
     :ivar revoke: called when it has to end; with ``True`` at once, as the lease is over.
     """
@@ -44,7 +48,7 @@ class Work:
     what: str
     slots: int | Mask
     since: float
-    task: object
+    task: Callable[[], object]
     drain_timeout: float
     revoke: Callable[[bool], Any]
 
@@ -79,6 +83,7 @@ class Handoff:
         self._names: frozenset[str] = frozenset()  # the entries of the generation
         self._works: set[Work] = set()
         self._unrevoked: list[Work] = []
+        self._made: set[Acknowledgement] = set()  # in this session, and not deleted since
         self._acknowledged = False
         self._complete = False  # all have acknowledged, and nobody may know it but us
         self._look_due = True
@@ -89,6 +94,12 @@ class Handoff:
     def waiting(self) -> bool:
         """Whether a handoff is under way."""
         return self.generation is not None and not (self._acknowledged and self.active_generation == self.generation)
+
+    @property
+    def obsolete(self) -> Acknowledgement | None:
+        """One of our acknowledgements that nobody needs any more, the oldest first; ``None`` if there is none."""
+        needed = (self.generation, self.name) if self.waiting else None
+        return min((each for each in self._made if each != needed), default=None)
 
     @property
     def idle(self) -> bool:
@@ -106,6 +117,10 @@ class Handoff:
         """Work begins, on active slots."""
         assert work.within(self.active)
         self._works.add(work)
+
+    def inherited(self, works: Iterable[Work]) -> None:
+        """An earlier participation of this process has these in flight, on whatever slots: they have to end first."""
+        self.in_the_way.update(works)
 
     def ended(self, work: Work) -> None:
         """It has ended. Idempotent."""
@@ -146,6 +161,19 @@ class Handoff:
         self.missing = frozenset()
         self._let_go(self._nothing)
 
+    def session_ended(self) -> None:
+        """Our acknowledgements went with the session."""
+        self._made.clear()
+
+    def acknowledging(self) -> None:
+        """Our acknowledgement is about to be asked for. From now on it may be there, even if no answer comes."""
+        assert self.generation is not None
+        self._made.add((self.generation, self.name))
+
+    def retracted(self, acknowledgement: Acknowledgement) -> None:
+        """An acknowledgement of ours was deleted."""
+        self._made.discard(acknowledgement)
+
     def acknowledged(self, generation: int, count: int) -> None:
         """Our acknowledgement is there, one of ``count``."""
         if generation == self.generation:
@@ -154,8 +182,8 @@ class Handoff:
             self._take_up()  # if this answer comes after the news that all have
 
     def surveyed(self, generation: int, names: Iterable[str]) -> None:
-        """These have acknowledged a generation."""
-        if generation == self.generation:
+        """These have acknowledged a generation. Once it is active they delete that again, and it says nothing."""
+        if generation == self.generation and self.waiting:
             self._survey_due = False
             self.missing = self._names.difference(names)
             self._complete = not self.missing
@@ -195,15 +223,17 @@ class Handoff:
 
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
-        if self.generation is None:
-            return Step.REST
-        if not self._acknowledged:
-            return Step.REST if self.in_the_way else Step.ACKNOWLEDGE
-        if self._complete:
-            return Step.ACTIVATE
-        if self._survey_due and not self._look_first:
-            return Step.SURVEY
-        return Step.LOOK if self._look_due else Step.REST
+        if self.generation is not None:
+            if not self._acknowledged:
+                if not self.in_the_way:
+                    return Step.ACKNOWLEDGE
+            elif self._complete:
+                return Step.ACTIVATE
+            elif self._survey_due and not self._look_first:
+                return Step.SURVEY
+            elif self._look_due:
+                return Step.LOOK
+        return Step.REST if self.obsolete is None else Step.RETRACT  # last, as nobody waits for it
 
     # ---- inside
 
@@ -211,6 +241,7 @@ class Handoff:
         if not self.waiting and self.generation is not None:
             self.active = self._mine
             self.missing = frozenset()
+            self._survey_due = False
 
     def _let_go(self, mine: Mask) -> None:
         self._mine = mine

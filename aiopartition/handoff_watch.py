@@ -8,7 +8,7 @@ from typing import Final
 
 from aiopartition.backends import Backend
 from aiopartition.entries import Entry
-from aiopartition.errors import PartitionError
+from aiopartition.errors import BackendError, BackendUnavailableError, PartitionError
 from aiopartition.handoff import Handoff
 from aiopartition.status import Awaited
 from aiopartition.step import Step
@@ -30,7 +30,7 @@ class HandoffWatch:
     INTERVAL: Final = 1.0
     """Seconds between looks at a handoff that takes its time."""
 
-    STEPS: Final = frozenset({Step.ACKNOWLEDGE, Step.SURVEY, Step.ACTIVATE, Step.LOOK})
+    STEPS: Final = frozenset({Step.ACKNOWLEDGE, Step.SURVEY, Step.ACTIVATE, Step.LOOK, Step.RETRACT})
 
     def __init__(self, backend: Backend, group_id: str, member_id: str, handoff: Handoff) -> None:
         self._backend = backend
@@ -45,6 +45,7 @@ class HandoffWatch:
         self.trouble: str = ""
         """What a step was refused with, if it has not been carried out since."""
         self._refused: Step | None = None
+        self._left_behind = False  # whether it was said that an acknowledgement could not be deleted
 
     @property
     def waiting(self) -> float:
@@ -98,9 +99,13 @@ class HandoffWatch:
 
     async def take(self, step: Step) -> bool:
         """Take one of :attr:`STEPS`. ``False`` if the group is not there any more."""
+        if step is Step.RETRACT:
+            await self._retract()
+            return True
         handoff, backend, group_id, generation = self._handoff, self._backend, self._group_id, self._handoff.generation
         assert generation is not None  # or there would be no step to take
         if step is Step.ACKNOWLEDGE:
+            handoff.acknowledging()
             count = await backend.acknowledge(group_id, generation, handoff.name)
             if count is None:
                 return False
@@ -120,6 +125,20 @@ class HandoffWatch:
         return True
 
     # ---- inside
+
+    async def _retract(self) -> None:
+        acknowledgement = self._handoff.obsolete
+        assert acknowledgement is not None  # or there would be no step to take
+        try:
+            await self._backend.retract(self._group_id, *acknowledgement)
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            # Nobody waits for it, so neither do we. Members that complete a later handoff try again.
+            if not self._left_behind:
+                self._left_behind = True
+                _logger.warning("group %r: an acknowledgement is left behind: %s", self._group_id, error)
+        self._handoff.retracted(acknowledgement)
 
     def _report_is_due(self) -> bool:
         return self.waiting >= self._report_after

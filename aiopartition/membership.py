@@ -7,9 +7,9 @@ import logging
 import secrets
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import partial
 from typing import Final
-
-import anyio
 
 from aiopartition.backends import Backend, Entries
 from aiopartition.document import check_document, document_of
@@ -26,6 +26,9 @@ from aiopartition.view import Change, Member, View
 __all__ = ["Membership"]
 
 _logger: Final = logging.getLogger("aiopartition")
+
+_LONGEST_TEXT: Final = 500
+"""Of an error's. What stands in it may come from the tree."""
 
 
 class Membership:
@@ -54,8 +57,6 @@ class Membership:
         """On which it was joined."""
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
-        self.lease_left: Callable[[], float] = backend.lease_left
-        """Seconds for which the session cannot have expired. Reads the clock."""
         self.announced_view: View | None = None
         """As far as the members are concerned; to be believed only while there is lease left."""
         self._backend = backend
@@ -66,6 +67,10 @@ class Membership:
         member = Member(member_id, terms.weight)
         self._group = Group(group_id, member, terms.policy, terms.min_members, secrets.token_hex(8))
         self._handoff = self._group.handoff
+        self.lease_left: Callable[[], float] = (
+            backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
+        )
+        """Seconds for which the session cannot have expired. Reads the clock."""
         self._handoff_watch = (
             None if self._handoff is None else HandoffWatch(backend, group_id, member.id, self._handoff)
         )
@@ -73,6 +78,10 @@ class Membership:
         self._woken = asyncio.Event()
         self._calm = asyncio.Event()  # no work is in flight
         self._changed = asyncio.Event()  # replaced at each announcement
+        self._subscribers: list[Callable[[], None]] = []
+        self._successors: list[Membership] = []  # later participations, which wait for our work to end
+        self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
+        self._retry = asyncio.Event()  # the task may go on after one
         self._announced: tuple[object, ...] = ()
         self._warned = False
         self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
@@ -101,12 +110,12 @@ class Membership:
     @property
     def error(self) -> PartitionError | None:
         """Why this member cannot take part, beyond a missing connection."""
-        return self._group.error
+        return self._defect or self._group.error
 
     @property
     def settled(self) -> bool:
         """Whether joining has come to its first end."""
-        return self._group.settled
+        return self._defect is not None or self._group.settled
 
     @property
     def established(self) -> bool:
@@ -127,6 +136,8 @@ class Membership:
         """The error that says why :attr:`view` is ``None``."""
         if not self._backend.connected:
             reason = f"no connection to the backend ({self._backend.trouble})"
+        elif self._group.view is not None and self._backend.lease_left() > 0:
+            reason = "no quorum of the backend has answered for so long that the session may have expired"
         elif self._group.view is not None:
             reason = "the backend has not answered for so long that the session may have expired"
         else:
@@ -209,11 +220,23 @@ class Membership:
             self._woken.set()
         if handoff.idle:
             self._calm.set()
+        for successor in self._successors:
+            successor.end(work)
+
+    def succeed(self, predecessor: Membership) -> None:
+        """Take up nothing before all that an earlier participation of this process has in flight has ended.
+
+        Mostly its entry holds us back, for which we wait as for any other. But the session that both are in may expire,
+        and the entry with it, while that work goes on.
+        """
+        if self._handoff is not None:
+            self._handoff.inherited(predecessor._works())
+            predecessor._successors.append(self)
 
     def release(self, task: object) -> None:
         """What ``task`` has in flight ends here: it waits for us to let go, so nothing else could end it."""
         for work in self._works():
-            if work.task is task:
+            if work.task() is task:
                 self.end(work)
 
     async def until_idle(self) -> None:
@@ -221,6 +244,11 @@ class Membership:
         while not self.idle:
             self._calm.clear()
             await self._calm.wait()
+
+    async def until_retracted(self) -> None:
+        """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
+        if self._handoff is not None and self._handoff.obsolete is not None:
+            await self.finished.wait()
 
     # ---- events
 
@@ -257,12 +285,35 @@ class Membership:
 
     def leave(self) -> None:
         self._group.leave()
+        self._retry.set()
         self._wake()
 
     def abandon(self) -> None:
         """Leave without a farewell: the whole session is about to end."""
         self._group.abandon()
+        self._retry.set()
         self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Something went wrong that nobody had thought of, in an event or in the task. It is this group's affair alone.
+
+        Nothing in it is ours until, after the next heartbeat, all that is to be done has been done. Never raises.
+        """
+        text = f"group {self.group_id!r} has failed, and is tried again: {type(error).__name__}: {error}"
+        defect = PartitionError(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
+        defect.__cause__ = error
+        if str(defect) != str(self._defect):  # said once, not at each attempt
+            _logger.error("%s", defect, exc_info=error)
+        self._defect = defect
+        self._retry.clear()
+        self._group.upset(defect)
+        self._revoke_at_once()  # whatever it was, it may have been the news that others have it already
+        self._publish()
+
+    def forked(self) -> None:
+        """In a child process the group is left. Nobody is woken: nothing that waits can do anything of use there."""
+        self._group.abandon()
+        self.announced_view = None
 
     async def heartbeat(self) -> None:
         """Ask for the generation, and try again what failed.
@@ -277,8 +328,11 @@ class Membership:
             self._fail(error)  # what is believed can no longer be checked
             self._wake()
             raise
+        if self._defect is not None:
+            self._group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
         self._group.probed(generation)
         self._group.heartbeat()
+        self._retry.set()
         self._wake()
 
     def announce(self) -> None:
@@ -287,7 +341,10 @@ class Membership:
             self._group.shift()
             for work in self._handoff.revocations():
                 work.revoke(False)
-        self.announced_view = self._group.view
+        self._publish()
+
+    def _publish(self) -> None:
+        self.announced_view = None if self._defect is not None else self._group.view
         view = self.view
         state = (
             view, view and view.active, self.error, self.settled, self.left, self.finished.is_set(),
@@ -302,37 +359,57 @@ class Membership:
                 self._seen, self._seen_at = (self._seen[1], view), self._loop.time()
         self._changed.set()
         self._changed = asyncio.Event()
+        for tell in tuple(self._subscribers):
+            tell()
+
+    def subscribe(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called at each change, in the same turn of the event loop."""
+        self._subscribers.append(tell)
+
+    def unsubscribe(self, tell: Callable[[], None]) -> None:
+        self._subscribers.remove(tell)
 
     # ---- the task
 
     async def tend(self) -> None:
         """Take part until the group is left; then return."""
-        while True:
-            self._woken.clear()
-            step = self._group.next_step()
-            self.announce()
-            if step is Step.FINISH:
-                self.finished.set()
-                self.announce()
-                return
-            if step is Step.REST:
-                await self._rest()
-                continue
-            leaving = self.left
+        while not self.finished.is_set():
             try:
-                await self._take(step)
-            except PartitionError as error:
-                if leaving == self.left:  # else it says nothing of what is to be done now
-                    self._failed(step, error)
+                await self._go_on()
+            except Exception as error:
+                self.fail(error)
+                await self._retry.wait()
+
+    async def _go_on(self) -> None:
+        self._woken.clear()
+        step = self._group.next_step()
+        if step is Step.FINISH:
+            self.finished.set()
+        elif step is Step.REST and self._defect is not None and not self._group.stuck:
+            self._defect = None
+            _logger.info("group %r has recovered", self.group_id)
+        self.announce()
+        if step is Step.FINISH:
+            return
+        if step is Step.REST:
+            await self._rest()
+            return
+        leaving = self.left
+        try:
+            await self._take(step)
+        except PartitionError as error:
+            if leaving == self.left:  # else it says nothing of what is to be done now
+                self._failed(step, error)
 
     async def _rest(self) -> None:
         if self._handoff_watch is None or not self._handoff_watch.looking():
             await self._woken.wait()
             return
-        with anyio.move_on_after(self._handoff_watch.INTERVAL):
-            await self._woken.wait()
-            return
-        self._handoff_watch.overdue()
+        try:
+            async with asyncio.timeout(self._handoff_watch.INTERVAL):
+                await self._woken.wait()
+        except TimeoutError:
+            self._handoff_watch.overdue()
 
     async def _take(self, step: Step) -> None:
         if step is Step.JOIN:
@@ -356,10 +433,11 @@ class Membership:
 
     async def _settled(self) -> bool:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
-        with anyio.move_on_after(self.terms.settle):
-            while self._group.next_step() is Step.SETTLE:
-                self._woken.clear()
-                await self._woken.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.terms.settle):
+                while self._group.next_step() is Step.SETTLE:
+                    self._woken.clear()
+                    await self._woken.wait()
         return self._group.next_step() is Step.SETTLE
 
     async def _join(self) -> None:
@@ -419,7 +497,10 @@ class Membership:
 
     def _revoke_at_once(self) -> None:
         for work in self._works():
-            work.revoke(True)
+            try:
+                work.revoke(True)
+            except Exception:  # the others have to end all the same
+                _logger.exception("group %r: %s could not be revoked", self.group_id, work.what)
 
     def _works(self) -> list[Work]:
         return [] if self._handoff is None else list(self._handoff.works)

@@ -11,10 +11,12 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import anyio
@@ -22,6 +24,7 @@ from anyio.abc import TaskGroup
 
 from aiopartition.backends import Backend, open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
+from aiopartition.forks import tell_child
 from aiopartition.membership import Membership
 from aiopartition.settings import Settings, Terms
 from aiopartition.table_builder import TableBuilder
@@ -37,7 +40,8 @@ _CLOSE_TIMEOUT: Final = 1.0
 _HEARTBEATS_AT_ONCE: Final = 16
 """Enough to fill the way to the server; all of a thousand at once would stall the event loop."""
 
-_LONGEST_SLEEP: Final = 3600.0
+_LONGEST_SLEEP: Final = 1.0
+"""Seconds. The loop's clock stands still while the machine is suspended, and the lease's goes on."""
 
 _GONE_KEPT: Final = 1000
 """Of entries of groups that were left. Each costs a question after each reconnecting."""
@@ -48,7 +52,17 @@ class State(Enum):
     STARTING = "is still starting"
     STARTED = "is started"
     STOPPED = "was stopped"
+    CANCELLED = "was stopped when its tasks were cancelled, as asyncio.run() does at its end"
     FAILED = "has failed"
+    INHERITED = "was started by the parent process, to which it belongs; a forked process needs one of its own"
+
+
+_ELSEWHERE: Final = (
+    "was started in another event loop; "
+    "have that loop run a coroutine that makes this call, with asyncio.run_coroutine_threadsafe(coroutine, loop)"
+)
+
+_CLOSED: Final = "was started in an event loop that is closed by now; start another one in the loop that uses it"
 
 
 class Runner:
@@ -66,17 +80,38 @@ class Runner:
         self._gone: deque[tuple[str, str]] = deque(maxlen=_GONE_KEPT)  # group, entry: deleted in this session
         self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """To which the coordinator belongs, once it is started."""
+        self._thread = 0  # of the loop
+        self._failure: BaseException | None = None
         self._refusal: AuthenticationError | None = None
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
         self._stopping = asyncio.Event()
-        self._lease_moved = asyncio.Event()
+        self._lease_moved = {quorum: asyncio.Event() for quorum in (False, True)}  # of either lease of the backend
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a copy in a process that was forked from the one that started it."""
+        return self.state is State.INHERITED
 
     def require_started(self, operation: str) -> None:
-        """:raises NotStartedError: before ``start()`` has returned and after ``stop()`` was called."""
+        """:raises NotStartedError: before ``start()`` has returned, after the coordinator has stopped, and anywhere but
+        in the event loop to which it belongs.
+        """
         if self.state is not State.STARTED:
-            raise NotStartedError(operation, self.state.value) from self._failure
+            raise NotStartedError(operation, self._standing()) from self._failure
+        self.require_here(operation)
+
+    def require_here(self, operation: str) -> None:
+        """:raises NotStartedError: in another event loop, another thread or another process than ``start()``."""
+        try:
+            here = asyncio.get_running_loop() is self.loop
+        except RuntimeError:  # a plain call between two runs of the loop
+            here = threading.get_ident() == self._thread
+        if not here:
+            closed = self.loop is not None and self.loop.is_closed()
+            raise NotStartedError(operation, self.state.value if self.inherited else _CLOSED if closed else _ELSEWHERE)
 
     async def start(self) -> None:
         if self.state is not State.NEW:
@@ -84,14 +119,17 @@ class Runner:
         self.state = State.STARTING
         if os.getpid() != self._pid:  # made before a fork, as by a server that loads the service once for all workers
             self.settings = self.settings.with_another_id()
+        tell_child(self)
+        self.loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._description = _description(self.settings)
         self._task = asyncio.create_task(self._run(), name=f"aiopartition {self.settings.member_id}")
         try:
             await self._ready.wait()
         except asyncio.CancelledError:
-            self._signal_stop()
-            with anyio.CancelScope(shield=True):  # bounded: the runner has nothing to wait for but the farewell
-                await asyncio.wait({self._task})
+            if not self.inherited:
+                self._signal_stop()
+                with anyio.CancelScope(shield=True):  # bounded: the runner has nothing to wait for but the farewell
+                    await asyncio.wait({self._task})
             raise
         if self._stopping.is_set():
             await asyncio.wait({self._task})
@@ -100,11 +138,30 @@ class Runner:
             self.require_started("start")  # stopped meanwhile, or failed
 
     async def stop(self) -> None:
-        """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call."""
+        """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call. In a forked
+        process there is nothing to stop.
+
+        :raises NotStartedError: elsewhere than in the event loop that has something to stop.
+        """
+        if self.inherited or (self._task is not None and self._task.done()):
+            return
+        if self._task is None:
+            self._signal_stop()
+            return
+        self.require_here("stop")
+        self.release(asyncio.current_task())
         self._signal_stop()
-        if self._task is not None:
-            # Not awaited itself: the cancellation of one who waits is none of the runner's business.
-            await asyncio.wait({self._task})
+        # Not awaited itself: the cancellation of one who waits is none of the runner's business.
+        await asyncio.wait({self._task})
+
+    def forked(self) -> None:
+        """In a child nothing is ours, and nobody is told: what the child inherited only waits for its end."""
+        if self._task is None or self._task.done():
+            return
+        self.state, self.loop, self._thread = State.INHERITED, None, 0
+        for membership in self._tended:
+            membership.forked()
+        self.memberships, self._tended = {}, set()
 
     def release(self, task: object) -> None:
         """``task`` is about to wait for us: what it has in flight, in whatever group, ends here."""
@@ -122,7 +179,10 @@ class Runner:
             description=self._description,
             in_use=lambda name: any(name.endswith(each.nonce) for each in self._tended if each.group_id == group_id),
         )
-        self._tasks.start_soon(self._tend, membership, name=f"aiopartition group {group_id}")
+        for predecessor in self._tended:
+            if predecessor.group_id == group_id:
+                membership.succeed(predecessor)
+        self._begin(self._tasks, partial(self._tend, membership), f"aiopartition group {group_id}")
         self.memberships[group_id] = membership
         self._tended.add(membership)
         return membership
@@ -148,6 +208,8 @@ class Runner:
                     await membership.heartbeat()
                 except BackendError as error:
                     failures.append(error)
+                except Exception as error:
+                    membership.fail(error)
 
         if not self._tended:
             await self.backend.ping()
@@ -162,11 +224,11 @@ class Runner:
 
     def session_opened(self, *, fresh: bool) -> None:
         self._tell(lambda membership: membership.session_opened(fresh=fresh))
-        self._lease_moved.set()
+        self._leases_moved()
         if fresh:
             self._gone.clear()
         elif self._gone and self._tasks is not None:
-            self._tasks.start_soon(self._withdraw_again, name="aiopartition farewells")
+            self._begin(self._tasks, self._withdraw_again, "aiopartition farewells")
 
     def session_suspended(self, reason: str) -> None:
         self._tell(Membership.session_suspended)
@@ -174,19 +236,25 @@ class Runner:
     def session_expired(self) -> None:
         self._tell(Membership.session_expired)
 
-    def lease_renewed(self) -> None:
-        self._tell(Membership.lease_renewed)
-        self._lease_moved.set()
+    def lease_renewed(self, *, quorum: bool) -> None:
+        self._tell_of_lease(quorum, Membership.lease_renewed)
+        self._lease_moved[quorum].set()
+
+    def lease_shortened(self) -> None:
+        self._leases_moved()
+
+    def needs_quorum(self) -> bool:
+        return any(membership.exclusive for membership in self._tended)
 
     def group_changed(self, group_id: str) -> None:
         membership = self.memberships.get(group_id)
         if membership is not None:
-            membership.group_changed()
+            _tell(membership, lambda membership: membership.group_changed())
 
     def group_activated(self, group_id: str) -> None:
         membership = self.memberships.get(group_id)
         if membership is not None:
-            membership.group_activated()
+            _tell(membership, lambda membership: membership.group_activated())
 
     def may_end(self) -> bool:
         return all(membership.idle for membership in self._tended)
@@ -197,24 +265,58 @@ class Runner:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self.backend.run, name="aiopartition session")
-                tasks.start_soon(self._await_connection)
+                self._begin(tasks, self.backend.run, "aiopartition session")
+                self._begin(tasks, self._await_connection, "aiopartition first connection")
                 try:
-                    await self._open(tasks)
-                    await self._stopping.wait()
+                    await self._watched(partial(self._until_stopped, tasks))
                 finally:
-                    self._close_down()
-                    if await self._drained():
-                        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                            await self.backend.close()
+                    if not self.inherited:
+                        await self._watched(self._say_farewell)
                     tasks.cancel_scope.cancel()
-        except Exception as error:
-            # A defect of ours. Nobody awaits this task while the service runs, so it is told here, and to each call
-            # that is made from now on as the cause of its error.
-            _logger.exception("the coordinator has failed, and owns nothing any more")
+        except BaseExceptionGroup:
+            # Nobody awaits this task while the service runs, so each error was logged when it occurred, and the first
+            # is the cause of the error of each call from now on. KeyboardInterrupt and SystemExit have left the event
+            # loop already.
+            return
+
+    def _begin(self, tasks: TaskGroup, work: Callable[[], Awaitable[None]], name: str) -> None:
+        tasks.start_soon(self._watched, work, name=name)
+
+    async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a part of the runner's work. If it ends in another way than by returning, the coordinator does."""
+        try:
+            await work()
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    def _failed(self, error: BaseException) -> None:
+        if self.inherited or isinstance(error, GeneratorExit):
+            return  # not our tasks, or nobody left to run them
+        cancelled = isinstance(error, asyncio.CancelledError)
+        if cancelled and self._stopping.is_set():
+            return  # that is how we end
+        starting = self.state is State.STARTING
+        if self._failure is None:
             self._failure = error
-        finally:
-            self._close_down()
+        self._close_down()
+        if not cancelled:
+            _logger.error("the coordinator has failed, and owns nothing any more", exc_info=error)
+        elif not starting:  # else start() says it
+            _logger.warning(
+                "the coordinator %s; it owns nothing any more. To end it in good order, call stop() before that, or "
+                "use 'async with'", self.state.value,
+            )  # fmt: skip
+
+    async def _until_stopped(self, tasks: TaskGroup) -> None:
+        await self._open(tasks)
+        await self._stopping.wait()
+
+    async def _say_farewell(self) -> None:
+        if await self._drained():
+            await self._retracted()
+            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await self.backend.close()
 
     async def _open(self, tasks: TaskGroup) -> None:
         """Wait for the first connection, but not for ever; then let the calls in."""
@@ -230,14 +332,19 @@ class Runner:
                 "no connection to %s within %g s (%s); going on without, and trying in the background",
                 self.settings.url, self.settings.connect_timeout, self.backend.trouble,
             )  # fmt: skip
-        tasks.start_soon(self._beat, name="aiopartition heartbeat")
-        tasks.start_soon(self._watch_lease, name="aiopartition lease")
+        self._begin(tasks, self._beat, "aiopartition heartbeat")
+        for quorum in self._lease_moved:
+            self._begin(tasks, partial(self._watch_lease, quorum), "aiopartition lease")
         self.state = State.STARTED
         self._ready.set()
 
     def _close_down(self) -> None:
         """From now on nothing is ours. Said before anybody else can be told that it is theirs."""
-        self.state = State.STOPPED if self._failure is None else State.FAILED
+        self.state = (
+            State.STOPPED if self._failure is None
+            else State.CANCELLED if isinstance(self._failure, asyncio.CancelledError)
+            else State.FAILED
+        )  # fmt: skip
         self._stopping.set()
         self._ready.set()
         self.memberships.clear()
@@ -258,6 +365,13 @@ class Runner:
                 timeout, ", ".join(map(repr, busy)), self.backend.session_timeout,
             )  # fmt: skip
         return not busy
+
+    async def _retracted(self) -> None:
+        """Wait until acknowledgements are deleted: with many, the end of the session would be a transaction that is too
+        long for servers to read."""
+        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            for membership in list(self._tended):
+                await membership.until_retracted()
 
     async def _await_connection(self) -> None:
         try:
@@ -285,9 +399,11 @@ class Runner:
                     await self.backend.withdraw(group_id, name)
         except BackendError as error:
             _logger.debug("looking for entries of groups that were left: %s", error)
+        except Exception:
+            _logger.exception("looking for entries of groups that were left")
 
     async def _beat(self) -> None:
-        while True:
+        while not self.inherited:
             await anyio.sleep(self.settings.heartbeat)
             try:
                 await self.heartbeat()
@@ -295,26 +411,51 @@ class Runner:
                 # The next one asks again, and whoever wants to know what is theirs is told that it is unknown.
                 _logger.debug("heartbeat: %s", error)
 
-    async def _watch_lease(self) -> None:
-        """Wake those who wait for changes when the lease ends. Whoever asks reads the clock, and needs no waking."""
+    async def _watch_lease(self, quorum: bool) -> None:
+        """Tell those who go by one of the leases when it ends. Whoever asks reads the clock, and needs no telling."""
+        moved = self._lease_moved[quorum]
         while True:
-            left = self.backend.lease_left()
+            moved.clear()
+            left = self.backend.lease_left(quorum=quorum)
             if left > 0:
-                await anyio.sleep(min(left + 0.001, _LONGEST_SLEEP))
-                continue
-            self._lease_moved.clear()
-            self._tell(Membership.lease_ended)
-            await self._lease_moved.wait()
+                with anyio.move_on_after(min(left + 0.001, _LONGEST_SLEEP)):
+                    await moved.wait()
+            else:
+                self._tell_of_lease(quorum, Membership.lease_ended)
+                await moved.wait()
 
     # ---- inside
+
+    def _standing(self) -> str:
+        """Why it is not started, in words that follow "this one"."""
+        if self.state is State.FAILED:
+            return f"has failed: {type(self._failure).__name__}: {self._failure}"
+        return str(self.state.value)
 
     def _signal_stop(self) -> None:
         self._close_down()
         self._decided.set()
 
+    def _leases_moved(self) -> None:
+        for moved in self._lease_moved.values():
+            moved.set()
+
+    def _tell_of_lease(self, quorum: bool, event: Callable[[Membership], None]) -> None:
+        for membership in list(self._tended):
+            if membership.exclusive == quorum:
+                event(membership)
+
     def _tell(self, event: Callable[[Membership], None]) -> None:
         for membership in list(self._tended):
-            event(membership)
+            _tell(membership, event)
+
+
+def _tell(membership: Membership, event: Callable[[Membership], None]) -> None:
+    """What goes wrong with it in one group concerns neither the others nor whoever brings the news."""
+    try:
+        event(membership)
+    except Exception as error:
+        membership.fail(error)
 
 
 def _description(settings: Settings) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from aiopartition.document import parse_json
 from aiopartition.view import Member
 
 __all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance"]
@@ -37,8 +37,8 @@ class Awaited:
     def described(cls, member_id: str, description: bytes | None) -> Awaited:
         """``description``: the document of its entry. Whatever stands in it, it is only shown."""
         try:
-            facts: Any = json.loads(description or b"{}")
-        except (ValueError, RecursionError):
+            facts: Any = parse_json(description or b"{}")
+        except ValueError:
             return cls(member_id)
         if not isinstance(facts, dict):
             return cls(member_id)
@@ -47,7 +47,7 @@ class Awaited:
         return cls(
             member_id,
             host[:255] if isinstance(host, str) else None,
-            pid if isinstance(pid, int) and 0 < pid < _PIDS else None,
+            pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < _PIDS else None,
             started[:64] if isinstance(started, str) else None,
         )
 

@@ -36,3 +36,5 @@ class Step(Enum):
     """Say that all have."""
     LOOK = auto()
     """Read which generation is active, and arm the watch."""
+    RETRACT = auto()
+    """Delete :attr:`Handoff.obsolete`, an acknowledgement of ours."""

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 from anyio.lowlevel import checkpoint
 
 from aiopartition.handoff import Work
-from aiopartition.hold import has_failed
+from aiopartition.holder import Holder, Task
 from aiopartition.keys import Key, encode, hash_key
 from aiopartition.membership import Membership
 from aiopartition.table import Mask
@@ -53,12 +53,12 @@ async def all_async_items(source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
 
 
 async def my_items(
-    join: Join, source: Iterable[T], key: Callable[[T], Key] | None, known: KnownView
+    join: Join, source: Iterable[T], key: Callable[[T], Key] | None, known: KnownView, asked_by: Task | None
 ) -> AsyncGenerator[T, None]:
     """Those of a plain iterable. Ends when the group is left."""
     membership = await join()
     if membership.exclusive:
-        async with aclosing(_held_items(membership, all_items(source), key, known)) as items:
+        async with aclosing(_held_items(membership, all_items(source), key, known, asked_by)) as items:
             async for item in items:
                 yield item
         return
@@ -74,12 +74,12 @@ async def my_items(
 
 
 async def my_async_items(
-    join: Join, source: AsyncIterable[T], key: Callable[[T], Key] | None, known: KnownView
+    join: Join, source: AsyncIterable[T], key: Callable[[T], Key] | None, known: KnownView, asked_by: Task | None
 ) -> AsyncGenerator[T, None]:
     """Those of an async iterable. Ends when the group is left."""
     membership = await join()
     if membership.exclusive:
-        async with aclosing(_held_items(membership, source, key, known)) as items:
+        async with aclosing(_held_items(membership, source, key, known, asked_by)) as items:
             async for item in items:
                 yield item
         return
@@ -97,18 +97,15 @@ async def my_async_items(
 
 
 async def _held_items(
-    membership: Membership, source: AsyncIterable[T], key: Callable[[T], Key] | None, known: KnownView
+    membership: Membership,
+    source: AsyncIterable[T],
+    key: Callable[[T], Key] | None,
+    known: KnownView,
+    asked_by: Task | None,
 ) -> AsyncGenerator[T, None]:
     slot_of_mine = _ownership(membership, key, known)
     loop = asyncio.get_running_loop()
-    work: Work | None = None
-    holder: asyncio.Task[object] | None = None
-
-    def holder_ended(task: asyncio.Task[object]) -> None:
-        # One that has ended well may have fetched the item for another, as asyncio.wait_for() does it.
-        if work is not None and has_failed(task):
-            membership.end(work)
-
+    holder = Holder(asked_by)
     count = 0
     try:
         async for item in source:
@@ -120,32 +117,18 @@ async def _held_items(
                 if slot == _UNKNOWN and membership.left:
                     return
                 continue
-            task = asyncio.current_task()
-            if task is not holder:
-                _tell_when_done(holder, task, holder_ended)
-                holder = task
-            work = Work("an item of my_subset()", slot, loop.time(), task, _DRAIN_TIMEOUT, _nobody_told)
-            membership.begin(work)
+            holder.take(
+                membership, Work("an item of my_subset()", slot, loop.time(), holder.task, _DRAIN_TIMEOUT, _ignore)
+            )
             try:
                 yield item
             finally:
-                membership.end(work)
+                holder.drop()
     finally:
-        _tell_when_done(holder, None, holder_ended)
+        holder.close()
 
 
-def _tell_when_done(
-    before: asyncio.Task[object] | None,
-    task: asyncio.Task[object] | None,
-    tell: Callable[[asyncio.Task[object]], None],
-) -> None:
-    if before is not None:
-        before.remove_done_callback(tell)
-    if task is not None:
-        task.add_done_callback(tell)
-
-
-def _nobody_told(_at_once: bool) -> None:
+def _ignore(_at_once: bool) -> None:
     """The body of a loop cannot be told; it is waited for."""
 
 
@@ -158,12 +141,15 @@ def _ownership(membership: Membership, key: Callable[[T], Key] | None, known: Kn
 
     def slot_of_mine(item: T) -> int:
         nonlocal view, mask, shift
+        digest = hash_key(encode(item if key is None else key(item)))  # first, as the user's key() may take its time
         now = membership.announced_view
         if now is None or lease_left() <= 0:  # as membership.view, without a call that costs each item a tenth
-            return _UNKNOWN if known(membership) is None else slot_of_mine(item)
+            now = known(membership)
+            if now is None:
+                return _UNKNOWN
         if now is not view:
             view, mask, shift = now, now.mask, now.table.shift
-        slot = hash_key(encode(item if key is None else key(item))) >> shift
+        slot = digest >> shift
         return slot if mask[slot] else _NOT_MINE
 
     return slot_of_mine

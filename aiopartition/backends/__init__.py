@@ -39,8 +39,15 @@ class Listener(Protocol):
     def session_expired(self) -> None:
         """The session is over, and our entries with it. A fresh one is opened next."""
 
-    def lease_renewed(self) -> None:
-        """The lease holds again after it had lapsed: what was seen before may be out of date."""
+    def lease_renewed(self, *, quorum: bool) -> None:
+        """One of the two leases holds again after it had lapsed: what was seen before may be out of date."""
+
+    def lease_shortened(self) -> None:
+        """Both leases end earlier than they would have; they may be over already."""
+
+    def needs_quorum(self) -> bool:
+        """Whether the lease that only a quorum renews is to be renewed all the time."""
+        ...
 
     def group_changed(self, group_id: str) -> None:
         """The entries of a group changed since they were last read with ``watch=True``. Once for each such read."""
@@ -76,8 +83,12 @@ class Backend(Protocol):
         """What it is connected to, for people; ``None`` while it is not."""
         ...
 
-    def lease_left(self) -> float:
-        """Seconds for which no service can yet have expired the session; 0 or less: it may have. Reads the clock."""
+    def lease_left(self, *, quorum: bool = False) -> float:
+        """Seconds for which no service can yet have expired the session; 0 or less: it may have. Reads the clock.
+
+        :param quorum: by what a quorum of the service has agreed to, so that it also holds where the part of the
+            service that answers us is cut off from the rest. Without, by any answer.
+        """
         ...
 
     @property
@@ -149,6 +160,13 @@ class Backend(Protocol):
 
         :param name: of our entry.
         :returns: how many there are of that generation now; ``None`` if the group does not exist (any more).
+        """
+        ...
+
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        """Delete an acknowledgement, if it is there.
+
+        :param name: of the entry that made it.
         """
         ...
 

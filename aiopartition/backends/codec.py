@@ -149,6 +149,8 @@ class Operation(Generic[T]):
     decode: Callable[[Any], T]
     watch: Watch | None = None
     """What the server watches for us once it has answered."""
+    takes_quorum: bool = False
+    """Whether it is a write, which is done only when a quorum has agreed to it."""
 
     def serialize(self, xid: int) -> bytes:
         """The payload of the frame. Raises on arguments that cannot be encoded, before anything is sent."""
@@ -168,12 +170,12 @@ def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: boo
     acl = _protocol.AUTHED_UNRESTRICTED if creator_only else _protocol.UNRESTRICTED_ACCESS
     request: Any = _protocol.CreateRequest(path=path, data=data, acl=[acl])
     request.set_flags(ephemeral=ephemeral)
-    return Operation(request, _nothing)
+    return Operation(request, _nothing, takes_quorum=True)
 
 
 def delete(path: str) -> Operation[None]:
     """Whatever the node's version."""
-    return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing)
+    return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing, takes_quorum=True)
 
 
 def exists(path: str) -> Operation[Stat]:
@@ -189,7 +191,8 @@ def get_data(path: str, *, watch: bool = False) -> Operation[tuple[bytes, Stat]]
 
 
 def set_data(path: str, data: bytes, version: int) -> Operation[None]:
-    return Operation(_protocol.SetDataRequest(path=path, data=data, version=version), _nothing)
+    request: Any = _protocol.SetDataRequest(path=path, data=data, version=version)
+    return Operation(request, _nothing, takes_quorum=True)
 
 
 def get_children(path: str, *, watch: bool) -> Operation[Children]:
@@ -212,7 +215,7 @@ def ask_quorum() -> Operation[None]:
     """
     request: Any = _protocol.TransactionRequest()
     request.add(_protocol.CheckVersionRequest(path="/", version=-1))
-    return Operation(request, _nothing)
+    return Operation(request, _nothing, takes_quorum=True)
 
 
 def ping() -> Operation[None]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import os
+import socket
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -10,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from aiopartition.backends import codec
 from aiopartition.backends.codec import ConnectReply, Operation, ProtocolError, ReplyError, Xid
 from aiopartition.clock import Clock
+from aiopartition.forks import tell_child
 
 __all__ = ["Address", "Connection", "ConnectionLostError", "ConnectionOwner", "Reply"]
 
@@ -74,9 +78,10 @@ class Connection(asyncio.Protocol):
     which they came.
     """
 
-    def __init__(self, clock: Clock, owner: ConnectionOwner) -> None:
+    def __init__(self, clock: Clock, owner: ConnectionOwner, tcp: socket.socket | None = None) -> None:
         self._clock = clock
         self._owner = owner
+        self._tcp = tcp
         self._splitter = codec.FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._handshake: asyncio.Future[bytes] | None = None
@@ -92,12 +97,18 @@ class Connection(asyncio.Protocol):
     async def open(cls, address: Address, ssl: SSLContext | None, clock: Clock, owner: ConnectionOwner) -> Connection:
         """:raises OSError: when the server cannot be reached or TLS fails."""
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: cls(clock, owner),
-            address.ip,
-            address.port,
-            ssl=ssl,
-            server_hostname=address.host if ssl is not None else None,
+        # Our own socket, not one that the loop makes: a forked child has to let go of it at every moment.
+        tcp = socket.socket(socket.AF_INET6 if ":" in address.ip else socket.AF_INET)
+        tcp.setblocking(False)
+        connection = cls(clock, owner, tcp)
+        tell_child(connection)
+        try:
+            await loop.sock_connect(tcp, (address.ip, address.port))
+        except BaseException:
+            tcp.close()
+            raise
+        await loop.create_connection(
+            lambda: connection, sock=tcp, ssl=ssl, server_hostname=address.host if ssl is not None else None
         )
         return connection
 
@@ -120,14 +131,18 @@ class Connection(asyncio.Protocol):
         :raises ReplyError: what the server says against it.
         :raises ConnectionLostError: if the connection ends first.
         """
-        self._last_xid = self._last_xid % 0x7FFFFFFF + 1
-        return await self._submit(self._last_xid, operation)
+        return await self._submit(self.next_xid(), operation)
 
     async def authenticate(self, operation: Operation[None]) -> None:
         """As :meth:`request`, for the one request that bears a number of its own."""
         await self._submit(Xid.AUTH, operation)
 
-    def post(self, xid: Xid, operation: Operation[None]) -> None:
+    def next_xid(self) -> int:
+        """The number for a request."""
+        self._last_xid = self._last_xid % 0x7FFFFFFF + 1
+        return self._last_xid
+
+    def post(self, xid: int, operation: Operation[None]) -> None:
         """Send without waiting; on a connection that is ending, not at all. The answer is told to the owner alone."""
         if self.ending:
             return
@@ -143,9 +158,14 @@ class Connection(asyncio.Protocol):
         """Whether nothing can be sent any more. A transport knows it some turns of the loop before it tells us."""
         return self._transport is None or self._transport.is_closing()
 
-    def awaits(self, xid: Xid) -> bool:
+    def awaits(self, xid: int) -> bool:
         """Whether the answer to a posted request is still due."""
         return xid in self._pending
+
+    def sent_at(self, xid: int) -> float:
+        """When a request was sent whose answer is still due; infinity if it has come."""
+        pending = self._pending.get(xid)
+        return math.inf if pending is None else pending.sent
 
     def abort(self, reason: str) -> None:
         """End the connection now. Not ``close()``, which lingers when the peer does not read (and on TLS)."""
@@ -153,6 +173,15 @@ class Connection(asyncio.Protocol):
             self.reason = reason
             self._transport.abort()
             self._end()
+
+    def forked(self) -> None:
+        """In a child the socket's number leads nowhere from now on. The socket is the parent's, and so are the events
+        of the epoll object that both have: to close a transport here would take its events from the parent."""
+        number = -1 if self._tcp is None else self._tcp.fileno()
+        if number >= 0:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number, inheritable=False)
+            os.close(nowhere)
 
     # ---- asyncio.Protocol
 

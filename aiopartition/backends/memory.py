@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends import Entries, Listener
 from aiopartition.backends.memory_cluster import MemoryCluster, MemorySession
 from aiopartition.backends.memory_network import MemoryNetwork
 from aiopartition.errors import BackendUnavailableError
+from aiopartition.forks import tell_child
 
 __all__ = ["MemoryBackend", "MemoryCluster"]
 
@@ -43,6 +44,7 @@ class MemoryBackend:
         self._opened = asyncio.Event()
         self._woken = asyncio.Event()
         self._watched: set[str] = set()
+        self._inherited = False
 
     # ---- the session
 
@@ -58,20 +60,30 @@ class MemoryBackend:
     def server(self) -> str | None:
         return f"memory cluster {self.cluster.name!r}" if self.connected else None
 
-    def lease_left(self) -> float:
+    def lease_left(self, *, quorum: bool = False) -> float:  # each request reaches the whole cluster
         return self._safe_until - self.cluster.clock()
 
     async def run(self) -> None:
+        tell_child(self)
         self.cluster.attach(self)
         try:
-            while True:
+            while not self._inherited:
                 self._keep_session()
-                with anyio.move_on_after(self._idle_seconds()):
-                    await self._woken.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._idle_seconds()):
+                        await self._woken.wait()
                 self._woken.clear()
         finally:
-            self.crash()
-            self.cluster.detach(self)
+            if not self._inherited:
+                self.crash()
+                self.cluster.detach(self)
+
+    def forked(self) -> None:
+        """In a child the cluster is another one, which nobody uses yet."""
+        self._inherited = True
+        self._session = None
+        self._safe_until = -math.inf
+        self.cluster.forked()
 
     async def first_connection(self) -> None:
         await self._opened.wait()
@@ -116,6 +128,9 @@ class MemoryBackend:
 
     async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
         return await self._request(self.cluster.acknowledge, group_id, generation, name)
+
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        await self._request(self.cluster.retract, group_id, generation, name)
 
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
         return await self._request(self.cluster.acknowledgements, group_id, generation)
@@ -198,17 +213,19 @@ class MemoryBackend:
             self._opened.set()
             self.listener.session_opened(fresh=fresh)
 
-    def _idle_seconds(self) -> float:
-        """Until the next sign of life is due, or somebody else's session may expire."""
+    def _idle_seconds(self) -> float | None:
+        """Until the next sign of life is due, or somebody else's session may expire. ``None``: not ever."""
         if not self.network.open:
-            return math.inf
-        return min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))
+            return None
+        seconds = min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))
+        return None if seconds == math.inf else seconds
 
     def _renew(self, sent: float) -> None:
         lapsed = self.lease_left() <= 0
         self._safe_until = max(self._safe_until, sent + self.session_timeout * 2 / 3)
         if lapsed:
-            self.listener.lease_renewed()
+            for quorum in (False, True):
+                self.listener.lease_renewed(quorum=quorum)
 
     def _tell(self, loop: asyncio.AbstractEventLoop, group_id: str, activated: bool) -> None:
         # The change may come from another thread's loop. A client whose own loop is closed will expire.

@@ -94,6 +94,11 @@ class MemoryCluster:
                 self._sessions.clear()
                 self._groups.clear()
 
+    def forked(self) -> None:
+        """In a child process nothing of what was here is left, nor whoever held the lock."""
+        self._lock = threading.Lock()
+        self._sessions, self._groups, self._clients = {}, {}, []
+
     def open(self, timeout: float, tell: Callable[[str, bool], None]) -> MemorySession:
         """A new session. ``tell`` is called in whatever thread changed the group, with its id, and whether it was the
         active generation that changed."""
@@ -190,6 +195,15 @@ class MemoryCluster:
             names = group.acknowledged.setdefault(generation, {})
             names[name] = session
             return len(names)
+
+    def retract(self, session: MemorySession, group_id: str, generation: int, name: str) -> None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and generation in group.acknowledged:
+                group.acknowledged[generation].pop(name, None)
+                if not group.acknowledged[generation]:
+                    del group.acknowledged[generation]
 
     def acknowledgements(self, session: MemorySession, group_id: str, generation: int) -> tuple[str, ...]:
         with self._lock:

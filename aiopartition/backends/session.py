@@ -6,7 +6,10 @@ The rules it follows, each of which some client in use breaks:
 * The lease counts from the moment when the last *answered* request was *sent*, and ends after two thirds of the
   negotiated timeout. The whole timeout is not safe: followers tell the leader about their sessions only with the
   leader's pings, so when the follower that answered dies first, the leader expires the session early.
-* It is read from the clock when it is used. No timer has to fire for it to end.
+* There are two leases: one that any answer renews, and one that only answers renew which took a quorum, as those to
+  writes do. A follower goes on answering everything else for a while after it has lost its leader.
+* A lease is read from the clock when it is used. No timer has to fire for it to end.
+* A session goes by the shortest timeout that it was ever granted: servers may differ, and the leader hears from all.
 * On a new connection the first answer that counts is one that takes a quorum: a leader that was deposed while it
   stood still answers everything else, for a moment.
 * After a silence longer than the timeout the session may be gone or not. The next connection offers the same
@@ -20,22 +23,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import ssl as tls
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from ssl import SSLContext
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 
 from aiopartition.backends import codec
-from aiopartition.backends.codec import ErrorCode, Operation, ProtocolError, ReplyError, Watch, Xid
+from aiopartition.backends.codec import ErrorCode, Operation, ProtocolError, ReplyError, Watch
 from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
+from aiopartition.backends.keep_alive import KeepAlive
+from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.resolver import Resolver
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError
+from aiopartition.forks import tell_child
 
 __all__ = ["Lease", "Session", "SessionListener"]
 
@@ -60,33 +65,15 @@ class _SessionExpiredError(ConnectionLostError):
     """The server does not know the session any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """What the last answered request proves about the session.
-
-    ``sent``: when it was sent. ``safe_until``: until then no ensemble can have expired the session.
-    ``lost_at``: from then on even a healthy one may have.
-    """
-
-    sent: float
-    safe_until: float
-    lost_at: float
-
-    @classmethod
-    def starting(cls, sent: float, timeout: float) -> Lease:
-        return cls(sent, sent + timeout * 2 / 3, sent + timeout)
-
-
-_NO_LEASE: Final = Lease(-math.inf, -math.inf, -math.inf)
-
-
 class SessionListener(Protocol):
     """What a session reports; called in the event loop, must neither block nor raise."""
 
     def session_opened(self, *, fresh: bool) -> None: ...
     def session_suspended(self, reason: str) -> None: ...
     def session_expired(self) -> None: ...
-    def lease_renewed(self) -> None: ...
+    def lease_renewed(self, *, quorum: bool) -> None: ...
+    def lease_shortened(self) -> None: ...
+    def needs_quorum(self) -> bool: ...
     def watch_fired(self, path: str) -> None: ...
     def may_end(self) -> bool: ...
 
@@ -126,8 +113,11 @@ class Session:
         self._password: bytes = _NO_PASSWORD
         self.session_id: int = 0
         self.timeout: float = timeout
-        """Seconds, as negotiated."""
-        self.lease: Lease = _NO_LEASE
+        """Seconds, as negotiated: the least that a server has granted to this session."""
+        self.lease: Lease = NO_LEASE
+        """By any answer."""
+        self.quorum_lease: Lease = NO_LEASE
+        """By answers that took a quorum. It never outlasts the other one."""
         self.peer: Address | None = None
         """The server that we are connected to."""
         self.error: str = "no server has answered yet"
@@ -183,10 +173,18 @@ class Session:
                 _logger.debug("closing the session: %s", error)
         connection.abort("closed")
 
+    def forked(self) -> None:
+        """In a child nothing is connected, and no connection is made: it would take the session from the parent."""
+        self._closing = True
+        self._connection = self.peer = None
+        self.error = "the session belongs to the parent process"
+        self.lease = self.quorum_lease = NO_LEASE
+
     # ---- the task
 
     async def run(self) -> None:
         """Connect, serve, reconnect; for ever, until cancelled or closed."""
+        tell_child(self)
         failures = 0
         last: Address | None = None
         while not self._closing:
@@ -256,6 +254,8 @@ class Session:
             await self._establish(address)  # which opens a new one; the server is fine
 
     async def _establish(self, address: Address) -> None:
+        if self._closing:
+            raise ConnectionLostError("the session is closed")
         connection = await Connection.open(address, self._ssl, self._clock, self)
         try:
             fresh = await self._attach(connection)
@@ -280,18 +280,22 @@ class Session:
         offered = self.session_id
         if self._clock() >= self.lease.lost_at:
             self._last_zxid = 0
-        reply, sent = await connection.handshake(
-            codec.connect_frame(offered, self._password, self._requested_timeout, self._last_zxid)
-        )
+        # Of a session that goes on, no more than it has: then a server that would grant more agrees with us.
+        timeout = self.timeout if offered else self._requested_timeout
+        frame = codec.connect_frame(offered, self._password, timeout, self._last_zxid)
+        reply, sent = await connection.handshake(frame)
         if not reply.session_id:
             if not offered:
                 raise ConnectionLostError("the server gives no session")
             self._expired()
             raise _SessionExpiredError("the session has expired")
-        self.session_id, self._password, self.timeout = reply.session_id, reply.password, reply.timeout
+        self.session_id, self._password = reply.session_id, reply.password
         fresh = reply.session_id != offered
         if fresh:
-            self._renew(sent)
+            self.timeout = reply.timeout
+            self._renew(sent, quorum=True)
+        elif reply.timeout < self.timeout:
+            self._shorten(reply.timeout)
         return fresh
 
     async def _resume(self, connection: Connection) -> None:
@@ -305,20 +309,22 @@ class Session:
             await connection.request(operation)
         sent = self._clock()
         await connection.request(codec.ask_quorum())
-        self._renew(sent)
+        self._renew(sent, quorum=True)
 
     async def _serve(self) -> None:
         """Keep the connection alive until it ends."""
         connection = self._connection
         assert connection is not None
+        keep_alive = KeepAlive(connection, self._clock)
         try:
-            asked = self._keep_alive(connection, late=False)
+            pause = self._keep_alive(keep_alive, late=False)
             while not connection.lost.is_set():
-                due = self._clock() + asked
-                with anyio.move_on_after(asked):
-                    await connection.lost.wait()
+                due = self._clock() + pause
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await connection.lost.wait()
                 if not connection.lost.is_set():
-                    asked = self._keep_alive(connection, late=self._clock() - due > self.timeout / 10)
+                    pause = self._keep_alive(keep_alive, late=self._clock() - due > self.timeout / 10)
         finally:
             if not self._closing and self._listener.may_end():
                 # The loop is being closed around us, before anybody could say farewell. What is written now still
@@ -326,25 +332,9 @@ class Session:
                 connection.farewell()
             connection.abort("cancelled")
 
-    def _keep_alive(self, connection: Connection, *, late: bool) -> float:
-        """Ping a server that we have left alone for T/4, leave one that is silent for T/2. Seconds to the next look.
-
-        So it has T/4 for an answer; and T/6 of the lease is left, in which to find another before anybody notices.
-
-        ``late``: this process itself was away. Then the server's words may lie unread in the socket: read first.
-        """
-        if connection.ending:
-            connection.abort("the server closed the connection")  # which takes a transport some turns, or a TLS timeout
-            return 0.0
-        now, quarter = self._clock(), self.timeout / 4
-        silent_at = connection.last_received + self.timeout / 2
-        if now >= silent_at and not late:
-            connection.abort(f"no word from the server for {now - connection.last_received:.1f} s")
-            return 0.0
-        if not connection.awaits(Xid.PING) and now >= connection.last_sent + quarter:
-            connection.post(Xid.PING, codec.ping())
-        ping_at = silent_at if connection.awaits(Xid.PING) else connection.last_sent + quarter
-        return max(0.05 if late else 0.001, min(silent_at, ping_at) - now)
+    def _keep_alive(self, keep_alive: KeepAlive, *, late: bool) -> float:
+        asked = self.quorum_lease.sent if self._listener.needs_quorum() else None
+        return keep_alive.look(self.timeout, asked, late=late)
 
     # ---- what a connection tells
 
@@ -368,22 +358,34 @@ class Session:
         if reply.operation.watch is not None and not reply.error:
             self._watched.add(reply.operation.watch)
         if reply.proof is not None and self.connected:
-            self._renew(reply.proof)
+            self._renew(reply.proof, quorum=reply.operation.takes_quorum and not reply.error)
 
     def event_received(self, path: str) -> None:
         self.forget_watches(path)
         self._listener.watch_fired(path)
 
-    def _renew(self, sent: float) -> None:
-        lapsed = self.lease is not _NO_LEASE and self._clock() >= self.lease.safe_until
-        if sent >= self.lease.sent:
-            self.lease = Lease.starting(sent, self.timeout)
+    def _renew(self, sent: float, *, quorum: bool) -> None:
+        now = self._clock()
+        lapsed, quorum_lapsed = self.lease.lapsed(now), quorum and self.quorum_lease.lapsed(now)
+        self.lease = self.lease.renewed(sent, self.timeout)
+        if quorum:
+            self.quorum_lease = self.quorum_lease.renewed(sent, self.timeout)
         if lapsed:
-            self._listener.lease_renewed()
+            self._listener.lease_renewed(quorum=False)
+        if quorum_lapsed:
+            self._listener.lease_renewed(quorum=True)
+
+    def _shorten(self, timeout: float) -> None:
+        """A server has granted less than the session had; that holds whatever becomes of the connection."""
+        _logger.warning("the session timeout is %g s from now on, no longer %g s", timeout, self.timeout)
+        self.timeout = timeout
+        self.lease, self.quorum_lease = self.lease.cut(timeout), self.quorum_lease.cut(timeout)
+        self._listener.lease_shortened()
 
     def _expired(self) -> None:
         _logger.warning("session 0x%x has expired", self.session_id & (1 << 64) - 1)
-        self.session_id, self._password, self._last_zxid, self.lease = 0, _NO_PASSWORD, 0, _NO_LEASE
+        self.session_id, self._password, self._last_zxid = 0, _NO_PASSWORD, 0
+        self.lease = self.quorum_lease = NO_LEASE
         self._watched.clear()
         self._listener.session_expired()
 

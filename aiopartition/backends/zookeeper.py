@@ -21,7 +21,7 @@ from aiopartition.backends.codec import ErrorCode, ProtocolError, ReplyError
 from aiopartition.backends.connection import ConnectionLostError
 from aiopartition.backends.session import Session
 from aiopartition.clock import Clock
-from aiopartition.entries import quote_component
+from aiopartition.entries import parse_number, quote_component
 from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError
 from aiopartition.settings import Settings
 
@@ -30,8 +30,6 @@ __all__ = ["ZooKeeperBackend"]
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
 _NOT_CREATED: Final = (ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE)
-
-_LONGEST_GENERATION: Final = 19  # digits of a 64-bit number
 
 _ATTEMPTS: Final = 10
 """How often a sequence of steps starts anew when others change the tree under it."""
@@ -48,6 +46,8 @@ class ZooKeeperBackend:
         self._clock = clock
         self._group_ids: dict[str, str] = {}  # path of a members node -> group id, to tell whose watch has fired
         self._active_ids: dict[str, str] = {}  # the same for nodes that name the active generation
+        self._generations: dict[str, int] = {}  # group id -> the one that we have read last
+        self._left_behind: dict[str, set[str]] = {}  # group id -> nodes of past handoffs that we may not delete
         self._session = Session(
             settings.url.hosts, settings.session_timeout, self, clock=clock, ssl=settings.ssl, auth=settings.auth
         )
@@ -66,8 +66,9 @@ class ZooKeeperBackend:
     def server(self) -> str | None:
         return None if self._session.peer is None else str(self._session.peer)
 
-    def lease_left(self) -> float:
-        return self._session.lease.safe_until - self._clock()
+    def lease_left(self, *, quorum: bool = False) -> float:
+        lease = self._session.quorum_lease if quorum else self._session.lease
+        return lease.safe_until - self._clock()
 
     @property
     def session_timeout(self) -> float:
@@ -95,8 +96,14 @@ class ZooKeeperBackend:
     def session_expired(self) -> None:
         self._listener.session_expired()
 
-    def lease_renewed(self) -> None:
-        self._listener.lease_renewed()
+    def lease_renewed(self, *, quorum: bool) -> None:
+        self._listener.lease_renewed(quorum=quorum)
+
+    def lease_shortened(self) -> None:
+        self._listener.lease_shortened()
+
+    def needs_quorum(self) -> bool:
+        return self._listener.needs_quorum()
 
     def may_end(self) -> bool:
         return self._listener.may_end()
@@ -150,6 +157,7 @@ class ZooKeeperBackend:
                 children = await self._session.send(codec.get_children(members, watch=watch))
         except ReplyError:
             return None
+        self._generations[group_id] = children.stat.children_zxid
         return Entries(children.stat.children_zxid, children.names)
 
     async def generation(self, group_id: str) -> int | None:
@@ -159,12 +167,15 @@ class ZooKeeperBackend:
                 stat = await self._session.send(codec.exists(members))
         except ReplyError:
             return None
+        self._generations[group_id] = stat.children_zxid
         return stat.children_zxid
 
     def forget(self, group_id: str) -> None:
         members, active = self._members_path(group_id), self._active_path(group_id)
         self._group_ids.pop(members, None)
         self._active_ids.pop(active, None)
+        self._generations.pop(group_id, None)
+        self._left_behind.pop(group_id, None)
         for path in (members, active):
             self._session.forget_watches(path)
 
@@ -195,6 +206,9 @@ class ZooKeeperBackend:
                 return None
         raise BackendError("the node keeps vanishing", barrier)
 
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        await self._delete(f"{self._barrier_path(group_id, generation)}/{name}")
+
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
         return await self._children(self._barrier_path(group_id, generation))
 
@@ -203,8 +217,13 @@ class ZooKeeperBackend:
         for _ in range(_ATTEMPTS):
             try:
                 with self._translated(path, "READ", ErrorCode.NO_NODE):
-                    active, version = await self._read_active(path)
-                if active < generation:
+                    active, version = await self._read_active(group_id)
+                if active is None:
+                    # It hides which one was active. None later than the newest can have been, so that may be written.
+                    writable = generation == await self._newest_generation(group_id)
+                else:
+                    writable = active < generation
+                if writable:
                     with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
                         await self._session.send(codec.set_data(path, b"%d" % generation, version))
                     await self._tidy(group_id, generation)
@@ -220,32 +239,58 @@ class ZooKeeperBackend:
         for _ in range(_ATTEMPTS):
             try:
                 with self._translated(path, "READ", ErrorCode.NO_NODE):
-                    return (await self._read_active(path, watch=True))[0]
+                    return (await self._read_active(group_id, watch=True))[0] or 0
             except ReplyError:
                 if await self._try_create(path, b"0") == ErrorCode.NO_NODE:
                     return 0  # without the group there is nothing to hand over
         raise BackendError("the node keeps vanishing", path)
 
-    async def _read_active(self, path: str, *, watch: bool = False) -> tuple[int, int]:
-        """The active generation, and the version of the node that names it."""
-        data, stat = await self._session.send(codec.get_data(path, watch=watch))
-        text = data.decode("ascii", "replace")
-        generation = int(text) if text.isdigit() and len(text) <= _LONGEST_GENERATION else 0
-        # A generation is older than the transaction that made it active. What is not was written by somebody else, and
-        # would otherwise be in the way of all handoffs to come.
-        return (generation if generation < stat.data_zxid else 0), stat.version
+    async def _read_active(self, group_id: str, *, watch: bool = False) -> tuple[int | None, int]:
+        """The active generation, and the version of the node that names it. ``None`` for what no member has written,
+        which would otherwise be in the way of all handoffs to come."""
+        data, stat = await self._session.send(codec.get_data(self._active_path(group_id), watch=watch))
+        active = parse_number(data.decode("ascii", "replace"))
+        if active is None or active >= stat.data_zxid:  # a generation is older than what made it active
+            return None, stat.version
+        if active > self._generations.get(group_id, 0):
+            newest = await self._newest_generation(group_id)
+            if newest is not None and active > newest:  # generations only grow, so there has never been that one
+                return None, stat.version
+        return active, stat.version
+
+    async def _newest_generation(self, group_id: str) -> int | None:
+        """The group's generation, not older than anything that was done before this call."""
+        members = self._members_path(group_id)
+        with self._translated(members, "READ"):
+            await self._session.send(codec.sync(members))
+        return await self.generation(group_id)
 
     async def _tidy(self, group_id: str, generation: int) -> None:
-        """Remove the acknowledgements of generations before that."""
+        """Remove the nodes of generations before that, with acknowledgements that could not be deleted by those who
+        made them. A node that may not be removed is tried once, and is in the way of no other."""
         barriers = self._handoff_path(group_id)
+        names: tuple[str, ...] = ()
+        with self._left_behind_if_refused(group_id, barriers):
+            names = await self._children(barriers)
+        for name in names:
+            number, path = parse_number(name), f"{barriers}/{name}"
+            if number is not None and number < generation and path not in self._left_behind.get(group_id, ()):
+                with self._left_behind_if_refused(group_id, path):
+                    for entry in await self._children(path):
+                        await self._delete(f"{path}/{entry}")
+                    await self._delete(path)
+
+    @contextmanager
+    def _left_behind_if_refused(self, group_id: str, path: str) -> Generator[None]:
         try:
-            for name in await self._children(barriers):
-                if not name.isdigit() or int(name) < generation:
-                    for entry in await self._children(f"{barriers}/{name}"):
-                        await self._delete(f"{barriers}/{name}/{entry}")
-                    await self._delete(f"{barriers}/{name}")
-        except AuthenticationError as error:
-            _logger.warning("acknowledgements of past handoffs are left behind: %s", error)
+            yield
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            left_behind = self._left_behind.setdefault(group_id, set())
+            if not left_behind:  # said once: the others are mostly refused for the same reason
+                _logger.warning("nodes of past handoffs are left behind: %s", error)
+            left_behind.add(path)
 
     # ---- inside
 

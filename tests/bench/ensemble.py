@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from tests.bench.backbone import Backbone
 from tests.bench.ports import LOOPBACK, free_ports
+from tests.bench.proxy import Episode
 from tests.bench.server import ZooKeeperServer
 from tests.bench.waiting import wait_until
 
@@ -18,13 +20,30 @@ class Ensemble:
     """``size`` servers on this machine, one of which they elect their leader.
 
     Members are killed, frozen and restarted by their own methods; :meth:`heal` brings all of them back.
+
+    :param partitions: put a network between the members, so that :meth:`part` can be asked for.
     """
 
-    def __init__(self, size: int = 3, *, tick_time: int = 200, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        size: int = 3,
+        *,
+        tick_time: int = 200,
+        settings: Mapping[str, object] | None = None,
+        partitions: bool = False,
+    ) -> None:
+        self._backbone = Backbone(size) if partitions else None
         ports = iter(free_ports(2 * size))
         members = {f"server.{number + 1}": f"{LOOPBACK}:{next(ports)}:{next(ports)}" for number in range(size)}
         self.servers = tuple(
-            ZooKeeperServer(tick_time=tick_time, settings={**members, **(settings or {})}, identity=number + 1)
+            ZooKeeperServer(
+                tick_time=tick_time,
+                settings={
+                    **(members if self._backbone is None else self._backbone.addresses(number)),
+                    **(settings or {}),
+                },
+                identity=number + 1,
+            )
             for number in range(size)
         )
 
@@ -62,6 +81,8 @@ class Ensemble:
 
     async def start(self) -> None:
         """Start every member and wait until one leads and the others follow."""
+        if self._backbone is not None:
+            await self._backbone.start()
         for server in self.servers:
             await server.start(wait=False)
         await self.wait_quorum()
@@ -76,6 +97,14 @@ class Ensemble:
         """Kill every member and remove its files."""
         for server in self.servers:
             await server.close()
+        if self._backbone is not None:
+            await self._backbone.close()
+
+    def part(self, *servers: ZooKeeperServer) -> Episode:
+        """Cut these members off from all others. Clients still reach each of them."""
+        if self._backbone is None:
+            raise RuntimeError("an ensemble without partitions=True has no network between its members")
+        return self._backbone.part(map(self.servers.index, servers))
 
     async def modes(self) -> dict[ZooKeeperServer, str | None]:
         """What each member says that it is: ``leader``, ``follower``, or None when it does not serve clients."""

@@ -53,9 +53,14 @@ class Proxy:
 
     Every trouble is a plain call and lasts until :meth:`pass_through`; those that last also work as
     ``async with network.silent(): …``. Troubles add up.
+
+    :param rewrite: for other protocols than the one between clients and servers: what is passed on to the server
+        instead of the bytes that arrive. There are no frames then.
     """
 
-    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+    def __init__(
+        self, upstream_host: str, upstream_port: int, *, rewrite: Callable[[bytes], bytes] | None = None
+    ) -> None:
         self.upstream_host = upstream_host
         self.upstream_port = upstream_port
         self.host = LOOPBACK
@@ -64,6 +69,7 @@ class Proxy:
         """How many connections were ever accepted."""
         self.traffic: Counter[Towards] = Counter()
         """How many bytes have arrived on their way to the server, to the client; also those that were dropped."""
+        self.rewrite = rewrite
         self.events_dropped = 0
         """How many watch events :meth:`drop_next_event` has swallowed."""
         self._listener: socket.socket | None = None
@@ -309,6 +315,10 @@ class _Link:
                 self._proxy.traffic[towards] += len(data)
                 await self._proxy.travel(towards)
                 if self._loses(towards):
+                    continue
+                if self._proxy.rewrite is not None:
+                    sink.write(self._proxy.rewrite(data) if towards == "server" else data)
+                    await sink.drain()
                     continue
                 for piece, framed in splitter.feed(data):
                     if framed:

@@ -67,7 +67,7 @@ def lease_by_timer() -> None:
                 self._left = lease_left(self)
                 await asyncio.sleep(0.2)
 
-        def cached(self: Any) -> float:
+        def cached(self: Any, **_quorum: bool) -> float:
             if not hasattr(self, "_left"):
                 self._left = lease_left(self)
                 self._looker = asyncio.get_running_loop().create_task(keep_looking(self))
@@ -85,7 +85,7 @@ def lease_from_handshake() -> None:
     def renewing(attach: Any) -> Any:
         async def renew(self: Any, connection: Any) -> bool:
             fresh: bool = await attach(self, connection)
-            self._renew(self._clock())
+            self._renew(self._clock(), quorum=True)
             return fresh
 
         return renew

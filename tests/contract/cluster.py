@@ -70,6 +70,10 @@ class Cluster(ABC):
         """What is there, as an operator sees it."""
 
     @abstractmethod
+    async def acknowledgements(self, group_id: str) -> list[str]:
+        """Those of all handoffs of an exclusive group that are there, each as ``generation/entry``."""
+
+    @abstractmethod
     async def put_entry(self, group_id: str, name: str) -> None:
         """An operator, or some other program, puts a child among the entries."""
 
@@ -111,6 +115,10 @@ class MemoryWorld(Cluster):
 
     async def entries(self, group_id: str) -> list[str]:
         return self._cluster.entries(group_id)
+
+    async def acknowledgements(self, group_id: str) -> list[str]:
+        acknowledged = self._cluster._groups[group_id].acknowledged
+        return sorted(f"{generation}/{name}" for generation, names in acknowledged.items() for name in names)
 
     async def put_entry(self, group_id: str, name: str) -> None:
         self._cluster.put_entry(group_id, name)
@@ -170,6 +178,14 @@ class ZooKeeperWorld(Cluster):
             children = await operator.send(codec.get_children(self._path(group_id, "members"), watch=False))
         return sorted(children.names)
 
+    async def acknowledgements(self, group_id: str) -> list[str]:
+        found: list[str] = []
+        async with _Operator(self._server) as operator:
+            for generation in await operator.children(self._path(group_id, "handoff")):
+                names = await operator.children(self._path(group_id, "handoff", generation))
+                found += [f"{generation}/{name}" for name in names]
+        return sorted(found)
+
     async def put_entry(self, group_id: str, name: str) -> None:
         async with _Operator(self._server) as operator:
             await operator.send(codec.create(self._path(group_id, "members", name), b""))
@@ -221,6 +237,16 @@ class _Operator:
 
     async def send(self, operation: Operation[Any]) -> Any:
         return await self._connection.request(operation)
+
+    async def children(self, path: str) -> tuple[str, ...]:
+        """None if there is no such node."""
+        try:
+            names: tuple[str, ...] = (await self.send(codec.get_children(path, watch=False))).names
+        except ReplyError as error:
+            if error.code == ErrorCode.NO_NODE:
+                return ()
+            raise
+        return names
 
     async def delete_all(self, path: str) -> None:
         try:

@@ -286,6 +286,23 @@ async def test_an_item_that_a_helper_has_fetched_is_in_flight(cluster: Cluster, 
     await shared_out(first, second)
 
 
+@pytest.mark.parametrize("call", ["stop", "leave_group"])
+async def test_leaving_in_the_body_of_a_loop_whose_items_a_helper_fetches(cluster: Cluster, call: str) -> None:
+    """There is no deadlock: the item is in the hands of the task that leaves."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    stream = first.my_subset("g", RESOURCES)
+
+    async def next_item() -> str:
+        return await anext(stream)
+
+    async with asyncio.timeout(10):
+        await asyncio.create_task(next_item())
+        await (first.stop() if call == "stop" else first.leave_group("g"))
+        await shared_out(second)
+    await stream.aclose()
+
+
 async def test_items_that_are_kept_hold_nothing_up(cluster: Cluster) -> None:
     """Only what moves is waited for."""
     first = await joined(cluster, "first")

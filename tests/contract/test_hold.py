@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import anyio
@@ -360,4 +361,85 @@ async def test_a_child_of_the_body_leaves(cluster: Cluster) -> None:
             tasks.start_soon(first.leave_group, "g")
     await shared_out(second)
     await join(first)
+    await shared_out(first, second)
+
+
+# ---- entered by a helper's task, as by asyncio.wait_for() of Python 3.11
+
+
+async def enter(hold: AbstractAsyncContextManager[View], how: str, stack: AsyncExitStack) -> None:
+    if how == "wait_for":
+        await asyncio.wait_for(stack.enter_async_context(hold), 10)
+    elif how == "a task":
+        await asyncio.create_task(stack.enter_async_context(hold))
+    else:
+        await asyncio.gather(stack.enter_async_context(hold), asyncio.sleep(0))
+
+
+by_a_helper = pytest.mark.parametrize("how", ["wait_for", "a task", "gather"])
+
+
+@by_a_helper
+@pytest.mark.parametrize("end", ["handoff", "lease", "session"])
+async def test_a_body_that_a_helper_has_entered_is_cancelled(cluster: Cluster, how: str, end: str) -> None:
+    """It is the task that runs the body that is cancelled, not the one that entered it and has ended."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    with pytest.raises(OwnershipLostError):
+        async with asyncio.timeout(20), AsyncExitStack() as stack:
+            await enter(first.hold("g", drain_timeout=0.1 if end == "handoff" else 3000), how, stack)
+            if end == "handoff":
+                await joined(cluster, "second")
+            elif end == "lease":
+                await cluster.cut_off(first)
+            else:
+                await cluster.expire(first)
+            await forever()
+    assert first.status("g").in_flight == 0
+
+
+@by_a_helper
+@pytest.mark.parametrize("call", ["stop", "leave_group"])
+async def test_leaving_within_a_body_that_a_helper_has_entered(cluster: Cluster, how: str, call: str) -> None:
+    """There is no deadlock: it is the body's own task that waits."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await shared_out(first, second)
+    async with asyncio.timeout(10), AsyncExitStack() as stack:
+        await enter(first.hold("g"), how, stack)
+        await (first.stop() if call == "stop" else first.leave_group("g"))
+        await shared_out(second)
+
+
+@by_a_helper
+async def test_cancellation_from_outside_of_a_body_that_a_helper_has_entered(cluster: Cluster, how: str) -> None:
+    """It is not taken for a loss."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), AsyncExitStack() as stack:
+            await enter(first.hold("g"), how, stack)
+            await forever()
+    assert first.status("g").in_flight == 0
+
+
+async def test_a_body_that_nothing_can_cancel(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """A helper that also calls hold() leaves nothing to tell the body's task by. That is logged at once; others wait
+    for the body; and its end says that ownership was lost meanwhile."""
+    first = await joined(cluster, "first")
+    await shared_out(first)
+
+    async def helper() -> AbstractAsyncContextManager[View]:
+        hold = first.hold("g", drain_timeout=0.05)
+        await hold.__aenter__()
+        return hold
+
+    hold = await asyncio.create_task(helper())
+    await asyncio.sleep(0)
+    assert "call hold() and enter it in the task that runs the body" in caplog.text
+    second = await joined(cluster, "second")
+    await waits(second)
+    await wait_until(lambda: "cannot be cancelled" in caplog.text)
+    assert await second.extract_my_subset("g", RESOURCES) == []
+    with pytest.raises(OwnershipLostError, match="handed over"):
+        await hold.__aexit__(None, None, None)
     await shared_out(first, second)

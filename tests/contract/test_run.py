@@ -320,16 +320,96 @@ async def test_resources_that_outlive_their_cancellation(
 
 @pytest.mark.parametrize("wrong", ["text", b"bytes", 5, None, [1.5], [object()]])
 async def test_what_cannot_be_resources_is_refused(cluster: Cluster, wrong: Any) -> None:
-    """A TypeError heals by no waiting, whatever on_error says."""
-    member = await solo(cluster)
+    """Given as they are they never change, and a listing that is to raise does; no work begins."""
+    member, floor = await solo(cluster), Floor()
 
     async def listed() -> Any:
         return wrong
 
-    for resources in (wrong, listed):
-        async with asyncio.timeout(10):
-            with pytest.raises(TypeError):
-                await member.run("g", resources, Floor().worker)
+    async with asyncio.timeout(10):
+        with pytest.raises(TypeError):
+            await member.run("g", wrong, floor.worker)
+        with pytest.raises(TypeError):
+            await member.run("g", listed, floor.worker, on_error="raise")
+    assert floor.started == []
+
+
+def fails_midway() -> Any:
+    yield "a"
+    raise KeyError("items")
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr either")
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (TypeError("'NoneType' object is not subscriptable"), "could not be listed"),
+        (StopIteration(), "could not be listed"),
+        (asyncio.CancelledError(), "could not be listed"),
+        (None, "could not be listed"),
+        ("a,b", "could not be listed"),
+        (5, "could not be listed"),
+        (fails_midway, "could not be listed"),
+        (["a", None, "b"], "number 1, None: TypeError"),
+        (["a", "b", 1.5, object, None, None], "number 2, 1.5: TypeError"),
+        ([Unprintable(), "a", "b"], "number 0, a Unprintable whose repr() raises RuntimeError: TypeError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_listing_that_goes_wrong_ends_no_work(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, answer: Any, complaint: str
+) -> None:
+    """Whatever resources() raises or returns: what is known goes on, and one error says what was wrong and where."""
+    member, floor, asked = await solo(cluster), Floor(), 0
+
+    async def resources() -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return ["a", "b"]
+        if isinstance(answer, BaseException) and asked < 5:
+            raise type(answer)(*answer.args)
+        if asked < 5:
+            return answer() if callable(answer) else answer
+        return ["a", "b", "c"]
+
+    async with running(member.run("g", resources, floor.worker, refresh=0.01)):
+        await wait_until(lambda: floor.works_on("a", "b", "c"))
+    assert floor.started == ["a", "b", "c"]
+    assert messages(caplog, complaint)
+    if isinstance(answer, list):
+        assert len(messages(caplog, "are left out")) == 1  # not one for each question
+
+
+async def test_a_key_that_fails_leaves_out_its_resource_alone(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever key() raises, be it a cancellation of something that it looked at."""
+    member, floor = await solo(cluster), Floor()
+    errors: dict[str, BaseException] = {"x": KeyError("serial"), "y": RecursionError("deep"), "z": ValueError("bad")}
+
+    def key(name: str) -> str:
+        if name in errors:
+            raise errors[name]
+        return name
+
+    async def resources() -> list[str]:
+        return ["a", "x", "y", "b", "z"]
+
+    async with running(member.run("g", resources, floor.worker, key=key, refresh=0.01)):
+        await wait_until(lambda: floor.works_on("a", "b"))
+        errors["x"] = asyncio.CancelledError()
+        await wait_until(lambda: messages(caplog, "could not be listed"))
+        assert floor.works_on("a", "b")
+        del errors["x"]
+        await wait_until(lambda: floor.works_on("a", "b", "x"))
+    [record, *_] = messages(caplog, "are left out")
+    for part in ("number 1, 'x': KeyError", "number 2, 'y': RecursionError", "number 4, 'z': ValueError"):
+        assert part in record.getMessage()
 
 
 async def test_bad_arguments_are_refused(cluster: Cluster) -> None:
@@ -382,7 +462,7 @@ async def test_a_worker_that_raises_is_started_again(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while that doubles, with its error in the log; the others do not notice."""
-    monkeypatch.setattr("aiopartition.supervisor._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("aiopartition.workers._FIRST_BACKOFF", 0.01)
     member, floor = await solo(cluster), Floor()
     times: list[float] = []
 
@@ -405,7 +485,7 @@ async def test_a_cancellation_out_of_a_worker_is_a_failure(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something that it awaited was cancelled, not the worker: its resource must not be forgotten."""
-    monkeypatch.setattr("aiopartition.supervisor._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("aiopartition.workers._FIRST_BACKOFF", 0.01)
     member, floor = await solo(cluster), Floor()
     calls = 0
 
@@ -421,6 +501,68 @@ async def test_a_cancellation_out_of_a_worker_is_a_failure(
     async with running(member.run("g", ["a"], worker)):
         await wait_until(lambda: floor.works_on("a"))
     assert messages(caplog, "is started again in about")
+
+
+@pytest.mark.parametrize("cancelled", ["the worker", "before it returned an awaitable", "its task"])
+async def test_a_worker_that_others_cancel_is_not_done(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, cancelled: str
+) -> None:
+    """Only run() ends a worker for good, and only its return makes it done: its resource is still ours."""
+    monkeypatch.setattr("aiopartition.workers._FIRST_BACKOFF", 0.01)
+    member, floor = await solo(cluster), Floor()
+    calls = 0
+
+    def worker(resource: str) -> Awaitable[None]:
+        nonlocal calls
+        calls += 1
+        if calls == 1 and cancelled == "before it returned an awaitable":
+            raise asyncio.CancelledError
+        return floor.worker(resource)
+
+    def task_of_worker() -> asyncio.Task[Any]:
+        [task] = [each for each in asyncio.all_tasks() if each.get_name() == "aiopartition worker 'a'"]
+        return task
+
+    async with running(member.run("g", ["a"], worker)):
+        await wait_until(lambda: floor.works_on("a"))
+        if cancelled != "before it returned an awaitable":
+            task_of_worker().cancel()
+            await wait_until(lambda: floor.ended == ["a"])
+        await wait_until(lambda: floor.works_on("a"))
+    assert calls == 2
+
+
+def first_step_at_once(loop: asyncio.AbstractEventLoop, coroutine: Any, **arguments: Any) -> asyncio.Task[Any]:
+    """What an eager task does with a worker that leaves its first step by an exception, on any Python."""
+    if arguments.get("name", "").startswith("aiopartition worker"):
+        coroutine.send(None)
+    return asyncio.Task(coroutine, loop=loop, **arguments)
+
+
+@pytest.mark.parametrize("factory", [first_step_at_once, getattr(asyncio, "eager_task_factory", None)])
+@pytest.mark.parametrize("exit_by", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_worker_that_exits_in_its_first_step(factory: Any, exit_by: type[BaseException], exclusive: bool) -> None:
+    """It leaves no job behind that has no task, for which run() and its group would wait in vain."""
+    if factory is None:
+        pytest.skip("eager tasks came with Python 3.12")
+
+    async def worker(_: str) -> None:
+        raise exit_by
+
+    async def main() -> None:
+        async with PartitionCoordinator("memory://first-step") as member:
+            await member.join_group("g", policy=POLICY if exclusive else None)
+            await wait_until(lambda: member.status("g").state == "steady")
+            asyncio.get_running_loop().set_task_factory(factory)
+            try:
+                async with asyncio.timeout(10):
+                    await member.run("g", ["a", "b"], worker)
+            finally:
+                assert member.status("g").in_flight == 0
+
+    with pytest.raises(exit_by):
+        asyncio.run(main())
 
 
 async def test_a_worker_that_raises_ends_a_run_that_is_to_raise(cluster: Cluster) -> None:

@@ -12,7 +12,8 @@ from operator import attrgetter
 import anyio
 import pytest
 
-from aiopartition import Change, MemberSupersededError, OwnershipUnknownError, PartitionCoordinator
+from aiopartition import Change, GroupPolicy, MemberSupersededError, OwnershipUnknownError, PartitionCoordinator
+from aiopartition.testing import PartitionCluster, VirtualTimeLoop
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES, split_exactly
@@ -140,6 +141,36 @@ async def test_streams_follow_the_group(cluster: Cluster) -> None:
         for resource in [*RESOURCES, "end"]:
             source.put_nowait(resource)
     assert taken == [resource for resource in RESOURCES if view.owner(resource) == "first"]
+
+
+@pytest.mark.parametrize("policy", [None, GroupPolicy(exclusive=True)], ids=["ordinary", "exclusive"])
+@pytest.mark.parametrize("source", ["a list", "an async source"])
+def test_ownership_is_looked_at_last(policy: GroupPolicy | None, source: str) -> None:
+    """P4: a key() that takes its time, a source likewise, cannot have an item handed out whose lease has ended."""
+    late: list[int] = []
+
+    async def main() -> None:
+        async with PartitionCluster(session_timeout=3.0) as cluster:
+            member = await cluster.join("m", "g", policy=policy)
+            await cluster.settle("g")
+
+            def key(item: int) -> int:
+                if item == 5:
+                    cluster.silence("m")
+                    cluster.stall(2.5)
+                return item
+
+            async def items() -> AsyncIterator[int]:
+                for item in range(10):
+                    yield item
+
+            stream = member.my_subset("g", range(10) if source == "a list" else items(), key=key)
+            late.extend([item async for item in stream if member.status("g").lease_left == 0])
+            assert member.status("g").lease_left == 0
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+    assert late == []
 
 
 async def test_a_lazy_source_is_not_read_ahead(cluster: Cluster) -> None:

@@ -77,7 +77,7 @@ def the_lease_counts_from_the_answer(mutate: pytest.MonkeyPatch) -> None:
 
 def the_lease_is_as_long_as_the_session(mutate: pytest.MonkeyPatch) -> None:
     left = MemoryBackend.lease_left
-    mutate.setattr(MemoryBackend, "lease_left", lambda self: left(self) + self.session_timeout / 3)
+    mutate.setattr(MemoryBackend, "lease_left", lambda self, **_quorum: left(self) + self.session_timeout / 3)
 
 
 def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:

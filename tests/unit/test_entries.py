@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition.checks import MAX_ID_BYTES, MAX_WEIGHT
-from aiopartition.entries import MAX_INCARNATION, Entry, quote_component, unquote_component
+from aiopartition.entries import MAX_INCARNATION, Entry, parse_number, quote_component, unquote_component
 
 NONCE: Final = "0123456789abcdef"
 
@@ -257,3 +257,40 @@ def test_ids_are_quoted_as_rfc_3986_says(member_id: str) -> None:
     """What any other language's percent-encoding gives, so that others can read and write entries."""
     assume(member_id not in (".", ".."))
     assert quote_component(member_id) == quote(member_id.encode("utf-8", "surrogatepass"), safe="")
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 4711, 2**63 - 1])
+def test_a_number_has_one_spelling(number: int) -> None:
+    """That in which it is written."""
+    assert parse_number(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "²",
+        "①",
+        "٣",
+        "１",
+        "1" * 20,
+        "1" * 4301,
+        str(2**63),
+        "-1",
+        "+1",
+        "01",
+        "00",
+        " 1",
+        "1 ",
+        "1\n",
+        "1_0",
+        "0x1",
+        "1.0",
+    ],
+)
+def test_what_is_no_number(text: str) -> None:
+    """Digits of other scripts, other spellings of a number, and what no honest member writes."""
+    assert parse_number(text) is None

@@ -21,7 +21,7 @@ NONE: Final[Mask] = (False, False, False, False)
 
 
 def work(slots: int | Mask) -> Work:
-    return Work("some work", slots, 0.0, None, 30.0, lambda _at_once: None)
+    return Work("some work", slots, 0.0, lambda: None, 30.0, lambda _at_once: None)
 
 
 def alone(generation: int = 5) -> Handoff:
@@ -367,6 +367,147 @@ def test_an_activation_of_ours_that_was_overtaken() -> None:
     assert handoff.next_step() is Step.REST
     handoff.viewed(7, OURS, BOTH, LEFT)
     assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+# ---- acknowledgements are deleted by those who made them
+
+
+def acknowledge(handoff: Handoff, count: int) -> None:
+    """Ask for it, and hear that it is there."""
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    assert handoff.generation is not None
+    handoff.acknowledging()
+    handoff.acknowledged(handoff.generation, count)
+
+
+def test_an_acknowledgement_goes_when_the_handoff_is_complete() -> None:
+    """Not before, since all have to see it; and nothing else is undone by it."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    assert handoff.obsolete is None
+    acknowledge(handoff, 1)
+    handoff.looked(5)
+    assert handoff.next_step() is Step.REST
+    handoff.moved()
+    handoff.looked(6)
+    assert handoff.next_step() is Step.RETRACT
+    assert handoff.obsolete == (6, OURS)
+    handoff.retracted((6, OURS))
+    assert handoff.next_step() is Step.REST
+    assert handoff.active == LEFT
+    assert not handoff.waiting
+
+
+def test_a_generation_that_was_overtaken_needs_no_acknowledgement() -> None:
+    """Of several the oldest goes first; none of them before we have let go, acknowledged and taken up what is new."""
+    handoff = Handoff(4)
+    for generation in (5, 6, 7):
+        handoff.viewed(generation, OURS, BOTH, LEFT)
+        acknowledge(handoff, 2)
+    assert handoff.next_step() is Step.SURVEY
+    handoff.surveyed(7, BOTH)
+    assert handoff.next_step() is Step.ACTIVATE
+    handoff.activated(7)
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(7)
+    assert handoff.active == LEFT
+    for generation in (5, 6, 7):
+        assert handoff.next_step() is Step.RETRACT
+        assert handoff.obsolete == (generation, OURS)
+        handoff.retracted((generation, OURS))
+    assert handoff.next_step() is Step.REST
+
+
+def test_work_that_is_in_the_way_does_not_keep_an_old_acknowledgement() -> None:
+    """Nothing more urgent can be done meanwhile."""
+    handoff = alone()
+    handoff.began(work(3))
+    handoff.acknowledging()
+    joined_by_another(handoff)
+    assert handoff.next_step() is Step.RETRACT
+    assert handoff.obsolete == (5, OURS)
+
+
+def test_an_attempt_without_an_answer_counts_as_made() -> None:
+    """The request may have been carried out."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.acknowledging()
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    handoff.viewed(7, OURS, BOTH, LEFT)
+    acknowledge(handoff, 1)
+    handoff.looked(5)
+    assert handoff.next_step() is Step.RETRACT
+    assert handoff.obsolete == (6, OURS)
+
+
+def test_whoever_is_no_member_any_more_deletes_all() -> None:
+    """Even of the newest generation; and what went with the session is not deleted again."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    acknowledge(handoff, 1)
+    handoff.lapsed()
+    assert handoff.next_step() is Step.RETRACT
+    assert handoff.obsolete == (6, OURS)
+    handoff.session_ended()
+    assert handoff.obsolete is None
+    assert handoff.next_step() is Step.REST
+
+
+def test_a_survey_of_a_complete_handoff_is_no_news() -> None:
+    """All delete their acknowledgements then: nobody is missing, and ours is not put back."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    acknowledge(handoff, 2)
+    handoff.survey_refused()
+    handoff.looked(6)
+    assert handoff.next_step() is Step.RETRACT
+    handoff.retracted((6, OURS))
+    handoff.surveyed(6, [])
+    assert handoff.missing == frozenset()
+    assert not handoff.waiting
+    assert handoff.next_step() is Step.REST
+
+
+def test_a_survey_that_misses_another_looks_whether_that_is_through() -> None:
+    """It may have deleted its acknowledgement because it has seen that all were there."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    acknowledge(handoff, 1)
+    handoff.looked(5)
+    handoff.overdue()
+    handoff.surveyed(6, [OURS])
+    assert handoff.next_step() is Step.LOOK
+    handoff.looked(6)
+    assert handoff.active == LEFT
+
+
+def test_an_active_generation_that_was_deleted_is_said_again_without_acknowledgements() -> None:
+    """They are gone by then, and need not be made again."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    acknowledge(handoff, 1)
+    handoff.looked(6)
+    handoff.retracted((6, OURS))
+    handoff.moved()
+    handoff.looked(0)
+    assert handoff.next_step() is Step.ACTIVATE
+    handoff.activated(6)
+    handoff.looked(6)
+    assert handoff.next_step() is Step.REST
+    assert handoff.active == LEFT
+
+
+def test_an_acknowledgement_that_is_made_again_is_deleted_again() -> None:
+    """After the group has gone back to a generation that we had been through."""
+    handoff = Handoff(4)
+    for generation in (5, 6, 5):
+        handoff.viewed(generation, OURS, BOTH, LEFT)
+        acknowledge(handoff, 1)
+        handoff.looked(generation)
+        assert handoff.obsolete == (generation, OURS)
+        handoff.retracted((generation, OURS))
+    assert handoff.next_step() is Step.REST
 
 
 # ---- leaving

@@ -20,7 +20,20 @@ def test_the_document_of_an_entry() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [None, b"", b"{}", b"[]", b"null", b"5", b'"text"', b"{", b"\xff", b'{"host": 5, "pid": "x", "started": null}'],
+    [
+        None,
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"5",
+        b'"text"',
+        b"{",
+        b"\xff",
+        b'{"pid": 7, "pid": 8}',
+        b'{"pid": NaN}',
+        b'{"host": 5, "pid": "x", "started": null}',
+    ],
 )
 def test_documents_that_say_nothing(document: bytes | None) -> None:
     """Somebody else's, or an older version's: then only the id is known."""
@@ -46,7 +59,7 @@ def test_no_json_is_an_error(value: object) -> None:
     assert str(Awaited.described("m", document)).startswith("'m'")
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 10**4000, 1.5, "7"])
+@pytest.mark.parametrize("pid", [-1, 0, 10**4000, 1.5, "7", True])
 def test_what_can_be_no_process(pid: object) -> None:
     """It would only be confusing."""
     assert Awaited.described("m", json.dumps({"pid": pid}).encode()).pid is None

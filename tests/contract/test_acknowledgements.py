@@ -1,0 +1,177 @@
+"""Exclusive groups: nobody leaves acknowledgements behind. A session that owns too many nodes cannot be ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
+from tests.bench import wait_until
+from tests.contract.cluster import Cluster
+
+POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
+CYCLES = 40
+
+
+async def join(member: PartitionCoordinator) -> None:
+    await member.join_group("g", policy=POLICY, settle=0)
+
+
+async def joined(cluster: Cluster, member_id: str, **arguments: Any) -> PartitionCoordinator:
+    member = await cluster.started(member_id, **arguments)
+    await join(member)
+    return member
+
+
+async def steady(*members: PartitionCoordinator) -> None:
+    """Wait until these are the members, and have all that is theirs."""
+    ids = [member.member_id for member in members]
+
+    def done() -> bool:
+        statuses = [member.status("g") for member in members]
+        return all(each.state == "steady" and [one.id for one in each.members] == ids for each in statuses)
+
+    await wait_until(done, timeout=15.0, what=lambda: [member.status("g") for member in members])
+
+
+async def none_are_left(cluster: Cluster) -> None:
+    left: list[str] = []
+
+    async def none() -> bool:
+        left[:] = await cluster.acknowledgements("g")
+        return not left
+
+    await wait_until(none, what=lambda: f"{len(left)} are left: {left}")
+
+
+async def test_joining_and_leaving_over_and_over(cluster: Cluster) -> None:
+    """Whether the handoffs between came to an end or were overtaken."""
+    first, second = await joined(cluster, "first", session_timeout=10.0), await cluster.started("second")
+    for cycle in range(CYCLES):
+        await join(second)
+        if cycle % 10 == 0:
+            await steady(first, second)
+        await second.leave_group("g")
+    await steady(first)
+    await none_are_left(cluster)
+
+
+async def test_a_crowd(cluster: Cluster) -> None:
+    """Of members that come together, and each overtake the handoff before."""
+    members = [await joined(cluster, f"m{number}", session_timeout=10.0) for number in range(6)]
+    await steady(*members)
+    await none_are_left(cluster)
+    for member in members[::2]:
+        await member.leave_group("g")
+    await steady(*members[1::2])
+    await none_are_left(cluster)
+
+
+async def test_leaving_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
+    """When leave_group() returns, nothing of ours is left, though the others still wait."""
+    first, second = await joined(cluster, "first"), await cluster.started("second")
+    await steady(first)
+    async with first.hold("g"):
+        await join(second)
+        await wait_until(lambda: len_of_waiting(second) == 1)
+        [ours] = await acknowledged_by(cluster, "second")
+        assert "second" in ours
+        await second.leave_group("g")
+        assert await acknowledged_by(cluster, "second") == []
+    await steady(first)
+    await none_are_left(cluster)
+
+
+async def test_stopping_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
+    """Acknowledgements do not have to wait for the session's end."""
+    first, second = await joined(cluster, "first"), await cluster.started("second")
+    await steady(first)
+    retracted: list[int] = []
+    retract = second._runner.backend.retract
+
+    async def count(group_id: str, generation: int, name: str) -> None:
+        await retract(group_id, generation, name)
+        retracted.append(generation)
+
+    second._runner.backend.retract = count  # type: ignore[method-assign]
+    async with first.hold("g"):
+        await join(second)
+        await wait_until(lambda: len_of_waiting(second) == 1)
+        generation = second.status("g").generation
+        await second.stop()
+    assert retracted == [generation]
+
+
+async def test_an_entry_that_an_operator_deletes(cluster: Cluster) -> None:
+    """Its acknowledgement is deleted by the member that has joined anew."""
+    first, second = await joined(cluster, "first"), await cluster.started("second")
+    await steady(first)
+    async with first.hold("g"):
+        await join(second)
+        await wait_until(lambda: len_of_waiting(second) == 1)
+        before = await acknowledged_by(cluster, "second")
+        [entry] = [name for name in await cluster.entries("g") if name.startswith("second;")]
+        await cluster.delete_entry("g", entry)
+
+        async def replaced() -> bool:
+            after = await acknowledged_by(cluster, "second")
+            return len(after) == len(before) == 1 and after != before
+
+        await wait_until(replaced)
+    await steady(first, second)
+    await none_are_left(cluster)
+
+
+async def test_a_superseded_member(cluster: Cluster) -> None:
+    """It takes no part any more, and so leaves nothing."""
+    first, older = await joined(cluster, "first"), await joined(cluster, "x")
+    await steady(first, older)
+    newer = await joined(cluster, "x")
+    await wait_until(lambda: older.status("g").state == "refused")
+    await steady(first, newer)
+    await none_are_left(cluster)
+
+
+async def test_who_may_not_delete_goes_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once; handoffs are completed, the group can be left, and the next to complete a handoff tidies up."""
+    first, second = await joined(cluster, "first"), await cluster.started("second")
+
+    async def refuse(*_: Any) -> None:
+        raise BackendError("refused", "/somewhere")
+
+    monkeypatch.setattr(second._runner.backend, "retract", refuse)
+    for _ in range(3):
+        await join(second)
+        await steady(first, second)
+        await second.leave_group("g")
+        await steady(first)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([text for text in warnings if "left behind" in text]) <= 3  # one for each participation
+    await none_are_left(cluster)
+
+
+async def test_a_connection_that_is_lost_on_the_way(cluster: Cluster) -> None:
+    """What was asked for and not answered is deleted too."""
+    first, second = await joined(cluster, "first", session_timeout=10.0), await joined(cluster, "second")
+    await steady(first, second)
+    for _ in range(3):
+        await cluster.cut_off(first)
+        await second.leave_group("g")
+        await cluster.reconnect(first)
+        await join(second)
+        await cluster.cut_off(first)
+        await cluster.reconnect(first)
+        await steady(first, second)
+        await none_are_left(cluster)
+
+
+def len_of_waiting(member: PartitionCoordinator) -> int:
+    return len(member.status("g").waiting_for)
+
+
+async def acknowledged_by(cluster: Cluster, name: str) -> list[str]:
+    return [each for each in await cluster.acknowledgements("g") if name in each]
