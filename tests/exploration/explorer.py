@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Final
 
 from tests.exploration.faults import FAULTS, GENERAL, Injection
@@ -18,8 +19,8 @@ __all__ = ["Exploration", "every_injection", "sample"]
 SECONDS_TO_ONE_FIRST: Final = 40
 """So many second faults are tried after each first one, before it is another's turn."""
 
-SPREAD: Final = 61
-"""A prime: in a sample each fault is met at other turns."""
+SPREAD: Final = 1009
+"""In a sample each fault is met at other turns."""
 
 
 def every_injection(scenario: Scenario, turns: Iterable[int]) -> Iterator[Injection]:
@@ -35,7 +36,9 @@ def sample(injections: Iterable[Injection], count: int) -> list[Injection]:
     every = list(injections)
     if not every:
         return []
-    step = max(1, len(every) // count) // SPREAD * SPREAD + SPREAD
+    step = SPREAD
+    while gcd(step, len(every)) > 1:
+        step += 1
     return [every[number * step % len(every)] for number in range(min(count, len(every)))]
 
 

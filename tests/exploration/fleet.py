@@ -232,8 +232,6 @@ class Fleet:
         participation = claim.participation
         if participation.ending == "killed" or self.closing:
             return
-        if claim.kind != "worker":
-            self.require_lease(claim)
         claims = self.at_work.setdefault(claim.key, [])
         if self.policy.exclusive:
             for other in claims:
@@ -253,6 +251,8 @@ class Fleet:
 
     def require_lease(self, claim: Claim) -> None:
         """P3, P4: what is handed out belongs to a session that cannot have ended."""
+        if self.closing:
+            return
         silence = seconds_of_silence(claim.participation.process.coordinator)
         if silence is None or silence >= claim.participation.process.coordinator.session_timeout * 2 / 3:
             self.break_promise(f"P4: {claim} begins without a lease (silent for {silence} s)")

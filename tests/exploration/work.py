@@ -125,20 +125,22 @@ class _Service:
     async def hold(self) -> None:
         while self._participation.ending is None:
             async with self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT) as view:
-                await self._batch(view)
+                await self._batch(view, handed_over_at_once=True)
             await asyncio.sleep(PAUSE)
             async with AsyncExitStack() as stack:
                 hold = self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT)
                 # Before Python 3.12 this enters it in a task that ends then and there.
                 view = await asyncio.wait_for(hold.__aenter__(), 1.0)
                 stack.push_async_exit(hold)
-                await self._batch(view)
+                await self._batch(view, handed_over_at_once=False)
             await asyncio.sleep(PAUSE)
 
-    async def _batch(self, view: View) -> None:
+    async def _batch(self, view: View, *, handed_over_at_once: bool) -> None:
         now = self._fleet.loop.time()
         claims = [Claim(self._participation, key, "batch", now) for key in view.mine(self._fleet.all_keys)]
         for claim in claims:
+            if handed_over_at_once:
+                self._fleet.require_lease(claim)
             self._fleet.begin(claim)
         try:
             await asyncio.sleep(BATCH if claims else 0)
@@ -153,7 +155,8 @@ class _Service:
             keys = self._fleet.all_keys[:ITEMS]
             async with aclosing(self._coordinator.my_subset(GROUP, keys, key=self._key)) as items:
                 async for key in items:
-                    with self._claim(key, "item"):
+                    with self._claim(key, "item") as claim:
+                        self._fleet.require_lease(claim)
                         await asyncio.sleep(ITEM)
             await asyncio.sleep(PAUSE)
 
