@@ -1,4 +1,4 @@
-"""Explore for long: every single fault first, then pairs of faults until the time is over."""
+"""Explore for long: every single fault first, then pairs of faults until the time is over; or handoffs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 
 from tests.exploration.explorer import Exploration, every_injection
+from tests.exploration.handoff_search import MODELS, Search
 from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
 
@@ -18,6 +19,7 @@ def main() -> int:
     parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="only this one; may be repeated")
     parser.add_argument("--pairs-only", action="store_true", help="pass over the single faults")
     parser.add_argument("--seed", default="0", help="of the order in which pairs are tried (0)")
+    parser.add_argument("--handoff", action="store_true", help="the state machines of handoffs instead, exhaustively")
     parser.add_argument("--replay", metavar="SCHEDULE", help="repeat one that was printed")
     arguments = parser.parse_args()
     logging.getLogger("aiopartition").setLevel(logging.DEBUG if arguments.replay else logging.CRITICAL + 1)
@@ -26,7 +28,22 @@ def main() -> int:
         outcome = try_out(Schedule.parse(arguments.replay))
         print(outcome.failure or f"all promises were kept in {outcome.turns} turns of the event loop")
         return outcome.failure is not None
-    return explore(arguments)
+    return search_handoffs(arguments.seconds) if arguments.handoff else explore(arguments)
+
+
+def search_handoffs(seconds: float) -> int:
+    """Every model, from the smallest, each with an equal share of the time that remains."""
+    until, failures = time.monotonic() + seconds, 0
+    for number, model in enumerate(MODELS):
+        began = time.monotonic()
+        search = Search(model, until=began + (until - began) / (len(MODELS) - number))
+        try:
+            search.run()
+        except AssertionError as error:
+            failures += 1
+            print(f"{model}: {error}")
+        print(f"{search}, in {time.monotonic() - began:.0f} s", flush=True)
+    return failures
 
 
 def explore(arguments: argparse.Namespace) -> int:
@@ -38,7 +55,10 @@ def explore(arguments: argparse.Namespace) -> int:
         turns = exploration.begin(scenario).scenario_ended
         if not arguments.pairs_only:
             exploration.single_faults(scenario, every_injection(scenario, range(1, turns)), until)
-        print(f"{scenario.name}: {turns} turns, {exploration.schedules - before} schedules of at most one fault", flush=True)
+        print(
+            f"{scenario.name}: {turns} turns, {exploration.schedules - before} schedules of at most one fault",
+            flush=True,
+        )
     exploration.pairs(scenarios, until, arguments.seed)
     for failure in exploration.failures.values():
         print(failure)

@@ -243,6 +243,9 @@ def change_listing(fleet: Fleet, _: int) -> bool:
         return False
     whole = len(fleet.listing) == len(fleet.all_keys)
     fleet.listing = tuple(key for number, key in enumerate(fleet.all_keys) if not whole or number % 3)
+    for key, claims in fleet.at_work.items():
+        for claim in claims:
+            claim.excused = claim.excused or key not in fleet.listing  # although it may come back soon
     return True
 
 

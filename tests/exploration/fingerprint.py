@@ -66,7 +66,9 @@ def _stack(awaitable: Any) -> Iterator[object]:
 
 def _schedule(loop: asyncio.AbstractEventLoop) -> object:
     internals, now = cast("Any", loop), loop.time()
-    timers = sorted((round(each.when() - now, 6), _callback(each)) for each in internals._scheduled if not each.cancelled())
+    timers = sorted(
+        (round(each.when() - now, 6), _callback(each)) for each in internals._scheduled if not each.cancelled()
+    )
     return tuple(timers), tuple(_callback(each) for each in internals._ready if not each.cancelled())
 
 

@@ -12,7 +12,18 @@ from aiopartition.testing import PartitionCluster, cut_off, reconnect
 from tests.exploration.internals import backend_of, seconds_of_silence
 from tests.exploration.loop import TurnLoop
 
-__all__ = ["GROUP", "HEARTBEAT", "LEASE", "SESSION_TIMEOUT", "BrokenPromise", "Claim", "Fleet", "Participation", "Process"]
+__all__ = [
+    "GROUP",
+    "HEARTBEAT",
+    "LEASE",
+    "SESSION_TIMEOUT",
+    "BrokenPromise",
+    "Claim",
+    "Fleet",
+    "Kind",
+    "Participation",
+    "Process",
+]
 
 GROUP: Final = "work"
 SESSION_TIMEOUT: Final = 3.0
@@ -196,6 +207,8 @@ class Fleet:
         process.blind_until = self.loop.time() + seconds
 
     def heal(self) -> None:
+        """All faults end, those that have been waiting for an occasion among them."""
+        self.next_listing, self.next_key_takes = None, 0.0
         for process in self.processes:
             if not process.dead:
                 reconnect(process.coordinator)
@@ -251,7 +264,7 @@ class Fleet:
 
     def require_lease(self, claim: Claim) -> None:
         """P3, P4: what is handed out belongs to a session that cannot have ended."""
-        if self.closing:
+        if self.closing or claim.participation.ending == "killed":
             return
         silence = seconds_of_silence(claim.participation.process.coordinator)
         if silence is None or silence >= claim.participation.process.coordinator.session_timeout * 2 / 3:
@@ -262,4 +275,3 @@ class Fleet:
         if self.failure is None:
             self.failure = BrokenPromise(f"{text} (turn {self.loop.turn}, {self.loop.time():.3f} s)")
             self.failure.__cause__ = cause
-

@@ -1,4 +1,4 @@
-"""All that the exploration knows of the library beyond its public surface: when rooms are moved, this module follows."""
+"""All that the exploration knows of the library beyond its public surface: when rooms move, this follows."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from itertools import count
 from typing import Any, cast
 from unittest.mock import patch
 
-from aiopartition import PartitionCoordinator, View
+from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator, View
 from aiopartition import subset as subset_module
-from aiopartition.backends.memory import MemoryBackend
 from aiopartition.backends.memory_cluster import MemoryCluster
 from aiopartition.group import Group
-from aiopartition.handoff import Handoff, Work
+from aiopartition.handoff import Acknowledgement, Handoff, Work
 from aiopartition.hold import Hold
 from aiopartition.keys import encode
 from aiopartition.membership import Membership
 from aiopartition.runner import Runner
+from aiopartition.step import Step
 from aiopartition.supervisor import Supervisor
 from aiopartition.testing import PartitionCluster
 from aiopartition.testing.faults import backend_of
 
 __all__ = [
     "ROUNDING",
+    "Acknowledgement",
     "Group",
+    "GroupPolicy",
     "Handoff",
     "Hold",
+    "MemberSupersededError",
     "Membership",
     "Runner",
+    "Step",
     "Supervisor",
     "Work",
     "backend_of",

@@ -17,7 +17,7 @@ class Scenario:
 
     :ivar members: how many of them faults happen to.
     :ivar keys: the resources.
-    :ivar events: seconds since the beginning, the name of the event (which are those of the faults), and to which member.
+    :ivar events: seconds since the beginning, the name of the event, which is one of a fault, and the member.
     :ivar duration: seconds in which faults are injected.
     """
 

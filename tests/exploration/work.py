@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 from aiopartition import (
@@ -16,7 +17,7 @@ from aiopartition import (
     OwnershipUnknownError,
     View,
 )
-from tests.exploration.fleet import GROUP, Claim, Fleet, Participation
+from tests.exploration.fleet import GROUP, Claim, Fleet, Kind, Participation
 from tests.exploration.internals import belongs_to, usable_view
 
 __all__ = ["DRAIN_TIMEOUT", "REFRESH", "Work", "kind_of"]
@@ -49,6 +50,7 @@ class Work:
         """Join the group and work until that is left, or this member is superseded."""
         service = _Service(fleet, participation)
         coordinator = participation.process.coordinator
+
         async def join() -> None:
             await coordinator.join_group(GROUP, policy=fleet.policy)
 
@@ -117,22 +119,31 @@ class _Service:
         claim.told = True
         participation, fleet = self._participation, self._fleet
         owned = belongs_to(usable_view(self._coordinator, GROUP), claim.key)
-        if owned and not claim.excused and participation.ending is None and claim.key in fleet.listing and not fleet.closing:
+        if (
+            owned
+            and not claim.excused
+            and participation.ending is None
+            and claim.key in fleet.listing
+            and not fleet.closing
+        ):
             fleet.break_promise(f"P9: {claim} is cancelled without reason")
 
     # ---- hold()
 
     async def hold(self) -> None:
-        while self._participation.ending is None:
-            async with self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT) as view:
-                await self._batch(view, handed_over_at_once=True)
-            await asyncio.sleep(PAUSE)
-            async with AsyncExitStack() as stack:
-                hold = self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT)
+        for number in count():
+            if self._participation.ending is not None:
+                return
+            hold = self._coordinator.hold(GROUP, drain_timeout=DRAIN_TIMEOUT)
+            if number % 2 == 0:
+                async with hold as view:
+                    await self._batch(view, handed_over_at_once=True)
+            else:
                 # Before Python 3.12 this enters it in a task that ends then and there.
                 view = await asyncio.wait_for(hold.__aenter__(), 1.0)
-                stack.push_async_exit(hold)
-                await self._batch(view, handed_over_at_once=False)
+                async with AsyncExitStack() as stack:
+                    stack.push_async_exit(hold)
+                    await self._batch(view, handed_over_at_once=False)
             await asyncio.sleep(PAUSE)
 
     async def _batch(self, view: View, *, handed_over_at_once: bool) -> None:
@@ -167,8 +178,8 @@ class _Service:
         return key
 
     @contextmanager
-    def _claim(self, key: str, kind: str) -> Iterator[Claim]:
-        claim = Claim(self._participation, key, kind, self._fleet.loop.time())  # type: ignore[arg-type]
+    def _claim(self, key: str, kind: Kind) -> Iterator[Claim]:
+        claim = Claim(self._participation, key, kind, self._fleet.loop.time())
         self._fleet.begin(claim)
         try:
             yield claim
