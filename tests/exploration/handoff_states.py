@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
-from aiopartition.view import Member
+from aiopartition import Member
 from tests.exploration.internals import Group, GroupPolicy, Handoff, MemberSupersededError, Step, Work
 from tests.unit.test_group_model import Request
 from tests.unit.test_handoff_model import BarrierService
@@ -245,10 +245,12 @@ class Machine:
 
 
 UNCOMPARED: Final = frozenset(
-    ("group_id", "member", "policy", "min_members", "nonce", "handoff", "error", "lapses", "_lapses_at_reading")
-    + ("_interruptions", "_view", "_parsed", "_table")
+    {
+        *("group_id", "member", "policy", "min_members", "nonce", "handoff", "error", "lapses", "_lapses_at_reading"),
+        *("_interruptions", "_view", "_parsed", "_table"),
+    }
 )
-"""Attributes of a group that never change, or that count for ever and are compared otherwise."""
+"""Attributes of a group that never change, or that only count and are compared otherwise."""
 
 
 @cache
