@@ -52,11 +52,11 @@ def explore(arguments: argparse.Namespace) -> int:
     scenarios = [SCENARIOS[name] for name in arguments.scenario or SCENARIOS]
     for scenario in scenarios:
         before = exploration.schedules
-        turns = exploration.begin(scenario).scenario_ended
+        turns = exploration.begin(scenario).turns_for_faults
         if not arguments.pairs_only:
-            exploration.single_faults(scenario, every_injection(scenario, range(1, turns)), until)
+            exploration.single_faults(scenario, every_injection(scenario, turns), until)
         print(
-            f"{scenario.name}: {turns} turns, {exploration.schedules - before} schedules of at most one fault",
+            f"{scenario.name}: {len(turns)} turns, {exploration.schedules - before} schedules of at most one fault",
             flush=True,
         )
     exploration.pairs(scenarios, until, arguments.seed)

@@ -38,7 +38,7 @@ class EachTurn:
         if participation is participation.process.participations[-1]:  # an earlier one has left, and owns nothing
             view = usable_view(participation.process.coordinator, GROUP, late=ROUNDING)
         if view is not participation.seen:
-            participation.seen = view
+            participation.seen, participation.claimed_then = view, len(participation.claims)
             if view is not None:
                 self._require_agreement(participation, view)
             for claim in participation.claims:
@@ -66,7 +66,7 @@ class EachTurn:
     def _require_cancellation(self, participation: Participation) -> None:
         """P8: a worker whose resource is lost is cancelled as soon as that can be known."""
         turn, claims = self._fleet.loop.turn, participation.claims
-        limit = TURNS_TO_CANCEL + len(claims) // CANCELLED_A_TURN
+        limit = TURNS_TO_CANCEL + max(len(claims), participation.claimed_then) // CANCELLED_A_TURN
         late = [
             claim
             for claim in claims

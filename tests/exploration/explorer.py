@@ -71,8 +71,8 @@ class Exploration:
     def pairs(self, scenarios: Iterable[Scenario], until: float, seed: object = 0) -> None:
         """Two faults at a time, for as long as there is time: the second one in states that have not been met yet."""
         chance = random.Random(str(seed))
-        bases = [(scenario, try_out(Schedule(scenario)).scenario_ended) for scenario in scenarios]
-        firsts = [(scenario, list(every_injection(scenario, range(1, turns)))) for scenario, turns in bases]
+        bases = [(scenario, try_out(Schedule(scenario)).turns_for_faults) for scenario in scenarios]
+        firsts = [(scenario, list(every_injection(scenario, turns))) for scenario, turns in bases]
         for _, injections in firsts:
             chance.shuffle(injections)
         while any(injections for _, injections in firsts):

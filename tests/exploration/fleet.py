@@ -99,6 +99,8 @@ class Participation:
     task: asyncio.Task[None] | None = None
     seen: object = None
     """The view that was looked at last."""
+    claimed_then: int = 0
+    """How many claims there were when it came."""
 
     def __str__(self) -> str:
         turn = self.process.participations.index(self) + 1

@@ -57,7 +57,7 @@ def find(mutation: Mutation, count: int) -> Found | None:
     tried = 0
     for name in mutation.scenarios:
         scenario = SCENARIOS[name]
-        turns = range(1, try_out(Schedule(scenario)).scenario_ended)
+        turns = try_out(Schedule(scenario)).turns_for_faults
         wanted = [each for each in every_injection(scenario, turns) if each.fault in mutation.faults]
         for injections in ((), *((each,) for each in sample(wanted, count))):
             tried += 1

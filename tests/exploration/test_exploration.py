@@ -22,31 +22,33 @@ TRIES = 120
 pytestmark = [pytest.mark.usefixtures("quiet_library"), pytest.mark.timeout(120)]
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if not name.startswith("crowd")])
 def test_promises_are_kept_under_single_faults(name: str) -> None:
     """P1 to P9, with a sample of all faults at all turns of the event loop."""
     exploration = Exploration()
-    turns = exploration.begin(SCENARIOS[name]).scenario_ended
-    exploration.single_faults(SCENARIOS[name], sample(every_injection(SCENARIOS[name], range(1, turns)), SINGLE_FAULTS))
+    turns = exploration.begin(SCENARIOS[name]).turns_for_faults
+    exploration.single_faults(SCENARIOS[name], sample(every_injection(SCENARIOS[name], turns), SINGLE_FAULTS))
     print(f"\n    {exploration}")
     assert not exploration.failures, "\n".join(exploration.failures.values())
     assert exploration.schedules > SINGLE_FAULTS / 3
 
 
-@pytest.mark.parametrize("name", ["many ordinary", "many exclusive"])
-@pytest.mark.parametrize("fault", ["lease over", "second start"])
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("many ordinary", "lease over"), ("many exclusive", "lease over"), ("crowd exclusive", "second start")],
+)
 def test_a_start_is_interrupted_at_any_turn(name: str, fault: str) -> None:
-    """P7, P8: a member comes back, and loses its work again, or its id, while it starts its workers."""
+    """P6, P7, P8: a member comes back, and loses its work again, or its id, while it starts its workers."""
     scenario = SCENARIOS[name]
-    ended = try_out(Schedule(scenario)).scenario_ended
+    turns = try_out(Schedule(scenario)).turns_for_faults[-LAST_TURNS:]
     exploration = Exploration()
-    exploration.single_faults(scenario, [Injection(turn, fault, 0) for turn in range(ended - LAST_TURNS, ended)])
+    exploration.single_faults(scenario, [Injection(turn, fault, 0) for turn in turns])
     assert not exploration.failures, "\n".join(exploration.failures.values())
-    assert exploration.schedules == LAST_TURNS
+    assert exploration.schedules == len(turns) > LAST_TURNS / 2
 
 
-LAST_TURNS = 35
-"""The turns from the reconnection to the end of the scenario."""
+LAST_TURNS = 30
+"""From the reconnection to the end of the scenario."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)

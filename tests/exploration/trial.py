@@ -51,18 +51,24 @@ class Outcome:
     """What came of a run.
 
     :ivar turns: all that the event loop took.
+    :ivar scenario_began: the turn from which on faults are injected.
     :ivar scenario_ended: the turn in which the scenario's last event was over.
     :ivar window_ended: the turn from which on nothing is injected any more.
     :ivar applied: whether each fault could happen.
     """
 
     turns: int = 0
+    scenario_began: int = 0
     scenario_ended: int = 0
     window_ended: int = 0
     applied: bool = True
     failure: BrokenPromise | None = None
     states: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """The fingerprint of the fleet before each turn of the window."""
+
+    @property
+    def turns_for_faults(self) -> range:
+        return range(self.scenario_began, self.scenario_ended)
 
 
 def try_out(schedule: Schedule, fingerprint: Callable[[Fleet], int] | None = None) -> Outcome:
@@ -103,12 +109,15 @@ class _BetweenTurns:
     ) -> None:
         self._fleet = fleet
         self._check = EachTurn(fleet)
+        self._since = schedule.scenario.since
         self._due = list(reversed(schedule.injections))
         self._outcome = outcome
         self._fingerprint = fingerprint
 
     def __call__(self) -> None:
         fleet, turn = self._fleet, self._fleet.loop.turn
+        if not self._outcome.scenario_began and fleet.loop.time() >= self._since:
+            self._outcome.scenario_began = max(1, turn)
         self._check()
         if fleet.failure is not None:
             raise fleet.failure

@@ -43,6 +43,7 @@ class Work:
 
     holds: bool = False
     iterates: bool = False
+    settle: float = 0.05
     lists_once: bool = False
     """Whether the resources of ``run()`` are a plain tuple, which is never asked for again."""
 
@@ -52,7 +53,7 @@ class Work:
         coordinator = participation.process.coordinator
 
         async def join() -> None:
-            await coordinator.join_group(GROUP, policy=fleet.policy)
+            await coordinator.join_group(GROUP, policy=fleet.policy, settle=self.settle)
 
         await service.until_over(join)
         optional = ((self.holds, service.hold), (self.iterates, service.iterate))
