@@ -24,7 +24,7 @@ class Model:
     """What is explored.
 
     :ivar ids: of the members; two with one id are two processes, of which the later takes the place of the earlier.
-    :ivar faults: disconnections, crashes and losses of news, in any order. What follows of them comes on top.
+    :ivar faults: disconnections, silences, crashes and losses of news, in any order. What follows of them comes on top.
     :ivar generations: of the membership.
     :ivar established: so many of the members have joined before, and have all that is theirs.
     """
@@ -72,6 +72,8 @@ class Search:
         self._came_by: dict[int, tuple[int, Action] | None] = {}
         self._live: set[int] = set()
         """States from which a quiet fleet completes."""
+        self._quiet: list[Action] = []
+        """What has happened since nothing was at fault any more."""
 
     def run(self) -> None:
         """Breadth first, so that what is found is short.
@@ -86,8 +88,10 @@ class Search:
             self.states += 1
             try:
                 self._require_completion(state)
-            except AssertionError as error:
+            except StuckError as error:
                 raise self._told(error, key) from None
+            except AssertionError as error:
+                raise self._told(error, key, *reversed(self._quiet)) from None
             for action in state.everything():
                 self.transitions += 1
                 try:
@@ -103,6 +107,7 @@ class Search:
     def _require_completion(self, state: State) -> None:
         """Without a further fault all come to have what is theirs. A state is looked into once."""
         quiet, way = state, list[int]()
+        self._quiet.clear()
         for _ in range(MOST_QUIET_ACTIONS):
             key = quiet.key()
             if key in self._live or _is_complete(quiet):
@@ -110,7 +115,8 @@ class Search:
                 self._live.add(key)
                 return
             way.append(key)
-            quiet = quiet.after(_next_quiet_action(quiet, len(way)))
+            self._quiet.append(_next_quiet_action(quiet, len(way)))
+            quiet = quiet.after(self._quiet[-1])
         raise StuckError("a quiet fleet does not complete its handoff")
 
     def _told(self, error: AssertionError, key: int, *last: Action) -> AssertionError:
@@ -158,7 +164,9 @@ def _is_complete(state: State) -> bool:
             return False
         if not machine.alive:
             continue
-        if machine.pending is not None or machine.group.next_step() is not Step.REST or not machine.connected:
+        if machine.pending is not None or machine.group.next_step() is not Step.REST:
+            return False
+        if not machine.connected or not machine.holding:
             return False
         if machine.superseded:
             continue

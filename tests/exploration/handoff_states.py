@@ -61,6 +61,7 @@ class Pending:
     :ivar step: what it is for.
     :ivar stage: of a step that takes several requests, how many are answered.
     :ivar noted: what the step needs to remember.
+    :ivar stale: whether the lease has ended since it was asked, so that an answer does not renew it.
     """
 
     step: Step
@@ -68,6 +69,7 @@ class Pending:
     request: Request
     noted: object = None
     answer: tuple[object] | None = None
+    stale: bool = False
 
 
 @dataclass(eq=False)
@@ -398,6 +400,8 @@ class State:
                     yield "reconnect", index, 0
                 elif self.faults:
                     yield "disconnect", index, 0
+                    if machine.holding:
+                        yield "silence", index, 0
                     if self.clients[index].news:
                         yield "news are lost", index, 0
                     if self.clients[index].active_news:
@@ -468,7 +472,9 @@ class State:
             client.news, client.active_news = min(1, client.news), min(1, client.active_news)
 
     def _answered(self, machine: Machine, _: int) -> None:
-        self._renew(machine)
+        assert machine.pending is not None
+        if not machine.pending.stale:
+            self._renew(machine)
         machine.answered()
 
     def _news(self, machine: Machine, _: int) -> None:
@@ -526,6 +532,16 @@ class State:
             machine.handoff.ended(work_on(slot))
         machine.works = frozenset()
 
+    def _silence(self, machine: Machine, _: int) -> None:
+        """No answer comes for so long that the lease ends, though the connection seems to be there."""
+        self._lapse(machine, 0)
+        self._age(machine)
+
+    def _age(self, machine: Machine) -> None:
+        """A lease counts from the question: what was asked by now renews none."""
+        if machine.pending is not None:
+            machine.pending = replace(machine.pending, stale=True)
+
     def _crash(self, machine: Machine, _: int) -> None:
         machine.crashed = True
         machine.connected = False
@@ -533,6 +549,7 @@ class State:
 
     def _expire(self, machine: Machine, _: int) -> None:
         self.service.end(self.clients[machine.index].session)
+        self._age(machine)
         self._merge_news()
 
     def _late_write(self, _machine: Machine, _: int) -> None:
@@ -542,6 +559,10 @@ class State:
         self.service.perform(request, cast("Any", self.clients[index]))
 
     def _heartbeat(self, machine: Machine, _: int) -> None:
+        if not self.has_session(machine):
+            self._disconnect(machine, 0)
+            return
+        self._renew(machine)
         machine.group.probed(None if self.service.entries is None else self.service.generation)
         machine.group.heartbeat()
         machine.handoff.overdue()
@@ -553,4 +574,4 @@ class State:
         self.service.active_watchers.discard(client)
 
 
-FAULTS: Final = frozenset(("disconnect", "news are lost", "active news are lost", "crash"))
+FAULTS: Final = frozenset(("disconnect", "silence", "news are lost", "active news are lost", "crash"))
