@@ -51,6 +51,17 @@ LAST_TURNS = 30
 """From the reconnection to the end of the scenario."""
 
 
+def test_a_session_ends_while_an_earlier_participation_ends_its_work() -> None:
+    """P7 within one process: its entry was all that held the later participation back."""
+    exploration = Exploration()
+    for turn in range(70, 110, 4):
+        for later in range(1, 12, 3):
+            injections = (Injection(turn, "leave and join again", 0), Injection(turn + later, "expire", 0))
+            exploration.try_out(Schedule(SCENARIOS["two exclusive"], injections))
+    assert not exploration.failures, "\n".join(exploration.failures.values())
+    assert exploration.schedules == 40
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_can_happen(fault: str) -> None:
     """A fault that never applies would be explored in vain. A member that was left or cut off comes first."""
