@@ -150,6 +150,13 @@ def intervals(session: nox.Session) -> None:
 
 
 @nox.session
+def exploration(session: nox.Session) -> None:
+    """A fault at every turn of the event loop, ``-- --seconds 3600``; or whole handoffs, ``-- --handoff``."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.exploration", *session.posargs)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Builds the distributions, and installs the wheel into an environment that has nothing else."""
     session.install("build", "twine", "virtualenv")

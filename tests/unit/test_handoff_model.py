@@ -118,7 +118,7 @@ class BarrierService(Service):
                 self.unacknowledge(generation, name)
 
     def perform(self, request: Request, actor: Actor) -> object:
-        assert isinstance(actor, Exclusive)
+        actor = cast("Exclusive", actor)
         argument = request.name
         match request.kind:
             case "acknowledge":

@@ -1,0 +1,114 @@
+"""All that the exploration knows of the library beyond its public surface: when rooms move, this follows."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, cast
+from unittest.mock import patch
+
+from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator, View
+from aiopartition import subset as subset_module
+from aiopartition.backends.memory_cluster import MemoryCluster
+from aiopartition.group import Group
+from aiopartition.handoff import Acknowledgement, Handoff, Work
+from aiopartition.hold import Hold
+from aiopartition.keys import encode
+from aiopartition.membership import Membership
+from aiopartition.runner import Runner
+from aiopartition.step import Step
+from aiopartition.supervisor import Supervisor
+from aiopartition.testing import PartitionCluster
+from aiopartition.testing.faults import backend_of
+
+__all__ = [
+    "ROUNDING",
+    "Acknowledgement",
+    "Group",
+    "GroupPolicy",
+    "Handoff",
+    "Hold",
+    "MemberSupersededError",
+    "Membership",
+    "Runner",
+    "Step",
+    "Supervisor",
+    "Work",
+    "backend_of",
+    "belongs_to",
+    "cluster_of",
+    "grant_less",
+    "numbered_nonces",
+    "seconds_of_silence",
+    "state_machines",
+    "subset_module",
+    "usable_view",
+]
+
+ROUNDING = 0.001
+"""Seconds by which the library may wake later than its lease ends."""
+
+
+def usable_view(coordinator: PartitionCoordinator, group_id: str, late: float = 0.0) -> View | None:
+    """The view that a member goes by now, if there is one and the lease has not ended, or that many seconds ago."""
+    membership = _runner(coordinator).memberships.get(group_id)
+    if membership is None or membership.lease_left() <= -late:
+        return None
+    return membership.announced_view
+
+
+def belongs_to(view: View | None, key: str) -> bool:
+    """Whether a view lets its member work on a key now."""
+    return view is not None and bool(view.mask[view.table.slot(encode(key))])
+
+
+def seconds_of_silence(coordinator: PartitionCoordinator) -> float | None:
+    """Seconds since the cluster last heard of a member's session; ``None`` without a session."""
+    backend = backend_of(coordinator)
+    session = backend._session
+    return None if session is None else backend.cluster.clock() - session.touched
+
+
+def cluster_of(cluster: PartitionCluster) -> MemoryCluster:
+    """The cluster itself, on which an operator may delete things."""
+    return cluster._cluster
+
+
+def grant_less(coordinator: PartitionCoordinator, timeout: float) -> bool:
+    """What a session is from now on that was resumed with a shorter timeout. ``False`` without a session."""
+    backend = backend_of(coordinator)
+    session = backend._session
+    if session is None:
+        return False
+    backend.session_timeout = session.timeout = timeout
+    backend._safe_until = min(backend._safe_until, session.touched + timeout * 2 / 3)
+    return True
+
+
+def state_machines(coordinator: PartitionCoordinator, group_id: str) -> Iterator[object]:
+    """What decides how a member goes on, for fingerprints."""
+    backend = backend_of(coordinator)
+    yield backend.network
+    yield backend._suspended
+    yield backend._safe_until - backend.cluster.clock()
+    membership = _runner(coordinator).memberships.get(group_id)
+    if membership is not None:
+        yield membership._group
+
+
+@contextmanager
+def numbered_nonces() -> Iterator[None]:
+    """Entries have nonces that are the same in each run."""
+    numbers = count(1)
+
+    def token_hex(size: int) -> str:
+        return f"{next(numbers):0{2 * size}x}"
+
+    with patch.object(secrets, "token_hex", token_hex):
+        yield
+
+
+def _runner(coordinator: PartitionCoordinator) -> Runner:
+    return cast("Runner", cast("Any", coordinator)._runner)
