@@ -13,10 +13,10 @@ from aiopartition.errors import (
     PartitionError,
     PolicyMismatchError,
 )
-from aiopartition.settings import GroupPolicy
-from aiopartition.status import Awaited, GroupStatus, Rebalance
+from aiopartition.group.status import Awaited, GroupStatus, Rebalance
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.view import Change, Member, View
 from aiopartition.version import __version__
-from aiopartition.view import Change, Member, View
 
 __all__ = [
     "AuthenticationError",

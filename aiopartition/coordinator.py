@@ -22,20 +22,22 @@ from aiopartition.checks import (
     require_weight,
 )
 from aiopartition.errors import ConfigurationError
-from aiopartition.hold import Hold
-from aiopartition.holder import running_task
-from aiopartition.iteration import Iteration
-from aiopartition.keys import Key
-from aiopartition.listing import Resources
-from aiopartition.membership import Membership
-from aiopartition.participation import Participation
+from aiopartition.group.membership import Membership
+from aiopartition.group.registry import Participation
+from aiopartition.group.status import GroupStatus
+from aiopartition.group.terms import Terms
+from aiopartition.placement.keys import Key
+from aiopartition.placement.policy import GroupPolicy, require_policy
+from aiopartition.placement.view import Change, View, require_iterable
 from aiopartition.runner import Runner
-from aiopartition.settings import GroupPolicy, OnUnknown, Settings, Terms, arguments_from_environment, require_policy
-from aiopartition.status import GroupStatus
-from aiopartition.subset import all_async_items, all_items, my_async_items, my_items
-from aiopartition.supervisor import Supervisor
-from aiopartition.view import Change, View, require_iterable
-from aiopartition.workers import OnError, Worker
+from aiopartition.settings import OnUnknown, Settings, arguments_from_environment
+from aiopartition.work.hold import Hold
+from aiopartition.work.holder import running_task
+from aiopartition.work.iteration import Iteration
+from aiopartition.work.listing import Resources
+from aiopartition.work.run import Supervisor
+from aiopartition.work.subset import all_async_items, all_items, my_async_items, my_items
+from aiopartition.work.workers import OnError, Worker
 
 __all__ = ["PartitionCoordinator"]
 

@@ -21,13 +21,15 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from aiopartition.backends import Backend, open_backend
+from aiopartition.backends.base import Backend
+from aiopartition.backends.opening import open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
 from aiopartition.forks import tell_child
+from aiopartition.group.membership import Membership
+from aiopartition.group.terms import Terms
 from aiopartition.home import INHERITED, Home
-from aiopartition.membership import Membership
-from aiopartition.settings import Settings, Terms
-from aiopartition.table_builder import TableBuilder
+from aiopartition.placement.builder import TableBuilder
+from aiopartition.settings import Settings
 from aiopartition.version import __version__
 
 __all__ = ["Runner"]

@@ -8,11 +8,12 @@ from typing import Final, Self
 
 import anyio
 
-from aiopartition.backends.memory import MemoryBackend, MemoryCluster
+from aiopartition.backends.memory.backend import MemoryBackend
+from aiopartition.backends.memory.store import MemoryCluster
 from aiopartition.coordinator import PartitionCoordinator
-from aiopartition.entries import Entry
+from aiopartition.group.entry import Entry
+from aiopartition.placement.policy import GroupPolicy
 from aiopartition.runner import Runner
-from aiopartition.settings import GroupPolicy
 from aiopartition.testing.faults import backend_of
 from aiopartition.testing.virtual_time import VirtualTimeLoop
 

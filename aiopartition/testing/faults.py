@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiopartition.backends.memory import MemoryBackend
+from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.coordinator import PartitionCoordinator
 
 __all__ = ["backend_of", "cut_off", "expire", "reconnect", "silence"]

@@ -14,8 +14,8 @@ from kazoo.exceptions import NoNodeError, NotEmptyError
 from kazoo.security import ACL, OPEN_ACL_UNSAFE, make_digest_acl
 
 from aiopartition import PartitionCoordinator
-from aiopartition.backends.session import Session
-from aiopartition.backends.zookeeper import ZooKeeperBackend
+from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
+from aiopartition.backends.zookeeper.session import Session
 
 __all__ = ["Operator", "end_session", "rights", "session_of", "super_user_properties"]
 

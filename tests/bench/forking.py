@@ -26,7 +26,7 @@ from typing import Any
 import uvloop
 
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
-from aiopartition.backends.zookeeper import ZooKeeperBackend
+from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from tests.bench.lookout import split_exactly
 from tests.bench.waiting import wait_until
 

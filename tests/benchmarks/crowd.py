@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from aiopartition import GroupPolicy
-from aiopartition.backends import open_backend
-from aiopartition.document import document_of
-from aiopartition.entries import Entry
+from aiopartition.backends.opening import open_backend
+from aiopartition.group.document import document_of
+from aiopartition.group.entry import Entry
 from aiopartition.settings import Settings
 
 __all__ = ["Crowd"]

@@ -34,9 +34,9 @@ from unittest.mock import patch
 from kazoo.client import KazooClient
 
 from aiopartition import GroupPolicy, PartitionCoordinator, View
-from aiopartition import group as group_module
-from aiopartition.handoff import Handoff
-from aiopartition.table import Mask
+from aiopartition.group import state as group_module
+from aiopartition.group.handoff import Handoff
+from aiopartition.placement.table import Mask
 from tests.bench import ZooKeeperServer
 from tests.benchmarks.handoff_cost import cost_table
 from tests.benchmarks.inputs import member_ids, switches

@@ -28,11 +28,12 @@ from operator import attrgetter
 from statistics import median
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from aiopartition.backends import Entries, codec
-from aiopartition.entries import Entry
-from aiopartition.group import Group
-from aiopartition.table import build_steps
-from aiopartition.view import Change, Member, View
+from aiopartition.backends.base import Entries
+from aiopartition.backends.zookeeper import codec
+from aiopartition.group.entry import Entry
+from aiopartition.group.state import Group
+from aiopartition.placement.table import build_steps
+from aiopartition.placement.view import Change, Member, View
 from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids, switches

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from aiopartition import MemberSupersededError, NotStartedError, PartitionCoordinator, PartitionError
-from aiopartition.backends.zookeeper import ZooKeeperBackend
+from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from tests.chaos.journal import Journal
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.workloads import GROUP, WORKLOADS, Workload

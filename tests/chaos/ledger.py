@@ -10,8 +10,8 @@ from functools import cached_property
 from urllib.parse import unquote
 
 from aiopartition import GroupPolicy
-from aiopartition.keys import encode
-from aiopartition.table import Table, build
+from aiopartition.placement.keys import encode
+from aiopartition.placement.table import Table, build
 from tests.chaos.transactions import Change, Transaction
 
 __all__ = ["Entry", "Generation", "Ledger"]

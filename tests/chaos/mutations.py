@@ -12,10 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace as with_changes
 from typing import Any
 
-from aiopartition import coordinator, group, membership, runner, table_builder
-from aiopartition.backends import codec, connection, session, zookeeper
-from aiopartition.entries import Entry
-from aiopartition.view import View
+from aiopartition import coordinator, runner
+from aiopartition.backends.zookeeper import backend as zookeeper
+from aiopartition.backends.zookeeper import codec, connection, session
+from aiopartition.group import membership
+from aiopartition.group import state as group
+from aiopartition.group.entry import Entry
+from aiopartition.placement import builder as table_builder
+from aiopartition.placement.view import View
 
 __all__ = ["MUTATIONS"]
 

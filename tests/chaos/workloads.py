@@ -22,7 +22,7 @@ from aiopartition import (
     View,
 )
 from aiopartition.clock import now
-from aiopartition.table import Table
+from aiopartition.placement.table import Table
 from tests.chaos.journal import Journal, Track
 
 __all__ = ["GROUP", "KEYS", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]

@@ -7,13 +7,14 @@ from contextlib import suppress
 from typing import Any, Self, cast
 
 from aiopartition import PartitionCoordinator
-from aiopartition.backends import codec
-from aiopartition.backends.codec import ErrorCode, Operation, ReplyError
-from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
-from aiopartition.backends.memory import MemoryBackend, MemoryCluster
-from aiopartition.backends.zookeeper import ZooKeeperBackend
+from aiopartition.backends.memory.backend import MemoryBackend
+from aiopartition.backends.memory.store import MemoryCluster
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
+from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError
+from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.clock import now
-from aiopartition.entries import quote_component
+from aiopartition.quoting import quote_component
 from tests.bench import OpenProxy, Proxy, ZooKeeperServer
 
 __all__ = ["Cluster", "MemoryWorld", "ZooKeeperWorld"]

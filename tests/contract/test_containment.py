@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aiopartition import GroupPolicy, OwnershipLostError, PartitionCoordinator, PartitionError
-from aiopartition.group import Group
-from aiopartition.handoff_watch import HandoffWatch
-from aiopartition.membership import Membership
+from aiopartition.group.handoff_task import HandoffWatch
+from aiopartition.group.membership import Membership
+from aiopartition.group.state import Group
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES

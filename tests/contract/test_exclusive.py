@@ -20,8 +20,8 @@ from aiopartition import (
     PolicyMismatchError,
     View,
 )
-from aiopartition.backends import codec
-from aiopartition.backends.codec import ErrorCode, ReplyError
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from tests.bench import wait_until
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster, ZooKeeperWorld, _Operator

@@ -10,13 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aiopartition import (
-    BackendUnavailableError,
-    ConfigurationError,
-    GroupPolicy,
-    NotStartedError,
-    PartitionCoordinator,
-)
+from aiopartition import BackendUnavailableError, ConfigurationError, GroupPolicy, NotStartedError, PartitionCoordinator
 from tests.bench import wait_until
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster

@@ -16,14 +16,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aiopartition import (
-    ConfigurationError,
-    GroupPolicy,
-    MemberSupersededError,
-    NotStartedError,
-    PartitionCoordinator,
-)
-from aiopartition.supervisor import Supervisor
+from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError, NotStartedError, PartitionCoordinator
+from aiopartition.work.run import Supervisor
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.test_exclusive import POLICY, joined, shared_out, waits, will_own
@@ -462,7 +456,7 @@ async def test_a_worker_that_raises_is_started_again(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while that doubles, with its error in the log; the others do not notice."""
-    monkeypatch.setattr("aiopartition.workers._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("aiopartition.work.workers._FIRST_BACKOFF", 0.01)
     member, floor = await solo(cluster), Floor()
     times: list[float] = []
 
@@ -485,7 +479,7 @@ async def test_a_cancellation_out_of_a_worker_is_a_failure(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something that it awaited was cancelled, not the worker: its resource must not be forgotten."""
-    monkeypatch.setattr("aiopartition.workers._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("aiopartition.work.workers._FIRST_BACKOFF", 0.01)
     member, floor = await solo(cluster), Floor()
     calls = 0
 
@@ -508,7 +502,7 @@ async def test_a_worker_that_others_cancel_is_not_done(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, cancelled: str
 ) -> None:
     """Only run() ends a worker for good, and only its return makes it done: its resource is still ours."""
-    monkeypatch.setattr("aiopartition.workers._FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("aiopartition.work.workers._FIRST_BACKOFF", 0.01)
     member, floor = await solo(cluster), Floor()
     calls = 0
 

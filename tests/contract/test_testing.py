@@ -370,7 +370,7 @@ def test_plugin_and_library_keep_apart() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
     assert declared == {"aiopartition": "aiopartition.pytest_plugin"}
     for module, unwanted in (
-        ("aiopartition.pytest_plugin", ["aiopartition.testing", "aiopartition.backends.memory", "aiozk"]),
+        ("aiopartition.pytest_plugin", ["aiopartition.testing", "aiopartition.backends.memory.backend", "aiozk"]),
         ("aiopartition.testing", ["pytest", "_pytest", "aiozk"]),
     ):
         code = f"import sys, {module}; print(set({unwanted}) & set(sys.modules))"

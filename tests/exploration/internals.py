@@ -10,18 +10,19 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator, View
-from aiopartition import subset as subset_module
-from aiopartition.backends.memory_cluster import MemoryCluster
-from aiopartition.group import Group
-from aiopartition.handoff import Acknowledgement, Handoff, Work
-from aiopartition.hold import Hold
-from aiopartition.keys import encode
-from aiopartition.membership import Membership
+from aiopartition.backends.memory.store import MemoryCluster
+from aiopartition.group.handoff import Acknowledgement, Handoff
+from aiopartition.group.membership import Membership
+from aiopartition.group.state import Group
+from aiopartition.group.step import Step
+from aiopartition.group.work import Work
+from aiopartition.placement.keys import encode
 from aiopartition.runner import Runner
-from aiopartition.step import Step
-from aiopartition.supervisor import Supervisor
 from aiopartition.testing import PartitionCluster
 from aiopartition.testing.faults import backend_of
+from aiopartition.work import subset as subset_module
+from aiopartition.work.hold import Hold
+from aiopartition.work.run import Supervisor
 
 __all__ = [
     "ROUNDING",

@@ -17,7 +17,7 @@ import pytest
 
 import aiopartition.runner
 from aiopartition import OwnershipUnknownError
-from aiopartition.backends import open_backend
+from aiopartition.backends.opening import open_backend
 from aiopartition.clock import now
 from tests.bench import ZooKeeperServer, wait_until
 from tests.bench.agent import Agent, packages_are_split_among

@@ -11,13 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiozk import protocol
 
-from aiopartition import (
-    BackendError,
-    BackendUnavailableError,
-    Change,
-    OwnershipUnknownError,
-    PartitionCoordinator,
-)
+from aiopartition import BackendError, BackendUnavailableError, Change, OwnershipUnknownError, PartitionCoordinator
 from tests.bench import Frame, Proxy, ZooKeeperServer, wait_until
 from tests.bench.admin import Operator, session_of
 from tests.bench.fleet import GROUP, KEYS, Fleet

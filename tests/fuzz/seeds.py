@@ -6,7 +6,7 @@ import json
 import struct
 from typing import Final
 
-from aiopartition.settings import GroupPolicy
+from aiopartition.placement.policy import GroupPolicy
 from tests.fuzz.targets import FRAME_BORDER
 from tests.unit.scripted_peer import connect_reply, event, reply, stat
 

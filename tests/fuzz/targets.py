@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from aiopartition.backends import codec
-from aiopartition.backends.codec import Operation, ProtocolError, ReplyError, Xid
-from aiopartition.backends.connection import Connection, ConnectionLostError
-from aiopartition.backends.session import Session
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.codec import Operation, ProtocolError, ReplyError, Xid
+from aiopartition.backends.zookeeper.connection import Connection, ConnectionLostError
+from aiopartition.backends.zookeeper.session import Session
 from aiopartition.checks import MAX_WEIGHT
-from aiopartition.document import check_document
-from aiopartition.entries import MAX_INCARNATION, Entry
 from aiopartition.errors import ConfigurationError, PolicyMismatchError
-from aiopartition.settings import GroupPolicy
+from aiopartition.group.document import check_document
+from aiopartition.group.entry import MAX_INCARNATION, Entry
+from aiopartition.placement.policy import GroupPolicy
 from aiopartition.url import URL_OPTIONS, parse_url
 
 __all__ = ["FRAME_BORDER", "TARGETS", "document", "entry_name", "frames", "url"]

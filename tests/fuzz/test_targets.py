@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition.backends import codec
-from aiopartition.backends.codec import MAX_FRAME, ProtocolError
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.codec import MAX_FRAME, ProtocolError
 from tests.fuzz.seeds import DICTIONARY, GOOD_FRAMES, SEEDS
 from tests.fuzz.targets import FRAME_BORDER, TARGETS, document, entry_name, frames, url
 

@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError, NotStartedError, PartitionCoordinator
-from aiopartition.group import Group
-from aiopartition.handoff import Handoff
-from aiopartition.step import Step
+from aiopartition.group.handoff import Handoff
+from aiopartition.group.state import Group
+from aiopartition.group.step import Step
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from aiopartition import GroupPolicy, View
-from aiopartition.backends.memory import MemoryBackend
-from aiopartition.group import Group
-from aiopartition.handoff import Handoff
-from aiopartition.membership import Membership
-from aiopartition.table import Mask, build_steps
+from aiopartition.backends.memory.backend import MemoryBackend
+from aiopartition.group.handoff import Handoff
+from aiopartition.group.membership import Membership
+from aiopartition.group.state import Group
+from aiopartition.placement.table import Mask, build_steps
 from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
 from tests.simulation.world import simulate
 
@@ -93,7 +93,7 @@ def placement_has_a_memory(mutate: pytest.MonkeyPatch) -> None:
     def build(members: dict[str, int], policy: GroupPolicy) -> Any:
         return build_steps(members, replace(policy, vnodes=1 + next(builds) % 50))
 
-    mutate.setattr("aiopartition.table_builder.build_steps", build)
+    mutate.setattr("aiopartition.placement.builder.build_steps", build)
 
 
 def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:

@@ -26,9 +26,9 @@ from aiopartition import (
     PartitionCoordinator,
     View,
 )
-from aiopartition.backends.memory import MemoryBackend
-from aiopartition.backends.memory_cluster import MemoryCluster, MemorySession
-from aiopartition.entries import Entry
+from aiopartition.backends.memory.backend import MemoryBackend
+from aiopartition.backends.memory.store import MemoryCluster, MemorySession
+from aiopartition.group.entry import Entry
 from aiopartition.testing import VirtualTimeLoop
 from tests.simulation.schedules import SESSION_TIMEOUT, Event, Schedule
 

@@ -15,8 +15,8 @@ from aiozk import protocol as _protocol
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition.backends import codec
-from aiopartition.backends.codec import (
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.codec import (
     MAX_FRAME,
     Children,
     ConnectReply,

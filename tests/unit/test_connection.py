@@ -15,9 +15,17 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aiopartition.backends import codec
-from aiopartition.backends.codec import MAX_FRAME, Children, ConnectReply, ProtocolError, ReplyError, Stat, Xid
-from aiopartition.backends.connection import Address, Connection, ConnectionLostError, Reply
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.codec import (
+    MAX_FRAME,
+    Children,
+    ConnectReply,
+    ProtocolError,
+    ReplyError,
+    Stat,
+    Xid,
+)
+from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from tests.bench.ports import free_port
 from tests.unit.scripted_peer import Peer, PeerServer, connect_reply, event, framed, reply, scripted_peer, stat
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition.document import FORMAT, check_document, document_of
 from aiopartition.errors import PolicyMismatchError
-from aiopartition.settings import GroupPolicy
+from aiopartition.group.document import FORMAT, check_document, document_of
+from aiopartition.placement.policy import GroupPolicy
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1)
 

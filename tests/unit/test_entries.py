@@ -12,7 +12,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition.checks import MAX_ID_BYTES, MAX_WEIGHT
-from aiopartition.entries import MAX_INCARNATION, Entry, parse_number, quote_component, unquote_component
+from aiopartition.group.entry import MAX_INCARNATION, Entry
+from aiopartition.parsing import parse_number
+from aiopartition.quoting import quote_component, unquote_component
 
 NONCE: Final = "0123456789abcdef"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from aiopartition.entries import Entry
-from aiopartition.keys import encode, hash_key
-from aiopartition.settings import GroupPolicy
-from aiopartition.table import Table, build
+from aiopartition.group.entry import Entry
+from aiopartition.placement.keys import encode, hash_key
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import Table, build
 
 TEXT = (Path(__file__).parents[2] / "docs" / "format-1.md").read_text()
 WEIGHTS = {"a": 1, "b": 2, "c": 1}

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import pytest
 
-from aiopartition.backends import Entries
-from aiopartition.entries import MAX_INCARNATION, Entry
+from aiopartition.backends.base import Entries
 from aiopartition.errors import AuthenticationError, MemberSupersededError, PartitionError, PolicyMismatchError
-from aiopartition.group import Group
-from aiopartition.settings import GroupPolicy
-from aiopartition.step import Step
-from aiopartition.table import build
-from aiopartition.view import Member, View
+from aiopartition.group.entry import MAX_INCARNATION, Entry
+from aiopartition.group.state import Group
+from aiopartition.group.step import Step
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import build
+from aiopartition.placement.view import Member, View
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1)
 

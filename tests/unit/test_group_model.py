@@ -20,15 +20,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aiopartition.backends import Entries
-from aiopartition.document import check_document, document_of
-from aiopartition.entries import Entry
+from aiopartition.backends.base import Entries
 from aiopartition.errors import AuthenticationError, BackendError, MemberSupersededError, PartitionError
-from aiopartition.group import Group
-from aiopartition.settings import GroupPolicy
-from aiopartition.step import Step
-from aiopartition.table import build
-from aiopartition.view import Member
+from aiopartition.group.document import check_document, document_of
+from aiopartition.group.entry import Entry
+from aiopartition.group.state import Group
+from aiopartition.group.step import Step
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import build
+from aiopartition.placement.view import Member
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1)
 IDS: Final = ("x", "x", "y", "z")

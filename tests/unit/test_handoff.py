@@ -6,9 +6,10 @@ from typing import Final
 
 import pytest
 
-from aiopartition.handoff import Handoff, Work
-from aiopartition.step import Step
-from aiopartition.table import Mask
+from aiopartition.group.handoff import Handoff
+from aiopartition.group.step import Step
+from aiopartition.group.work import Work
+from aiopartition.placement.table import Mask
 
 OURS: Final = "m;1;1;5555555555555555"
 THEIRS: Final = "n;1;1;0000000000000000"

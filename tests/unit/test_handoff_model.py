@@ -22,14 +22,15 @@ from typing import Final, TypeAlias, cast
 
 import pytest
 
-from aiopartition.entries import Entry
 from aiopartition.errors import AuthenticationError, MemberSupersededError, PartitionError
-from aiopartition.group import Group
-from aiopartition.handoff import Acknowledgement, Handoff, Work
-from aiopartition.settings import GroupPolicy
-from aiopartition.step import Step
-from aiopartition.table import Mask, Table
-from aiopartition.view import Member
+from aiopartition.group.entry import Entry
+from aiopartition.group.handoff import Acknowledgement, Handoff
+from aiopartition.group.state import Group
+from aiopartition.group.step import Step
+from aiopartition.group.work import Work
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import Mask, Table
+from aiopartition.placement.view import Member
 from tests.unit.test_group_model import IDS, MOST_STEPS_TO_REST, PAUSE, Actions, Actor, Request, Service
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1, exclusive=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiopartition.keys import Key, encode, hash_key, only_kind
+from aiopartition.placement.keys import Key, encode, hash_key, only_kind
 
 SOME_UUID = UUID("12345678-ABCD-1234-5678-1234567890AB")
 

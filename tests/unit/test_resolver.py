@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from aiopartition.backends.connection import Address
-from aiopartition.backends.resolver import Resolver
+from aiopartition.backends.zookeeper.connection import Address
+from aiopartition.backends.zookeeper.resolver import Resolver
 from tests.bench import wait_until
 
 

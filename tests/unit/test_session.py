@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from aiopartition.backends.lease import Lease
-from aiopartition.backends.session import Session
+from aiopartition.backends.zookeeper.session import Session
 from tests.bench import wait_until
 from tests.unit.scripted_peer import Peer, PeerServer, connect_reply, reply, scripted_peer
 

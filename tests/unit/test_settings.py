@@ -20,7 +20,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition import AuthenticationError, ConfigurationError, GroupPolicy, PartitionCoordinator
-from aiopartition.backends.codec import ErrorCode
+from aiopartition.backends.zookeeper.codec import ErrorCode
 from aiopartition.checks import (
     MAX_ID_BYTES,
     MAX_METADATA,
@@ -30,7 +30,8 @@ from aiopartition.checks import (
     require_settle,
     require_weight,
 )
-from aiopartition.settings import Settings, arguments_from_environment, require_policy
+from aiopartition.placement.policy import require_policy
+from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import URL_OPTIONS, Url, parse_url
 from tests.bench.ports import free_port
 from tests.unit.scripted_peer import connect_reply, reply, scripted_peer

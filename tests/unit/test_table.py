@@ -22,10 +22,10 @@ import uhashring  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiopartition import table as table_module
-from aiopartition.keys import Key, encode, hash_key
-from aiopartition.settings import GroupPolicy
-from aiopartition.table import LOT, Table, build, build_steps
+from aiopartition.placement import table as table_module
+from aiopartition.placement.keys import Key, encode, hash_key
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import LOT, Table, build, build_steps
 
 Points = list[tuple[int, str]]
 

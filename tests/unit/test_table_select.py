@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiopartition.keys import Key, encode
-from aiopartition.settings import GroupPolicy
-from aiopartition.table import CHUNK, Table, build
+from aiopartition.placement.keys import Key, encode
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import CHUNK, Table, build
 from tests.unit.test_keys import Described
 
 

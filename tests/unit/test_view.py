@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiopartition.keys import Key
-from aiopartition.settings import GroupPolicy
-from aiopartition.table import CHUNK, build
-from aiopartition.view import Change, Member, View, require_iterable
+from aiopartition.placement.keys import Key
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import CHUNK, build
+from aiopartition.placement.view import Change, Member, View, require_iterable
 
 POLICY = GroupPolicy(slots=1024)
 PAIRED = GroupPolicy(slots=1024, replicas=2)

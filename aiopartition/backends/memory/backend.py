@@ -1,0 +1,237 @@
+"""The embedded backend: coordinators in one process share a named cluster.
+
+The same rules as with a real service hold: sessions with leases, generations, watches that fire once, expiry of
+those that stay away. So a service runs and is tested without a server, and behaves on one as it did here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from anyio.lowlevel import checkpoint
+
+from aiopartition.backends.base import Entries, Listener
+from aiopartition.backends.memory.network import MemoryNetwork
+from aiopartition.backends.memory.store import MemoryCluster, MemorySession
+from aiopartition.errors import BackendUnavailableError
+from aiopartition.forks import tell_child
+
+__all__ = ["MemoryBackend", "MemoryCluster"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class MemoryBackend:
+    """The :class:`~aiopartition.backends.Backend` of one coordinator on a :class:`MemoryCluster`.
+
+    :param session_timeout: seconds without a word after which the cluster gives this client up.
+    """
+
+    def __init__(self, cluster: MemoryCluster, session_timeout: float, listener: Listener) -> None:
+        self.cluster = cluster
+        self.session_timeout = session_timeout
+        self.listener = listener
+        self.network: MemoryNetwork = MemoryNetwork()
+        self._session: MemorySession | None = None
+        self._suspended = False
+        self._safe_until = -math.inf
+        self._opened = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._watched: set[str] = set()
+        self._inherited = False
+
+    # ---- the session
+
+    @property
+    def connected(self) -> bool:
+        return self._session is not None and not self.network.is_cut
+
+    @property
+    def trouble(self) -> str:
+        return f"cut off from memory cluster {self.cluster.name!r}"
+
+    @property
+    def server(self) -> str | None:
+        return f"memory cluster {self.cluster.name!r}" if self.connected else None
+
+    def lease_left(self, *, quorum: bool = False) -> float:  # each request reaches the whole cluster
+        return self._safe_until - self.cluster.clock()
+
+    async def run(self) -> None:
+        tell_child(self)
+        self.cluster.attach(self)
+        try:
+            while not self._inherited:
+                self._keep_session()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._idle_seconds()):
+                        await self._woken.wait()
+                self._woken.clear()
+        finally:
+            if not self._inherited:
+                self.crash()
+                self.cluster.detach(self)
+
+    def forked(self) -> None:
+        """In a child the cluster is another one, which nobody uses yet."""
+        self._inherited = True
+        self._session = None
+        self._safe_until = -math.inf
+        self.cluster.forked()
+
+    async def first_connection(self) -> None:
+        await self._opened.wait()
+
+    async def close(self) -> None:
+        session = self._session
+        if session is not None and self.network.open:
+            self.cluster.end(session)
+
+    async def ping(self) -> None:
+        await self._request(self.cluster.ping)
+
+    # ---- groups
+
+    async def ensure_group(self, group_id: str, document: bytes) -> bytes:
+        return await self._request(self.cluster.ensure_group, group_id, document)
+
+    async def enter(self, group_id: str, name: str, data: bytes) -> bool:
+        return await self._request(self.cluster.enter, group_id, name, data)
+
+    async def withdraw(self, group_id: str, name: str) -> None:
+        await self._request(self.cluster.withdraw, group_id, name)
+
+    async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
+        if watch:
+            self._watched.add(group_id)
+        return await self._request(self.cluster.read, group_id, watch)
+
+    async def generation(self, group_id: str) -> int | None:
+        return await self._request(self.cluster.generation, group_id)
+
+    def forget(self, group_id: str) -> None:
+        self._watched.discard(group_id)
+
+    async def is_ours(self, group_id: str, name: str) -> bool | None:
+        return await self._request(self.cluster.is_of, group_id, name)
+
+    async def describe(self, group_id: str, name: str) -> bytes | None:
+        return await self._request(self.cluster.describe, group_id, name)
+
+    # ---- exclusive groups
+
+    async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
+        return await self._request(self.cluster.acknowledge, group_id, generation, name)
+
+    async def retract(self, group_id: str, generation: int, name: str) -> None:
+        await self._request(self.cluster.retract, group_id, generation, name)
+
+    async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
+        return await self._request(self.cluster.acknowledgements, group_id, generation)
+
+    async def activate(self, group_id: str, generation: int) -> None:
+        await self._request(self.cluster.activate, group_id, generation)
+
+    async def active(self, group_id: str) -> int:
+        return await self._request(self.cluster.active, group_id)
+
+    # ---- faults
+
+    def crash(self) -> None:
+        """Fall silent without a farewell, as a killed process does: the session expires in its time."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.tell = None
+        self.network.cut()
+
+    def cut_off(self) -> None:
+        """From now on nothing gets through, as in a network partition; the client knows that it is disconnected."""
+        self._suspended = True
+        self.network.cut()
+        self.listener.session_suspended("cut off from the memory cluster")
+
+    def silence(self) -> None:
+        """From now on nothing gets through, and the client is told nothing: requests are not answered."""
+        self.network.silence()
+
+    def reconnect(self) -> None:
+        """Heal what :meth:`cut_off` and :meth:`silence` did. The session goes on if it has not expired meanwhile."""
+        self.network.heal()
+        self._woken.set()
+
+    def expire(self) -> None:
+        """Have the cluster end the session now, as an operator or a lost quorum can."""
+        if self._session is not None:
+            self.cluster.end(self._session)
+            self._woken.set()
+
+    # ---- inside
+
+    async def _request(
+        self, operation: Callable[Concatenate[MemorySession, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """One exchange with the cluster, which also proves the session to be alive."""
+        await checkpoint()
+        session = self._session
+        if session is None or self.network.is_cut:
+            raise BackendUnavailableError(f"no connection to the memory cluster {self.cluster.name!r}")
+        sent = self.cluster.clock()
+        await self.network.cross()
+        try:
+            answer = operation(session, *args, **kwargs)
+        except BackendUnavailableError:
+            self._woken.set()  # to open another session
+            raise
+        await self.network.cross()
+        if session is not self._session:
+            raise BackendUnavailableError("the session ended while the answer was on its way")
+        self._renew(sent)
+        return answer
+
+    def _keep_session(self) -> None:
+        if not self.network.open:
+            return
+        sent, session = self.cluster.clock(), self._session
+        if session is not None and self.cluster.touch(session):
+            self._renew(sent)
+            fresh = False
+        else:
+            if session is not None:
+                self._safe_until = -math.inf
+                self.listener.session_expired()
+            loop = asyncio.get_running_loop()
+            session = self.cluster.open(self.session_timeout, partial(self._tell, loop))
+            self._session, self._safe_until, fresh = session, sent + self.session_timeout * 2 / 3, True
+        if fresh or self._suspended:
+            self._suspended = False
+            self._opened.set()
+            self.listener.session_opened(fresh=fresh)
+
+    def _idle_seconds(self) -> float | None:
+        """Until the next sign of life is due, or somebody else's session may expire. ``None``: not ever."""
+        if not self.network.open:
+            return None
+        seconds = min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))
+        return None if seconds == math.inf else seconds
+
+    def _renew(self, sent: float) -> None:
+        lapsed = self.lease_left() <= 0
+        self._safe_until = max(self._safe_until, sent + self.session_timeout * 2 / 3)
+        if lapsed:
+            for quorum in (False, True):
+                self.listener.lease_renewed(quorum=quorum)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, group_id: str, activated: bool) -> None:
+        # The change may come from another thread's loop. A client whose own loop is closed will expire.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self.network.deliver, partial(self._changed, group_id, activated))
+
+    def _changed(self, group_id: str, activated: bool) -> None:
+        if group_id in self._watched and self.connected:
+            (self.listener.group_activated if activated else self.listener.group_changed)(group_id)

@@ -1,0 +1,328 @@
+"""What a coordination service keeps of its groups and sessions, within this process."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from aiopartition.backends.base import Entries
+from aiopartition.clock import Clock, now
+from aiopartition.errors import BackendError, BackendUnavailableError
+
+if TYPE_CHECKING:
+    from aiopartition.backends.memory.backend import MemoryBackend
+
+__all__ = ["MemoryCluster", "MemorySession"]
+
+
+@dataclass(eq=False)
+class MemorySession:
+    """What a cluster knows of one client."""
+
+    timeout: float
+    touched: float
+    tell: Callable[[str, bool], None] | None = None
+    """How the client is told that a group changed, or with ``True`` its active generation alone; None when nobody
+    listens (any more)."""
+
+
+@dataclass(eq=False)
+class _Group:
+    # Dictionaries rather than sets: what happens to several happens in the order in which they came.
+    document: bytes
+    generation: int
+    entries: dict[str, MemorySession] = field(default_factory=dict[str, MemorySession])
+    documents: dict[str, bytes] = field(default_factory=dict[str, bytes])  # of the entries
+    watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
+    active: int = 0
+    active_watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
+    acknowledged: dict[int, dict[str, MemorySession]] = field(default_factory=dict[int, dict[str, MemorySession]])
+
+
+class MemoryCluster:
+    """Groups and sessions, as a coordination service keeps them. Safe to use from several threads.
+
+    When the last coordinator on it has stopped, a cluster is empty again.
+
+    :param name: for messages alone.
+    :param clock: what sessions expire by.
+    """
+
+    _named: ClassVar[weakref.WeakValueDictionary[str, MemoryCluster]] = weakref.WeakValueDictionary()
+    _named_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, name: str = "", clock: Clock = now) -> None:
+        self.name = name
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._sessions: dict[MemorySession, None] = {}
+        self._groups: dict[str, _Group] = {}
+        self._generation = 0
+        self._clients: list[MemoryBackend] = []
+
+    @classmethod
+    def named(cls, name: str, clock: Clock = now) -> MemoryCluster:
+        """The one cluster of that name in this process; if there is none yet, one with that clock."""
+        with cls._named_lock:
+            cluster = cls._named.get(name)
+            if cluster is None:
+                cluster = cls._named[name] = cls(name, clock)
+            return cluster
+
+    # ---- clients and their sessions
+
+    @property
+    def clients(self) -> tuple[MemoryBackend, ...]:
+        """Those that use the cluster, in the order in which they came."""
+        with self._lock:
+            return tuple(self._clients)
+
+    def attach(self, client: MemoryBackend) -> None:
+        """A client begins to use the cluster."""
+        with self._lock:
+            self._clients.append(client)
+
+    def detach(self, client: MemoryBackend) -> None:
+        """A client is through with it. The last one leaves nothing behind."""
+        with self._lock:
+            self._clients.remove(client)
+            if not self._clients:
+                self._sessions.clear()
+                self._groups.clear()
+
+    def forked(self) -> None:
+        """In a child process nothing of what was here is left, nor whoever held the lock."""
+        self._lock = threading.Lock()
+        self._sessions, self._groups, self._clients = {}, {}, []
+
+    def open(self, timeout: float, tell: Callable[[str, bool], None]) -> MemorySession:
+        """A new session. ``tell`` is called in whatever thread changed the group, with its id, and whether it was the
+        active generation that changed."""
+        with self._lock:
+            session = MemorySession(timeout, self.clock(), tell)
+            self._sessions[session] = None
+            return session
+
+    def touch(self, session: MemorySession) -> bool:
+        """The session's client is alive. Whether the session still is; those that stayed away are ended."""
+        with self._lock:
+            return self._touch(session)
+
+    def end(self, session: MemorySession) -> None:
+        """End a session now, and its entries with it; its client learns of it at its next word."""
+        with self._lock:
+            self._end(session)
+
+    def next_expiry(self) -> float:
+        """When, on the cluster's clock, the next session would expire."""
+        with self._lock:
+            return min((session.touched + session.timeout for session in self._sessions), default=math.inf)
+
+    # ---- requests of a session; BackendUnavailableError once it has ended
+
+    def ping(self, session: MemorySession) -> None:
+        with self._lock:
+            self._require(session)
+
+    def ensure_group(self, session: MemorySession, group_id: str, document: bytes) -> bytes:
+        with self._lock:
+            self._require(session)
+            group = self._group(group_id, document)
+            group.document = group.document or document
+            return group.document
+
+    def enter(self, session: MemorySession, group_id: str, name: str, document: bytes) -> bool:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is None:
+                return False
+            if name not in group.entries:
+                group.entries[name] = session
+                group.documents[name] = document
+                self._changed(group_id, group)
+            if group.entries[name] is not session:
+                raise BackendError("the entry belongs to another session", f"{group_id}/{name}")
+            return True
+
+    def withdraw(self, session: MemorySession, group_id: str, name: str) -> None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and group.entries.pop(name, None) is not None:
+                self._changed(group_id, group)
+
+    def read(self, session: MemorySession, group_id: str, watch: bool) -> Entries | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is None:
+                return None
+            if watch:
+                group.watchers[session] = None
+            return Entries(group.generation, tuple(group.entries))
+
+    def generation(self, session: MemorySession, group_id: str) -> int | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            return None if group is None else group.generation
+
+    def is_of(self, session: MemorySession, group_id: str, name: str) -> bool | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is None or name not in group.entries:
+                return None
+            return group.entries[name] is session
+
+    def describe(self, session: MemorySession, group_id: str, name: str) -> bytes | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            return None if group is None or name not in group.entries else group.documents.get(name, b"")
+
+    def acknowledge(self, session: MemorySession, group_id: str, generation: int, name: str) -> int | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is None:
+                return None
+            names = group.acknowledged.setdefault(generation, {})
+            names[name] = session
+            return len(names)
+
+    def retract(self, session: MemorySession, group_id: str, generation: int, name: str) -> None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and generation in group.acknowledged:
+                group.acknowledged[generation].pop(name, None)
+                if not group.acknowledged[generation]:
+                    del group.acknowledged[generation]
+
+    def acknowledgements(self, session: MemorySession, group_id: str, generation: int) -> tuple[str, ...]:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            return () if group is None else tuple(group.acknowledged.get(generation, ()))
+
+    def activate(self, session: MemorySession, group_id: str, generation: int) -> None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and group.active < generation:
+                group.active = generation
+                group.acknowledged = {each: names for each, names in group.acknowledged.items() if each >= generation}
+                watchers, group.active_watchers = group.active_watchers, {}
+                self._tell(watchers, group_id, activated=True)
+
+    def active(self, session: MemorySession, group_id: str) -> int:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is None:
+                return 0
+            group.active_watchers[session] = None
+            return group.active
+
+    # ---- what an operator or a fault may do to it
+
+    def delete_group(self, group_id: str) -> None:
+        """Delete a group with all its entries."""
+        with self._lock:
+            group = self._groups.pop(group_id, None)
+            if group is not None:
+                self._changed(group_id, group)
+
+    def entries(self, group_id: str) -> list[str]:
+        """The names of the entries, sorted."""
+        with self._lock:
+            return sorted(self._groups[group_id].entries)
+
+    def newest(self, group_id: str) -> int | None:
+        """A group's generation now that those who stayed away for too long are gone; ``None`` without the group."""
+        with self._lock:
+            self._expire()
+            group = self._groups.get(group_id)
+            return None if group is None else group.generation
+
+    def put_document(self, group_id: str, document: bytes) -> None:
+        """Overwrite the group's document, creating the group at need."""
+        with self._lock:
+            self._group(group_id, b"").document = document
+
+    def put_entry(self, group_id: str, name: str) -> None:
+        """Put an entry that belongs to no live client, whatever its name."""
+        with self._lock:
+            group = self._groups[group_id]
+            group.entries[name] = MemorySession(math.inf, 0.0)
+            self._changed(group_id, group)
+
+    def delete_entry(self, group_id: str, name: str) -> None:
+        """Delete an entry under its owner."""
+        with self._lock:
+            group = self._groups[group_id]
+            del group.entries[name]
+            self._changed(group_id, group)
+
+    def lose_watches(self, group_id: str) -> None:
+        """Forget who wanted to know of the group's next change, as if the news had got lost on the way."""
+        with self._lock:
+            self._groups[group_id].watchers.clear()
+            self._groups[group_id].active_watchers.clear()
+
+    # ---- inside; all with the lock held
+
+    def _group(self, group_id: str, document: bytes) -> _Group:
+        group = self._groups.get(group_id)
+        if group is None:
+            self._generation += 1
+            group = self._groups[group_id] = _Group(document, self._generation)
+        return group
+
+    def _touch(self, session: MemorySession) -> bool:
+        self._expire()  # first: who speaks too late has been given up, whether or not anybody has looked meanwhile
+        if session not in self._sessions:
+            return False
+        session.touched = self.clock()
+        return True
+
+    def _expire(self) -> None:
+        moment = self.clock()
+        for session in [each for each in self._sessions if moment >= each.touched + each.timeout]:
+            self._end(session)
+
+    def _require(self, session: MemorySession) -> None:
+        if not self._touch(session):
+            raise BackendUnavailableError("the session with the memory cluster has expired")
+
+    def _end(self, session: MemorySession) -> None:
+        self._sessions.pop(session, None)
+        for group_id, group in self._groups.items():
+            group.watchers.pop(session, None)
+            group.active_watchers.pop(session, None)
+            for names in group.acknowledged.values():
+                for name in [name for name, owner in names.items() if owner is session]:
+                    del names[name]
+            ours = [name for name, owner in group.entries.items() if owner is session]
+            for name in ours:
+                del group.entries[name]
+            if ours:
+                self._changed(group_id, group)
+
+    def _changed(self, group_id: str, group: _Group) -> None:
+        self._generation += 1
+        group.generation = self._generation
+        group.documents = {name: group.documents.get(name, b"") for name in group.entries}
+        watchers, group.watchers = group.watchers, {}
+        self._tell(watchers, group_id, activated=False)
+
+    def _tell(self, watchers: Iterable[MemorySession], group_id: str, *, activated: bool) -> None:
+        for session in watchers:
+            if session.tell is not None:
+                session.tell(group_id, activated)

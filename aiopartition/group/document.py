@@ -1,0 +1,44 @@
+"""Documents in the tree: that of a group's node, by which members make sure that they place keys alike, and others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Final
+
+from aiopartition.errors import PolicyMismatchError
+from aiopartition.parsing import parse_json
+from aiopartition.placement.policy import GroupPolicy
+
+__all__ = ["FORMAT", "check_document", "document_of"]
+
+FORMAT: Final = 1
+"""The version of placement and layout. Members of different formats must not share a group."""
+
+_DEFAULT_POLICY: Final = asdict(GroupPolicy())
+
+
+def document_of(policy: GroupPolicy) -> bytes:
+    """What the first member writes into the group."""
+    return json.dumps({"format": FORMAT, "policy": policy.as_json()}).encode()
+
+
+def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
+    """:raises PolicyMismatchError: when the group is not what a member with this policy takes it for."""
+    try:
+        stored: Any = parse_json(document)
+        number, theirs = stored["format"], {**_DEFAULT_POLICY, **stored["policy"]}
+    except (ValueError, KeyError, TypeError):
+        shown = document[:40].decode("utf-8", "replace")
+        raise PolicyMismatchError(group_id, {"document": (shown, "a policy of this library")}) from None
+    ours = asdict(policy)
+    differences = {
+        # A field that only a newer version knows is a difference too: it was written because it matters.
+        field: (theirs.get(field), ours.get(field))
+        for field in sorted(theirs.keys() | ours.keys())
+        if theirs.get(field) != ours.get(field)
+    }
+    if number != FORMAT:
+        differences["format"] = (number, FORMAT)
+    if differences:
+        raise PolicyMismatchError(group_id, differences)

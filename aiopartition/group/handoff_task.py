@@ -1,0 +1,164 @@
+"""The I/O of a handoff, and its patience: what got lost on the way is looked for, who keeps it waiting is named."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from aiopartition.backends.base import Backend
+from aiopartition.errors import BackendError, BackendUnavailableError, PartitionError
+from aiopartition.group.entry import Entry
+from aiopartition.group.handoff import Handoff
+from aiopartition.group.status import Awaited
+from aiopartition.group.step import Step
+
+__all__ = ["HandoffWatch"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+_REPORT_AFTER: Final = 3.0
+"""Seconds until a handoff that waits is reported; then again when it has taken ten times as long, and so on."""
+
+_DESCRIBED: Final = 5
+"""Of a thousand members that are waited for, so many are looked up for a report."""
+
+
+class HandoffWatch:
+    """Does what a :class:`Handoff` decides. All its coroutines run in the one task of the group."""
+
+    INTERVAL: Final = 1.0
+    """Seconds between looks at a handoff that takes its time."""
+
+    STEPS: Final = frozenset({Step.ACKNOWLEDGE, Step.SURVEY, Step.ACTIVATE, Step.LOOK, Step.RETRACT})
+
+    def __init__(self, backend: Backend, group_id: str, member_id: str, handoff: Handoff) -> None:
+        self._backend = backend
+        self._group_id = group_id
+        self._member_id = member_id
+        self._handoff = handoff
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._looked_at = 0.0
+        self._report_after = _REPORT_AFTER
+        self._descriptions: dict[str, Awaited] = {}  # by the name of the entry
+        self.trouble: str = ""
+        """What a step was refused with, if it has not been carried out since."""
+        self._refused: Step | None = None
+        self._left_behind = False  # whether it was said that an acknowledgement could not be deleted
+
+    @property
+    def waiting(self) -> float:
+        """Seconds for which the handoff has been waiting."""
+        if self._waiting_since is None or not self._handoff.waiting:
+            return 0.0
+        return self._loop.time() - self._waiting_since
+
+    def looking(self) -> bool:
+        """Whether there is a handoff that waits, so that :meth:`overdue` is due after a while."""
+        if not self._handoff.waiting:
+            if self._waiting_since is not None and self._report_after > _REPORT_AFTER:
+                _logger.info("group %r: the handoff that had to wait is through", self._group_id)
+            self._waiting_since = None
+            self._report_after = _REPORT_AFTER
+            if self._handoff.next_step() is Step.REST:
+                self.trouble, self._refused = "", None
+            return False
+        now = self._loop.time()
+        if self._waiting_since is None:
+            self._waiting_since = self._looked_at = now
+        elif now - self._looked_at >= self.INTERVAL:
+            self.overdue()  # heartbeats may come so often that nobody ever waits for as long
+        return True
+
+    def overdue(self) -> None:
+        """Some time has passed: look again, and speak up about work of our own that is in the way."""
+        self._looked_at = self._loop.time()
+        self._handoff.overdue()
+        if self._handoff.in_the_way and self._report_is_due():
+            self._report()
+
+    def awaited(self) -> tuple[Awaited, ...]:
+        """Who has not let go yet, as far as we know."""
+        if not self._handoff.waiting:
+            return ()
+        if self._handoff.in_the_way:
+            now = self._loop.time()
+            works = [f"{work.what} for {now - work.since:.1f} s" for work in self._handoff.in_the_way]
+            return (Awaited(self._member_id, works=tuple(sorted(works))),)
+        return tuple(self._descriptions.get(name) or _undescribed(name) for name in sorted(self._handoff.missing))
+
+    def refused(self, step: Step, error: PartitionError) -> None:
+        """A step was refused. Nothing of what is ours depends on it; what we gain has to wait until it is mended."""
+        self._refused = step
+        if step is Step.SURVEY:
+            self._handoff.survey_refused()
+        if str(error) != self.trouble:  # said once, not at each attempt
+            self.trouble = str(error)
+            _logger.error("group %r: a handoff cannot go on: %s", self._group_id, error)
+
+    async def take(self, step: Step) -> bool:
+        """Take one of :attr:`STEPS`. ``False`` if the group is not there any more."""
+        if step is Step.RETRACT:
+            await self._retract()
+            return True
+        handoff, backend, group_id, generation = self._handoff, self._backend, self._group_id, self._handoff.generation
+        assert generation is not None  # or there would be no step to take
+        if step is Step.ACKNOWLEDGE:
+            handoff.acknowledging()
+            count = await backend.acknowledge(group_id, generation, handoff.name)
+            if count is None:
+                return False
+            handoff.acknowledged(generation, count)
+        elif step is Step.SURVEY:
+            handoff.surveyed(generation, await backend.acknowledgements(group_id, generation))
+            if handoff.missing and self._report_is_due():
+                await self._describe()
+                self._report()
+        elif step is Step.ACTIVATE:
+            await backend.activate(group_id, generation)
+            handoff.activated(generation)
+        else:
+            handoff.looked(await backend.active(group_id))
+        if step is self._refused:
+            self.trouble, self._refused = "", None
+        return True
+
+    # ---- inside
+
+    async def _retract(self) -> None:
+        acknowledgement = self._handoff.obsolete
+        assert acknowledgement is not None  # or there would be no step to take
+        try:
+            await self._backend.retract(self._group_id, *acknowledgement)
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            # Nobody waits for it, so neither do we. Members that complete a later handoff try again.
+            if not self._left_behind:
+                self._left_behind = True
+                _logger.warning("group %r: an acknowledgement is left behind: %s", self._group_id, error)
+        self._handoff.retracted(acknowledgement)
+
+    def _report_is_due(self) -> bool:
+        return self.waiting >= self._report_after
+
+    def _report(self) -> None:
+        self._report_after *= 10
+        awaited = self.awaited()
+        _logger.warning(
+            "group %r: the handoff to generation %s has been waiting for %.1f s for %s",
+            self._group_id, self._handoff.generation, self.waiting, ", ".join(map(str, awaited[:_DESCRIBED])),
+        )  # fmt: skip
+
+    async def _describe(self) -> None:
+        descriptions: dict[str, Awaited] = {}
+        for name in sorted(self._handoff.missing)[:_DESCRIBED]:
+            description = await self._backend.describe(self._group_id, name)
+            descriptions[name] = Awaited.described(_undescribed(name).member_id, description)
+        self._descriptions = descriptions
+
+
+def _undescribed(name: str) -> Awaited:
+    entry = Entry.parse(name)
+    return Awaited(name if entry is None else entry.member_id)

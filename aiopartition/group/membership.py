@@ -1,0 +1,510 @@
+"""One group's task: it does what :mod:`aiopartition.group.state` decides, and wakes whoever waits for the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from aiopartition.backends.base import Backend, Entries
+from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
+from aiopartition.group.document import check_document, document_of
+from aiopartition.group.handoff_task import HandoffWatch
+from aiopartition.group.state import Group
+from aiopartition.group.status import GroupState, GroupStatus, Rebalance
+from aiopartition.group.step import Step
+from aiopartition.group.terms import Terms
+from aiopartition.group.work import Work
+from aiopartition.placement.builder import TableBuilder
+from aiopartition.placement.view import Change, Member, View
+
+__all__ = ["Membership"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+_LONGEST_TEXT: Final = 500
+"""Of an error's. What stands in it may come from the tree."""
+
+
+class Membership:
+    """This member's part in one group, from joining to having left.
+
+    All I/O for the group is done in :meth:`tend`, by one task, so no two steps are ever under way at once. Events
+    from the backend are passed to the group where they occur, and wake that task.
+
+    :param description: a document for operators, stored with our entry.
+    :param in_use: whether an entry of that name is one of a participation of this session that goes on.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        tables: TableBuilder,
+        group_id: str,
+        member_id: str,
+        terms: Terms,
+        *,
+        description: bytes,
+        in_use: Callable[[str], bool],
+    ) -> None:
+        self.group_id = group_id
+        self.terms: Terms = terms
+        """On which it was joined."""
+        self.finished: asyncio.Event = asyncio.Event()
+        """Set when the group was left and nothing of ours remains in it."""
+        self.announced_view: View | None = None
+        """As far as the members are concerned; to be believed only while there is lease left."""
+        self._backend = backend
+        self._tables = tables
+        self._description = description
+        self._in_use = in_use
+        self._namesakes: set[str] = set()  # of others, as far as we have asked
+        member = Member(member_id, terms.weight)
+        self._group = Group(group_id, member, terms.policy, terms.min_members, secrets.token_hex(8))
+        self._handoff = self._group.handoff
+        self.lease_left: Callable[[], float] = (
+            backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
+        )
+        """Seconds for which the session cannot have expired. Reads the clock."""
+        self._handoff_watch = (
+            None if self._handoff is None else HandoffWatch(backend, group_id, member.id, self._handoff)
+        )
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+        self._calm = asyncio.Event()  # no work is in flight
+        self._changed = asyncio.Event()  # replaced at each announcement
+        self._subscribers: list[Callable[[], None]] = []
+        self._successors: list[Membership] = []  # later participations, which wait for our work to end
+        self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
+        self._retry = asyncio.Event()  # the task may go on after one
+        self._announced: tuple[object, ...] = ()
+        self._warned = False
+        self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
+        self._seen_at = 0.0
+        if backend.connected:
+            self._group.session_opened(fresh=True)
+
+    # ---- what holds now
+
+    @property
+    def view(self) -> View | None:
+        """The view by which keys may be handed out at this moment, or ``None``. Reads the clock."""
+        view = self.announced_view  # no event of the group is left unannounced
+        return view if view is not None and self.lease_left() > 0 else None
+
+    @property
+    def nonce(self) -> str:
+        """It ends the names of our entries."""
+        return self._group.nonce
+
+    @property
+    def gone(self) -> AbstractSet[str]:
+        """The names of entries that were deleted for us in this session."""
+        return self._group.gone
+
+    @property
+    def error(self) -> PartitionError | None:
+        """Why this member cannot take part, beyond a missing connection."""
+        return self._defect or self._group.error
+
+    @property
+    def settled(self) -> bool:
+        """Whether joining has come to its first end."""
+        return self._defect is not None or self._group.settled
+
+    @property
+    def established(self) -> bool:
+        """Whether this member has ever taken part."""
+        return self._group.established
+
+    @property
+    def left(self) -> bool:
+        """Whether the group is being left, or was."""
+        return self._group.leaving
+
+    @property
+    def lapses(self) -> int:
+        """How often the continuity of ownership was broken. A view holds on only while this stays the same."""
+        return self._group.lapses
+
+    def unknown(self) -> OwnershipUnknownError:
+        """The error that says why :attr:`view` is ``None``."""
+        if not self._backend.connected:
+            reason = f"no connection to the backend ({self._backend.trouble})"
+        elif self._group.view is not None and self._backend.lease_left() > 0:
+            reason = "no quorum of the backend has answered for so long that the session may have expired"
+        elif self._group.view is not None:
+            reason = "the backend has not answered for so long that the session may have expired"
+        else:
+            reason = self._group.unknown_reason
+        return OwnershipUnknownError(self.group_id, reason)
+
+    def warn_once(self) -> None:
+        """One warning for each episode in which the ownership is unknown."""
+        if not self._warned:
+            self._warned = True
+            _logger.warning("%s; nothing is handed out", self.unknown())
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set at the next change of anything above. To miss none, take it before the look that it follows."""
+        return self._changed
+
+    def status(self) -> GroupStatus:
+        view, handoff = self.view, self._handoff
+        state: GroupState = "steady"
+        reason = ""
+        if self.left:
+            state = "left"
+        elif self.error is not None:
+            state, reason = "refused", str(self.error)
+        elif view is None:
+            state, reason = "unknown", self.unknown().reason
+        elif handoff is not None and handoff.waiting:
+            state, reason = "handing over", "" if self._handoff_watch is None else self._handoff_watch.trouble
+        before, after = self._seen
+        change = None if before is None else Change.between(before, after)
+        return GroupStatus(
+            self.group_id,
+            self._group.member.id,
+            state,
+            reason,
+            None if view is None else view.generation,
+            None if handoff is None else handoff.active_generation or 0,
+            () if view is None else view.members,
+            {} if view is None else view.shares(),
+            () if self._handoff_watch is None else self._handoff_watch.awaited(),
+            0.0 if self._handoff_watch is None else self._handoff_watch.waiting,
+            0 if handoff is None else len(handoff.works),
+            max(0.0, self.lease_left()),
+            self._backend.server,
+            None
+            if change is None
+            else Rebalance(self._loop.time() - self._seen_at, change.joined, change.left, change.moved),
+        )
+
+    # ---- work in flight
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether no key may ever have two owners, so that work in flight has to be told."""
+        return self._handoff is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no work is in flight that nobody else may do meanwhile."""
+        return self._group.idle
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds in which all that is in flight can be expected to end."""
+        return max((work.drain_timeout for work in self._works()), default=0.0)
+
+    def begin(self, work: Work) -> None:
+        """Work begins on slots that are active by :attr:`view`, with no suspension since that was looked at."""
+        if self._handoff is not None:
+            self._handoff.began(work)
+
+    def end(self, work: Work) -> None:
+        """It has ended. Idempotent."""
+        handoff = self._handoff
+        if handoff is None:
+            return
+        handoff.ended(work)
+        if handoff.waiting or self.left or self.error is not None:
+            self._woken.set()
+        if handoff.idle:
+            self._calm.set()
+        for successor in self._successors:
+            successor.end(work)
+
+    def succeed(self, predecessor: Membership) -> None:
+        """Take up nothing before all that an earlier participation of this process has in flight has ended.
+
+        Mostly its entry holds us back, for which we wait as for any other. But the session that both are in may expire,
+        and the entry with it, while that work goes on.
+        """
+        if self._handoff is not None:
+            self._handoff.inherited(predecessor._works())
+            predecessor._successors.append(self)
+
+    def release(self, task: object) -> None:
+        """What ``task`` has in flight ends here: it waits for us to let go, so nothing else could end it."""
+        for work in self._works():
+            if work.task() is task:
+                self.end(work)
+
+    async def until_idle(self) -> None:
+        """Wait until no work is in flight."""
+        while not self.idle:
+            self._calm.clear()
+            await self._calm.wait()
+
+    async def until_retracted(self) -> None:
+        """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
+        if self._handoff is not None and self._handoff.obsolete is not None:
+            await self.finished.wait()
+
+    # ---- events
+
+    def session_opened(self, *, fresh: bool) -> None:
+        self._group.session_opened(fresh=fresh)
+        self._wake()
+
+    def session_suspended(self) -> None:
+        self._group.session_suspended()
+        self._wake()
+
+    def session_expired(self) -> None:
+        self._group.session_expired()
+        self._revoke_at_once()  # others may have it already, whatever the lease said
+        self._wake()
+
+    def lease_renewed(self) -> None:
+        self._group.lease_renewed()
+        self._wake()
+
+    def lease_ended(self) -> None:
+        """Nothing is ours until the lease is renewed, and what is in flight has to end before somebody else begins."""
+        self._revoke_at_once()
+        self.announce()
+
+    def group_changed(self) -> None:
+        self._group.changed()
+        self._wake()
+
+    def group_activated(self) -> None:
+        if self._handoff is not None:
+            self._handoff.moved()
+        self._wake()
+
+    def leave(self) -> None:
+        self._group.leave()
+        self._retry.set()
+        self._wake()
+
+    def abandon(self) -> None:
+        """Leave without a farewell: the whole session is about to end."""
+        self._group.abandon()
+        self._retry.set()
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Something went wrong that nobody had thought of, in an event or in the task. It is this group's affair alone.
+
+        Nothing in it is ours until, after the next heartbeat, all that is to be done has been done. Never raises.
+        """
+        text = f"group {self.group_id!r} has failed, and is tried again: {type(error).__name__}: {error}"
+        defect = PartitionError(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
+        defect.__cause__ = error
+        if str(defect) != str(self._defect):  # said once, not at each attempt
+            _logger.error("%s", defect, exc_info=error)
+        self._defect = defect
+        self._retry.clear()
+        self._group.upset(defect)
+        self._revoke_at_once()  # whatever it was, it may have been the news that others have it already
+        self._publish()
+
+    def forked(self) -> None:
+        """In a child process the group is left. Nobody is woken: nothing that waits can do anything of use there."""
+        self._group.abandon()
+        self.announced_view = None
+
+    async def heartbeat(self) -> None:
+        """Ask for the generation, and try again what failed.
+
+        :raises BackendError: when the backend does not answer, or refuses to.
+        """
+        try:
+            generation = await self._backend.generation(self.group_id)
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            self._fail(error)  # what is believed can no longer be checked
+            self._wake()
+            raise
+        if self._defect is not None:
+            self._group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
+        self._group.probed(generation)
+        self._group.heartbeat()
+        self._retry.set()
+        self._wake()
+
+    def announce(self) -> None:
+        """Revoke what has to end, and wake those who wait for a change, if there is one."""
+        if self._handoff is not None:
+            self._group.shift()
+            for work in self._handoff.revocations():
+                work.revoke(False)
+        self._publish()
+
+    def _publish(self) -> None:
+        self.announced_view = None if self._defect is not None else self._group.view
+        view = self.view
+        state = (
+            view, view and view.active, self.error, self.settled, self.left, self.finished.is_set(),
+            self._backend.connected,
+        )  # fmt: skip
+        if state == self._announced:
+            return
+        self._announced = state
+        if view is not None:
+            self._warned = False
+            if self._seen[1] is None or self._seen[1].generation != view.generation:
+                self._seen, self._seen_at = (self._seen[1], view), self._loop.time()
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for tell in tuple(self._subscribers):
+            tell()
+
+    def subscribe(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called at each change, in the same turn of the event loop."""
+        self._subscribers.append(tell)
+
+    def unsubscribe(self, tell: Callable[[], None]) -> None:
+        self._subscribers.remove(tell)
+
+    # ---- the task
+
+    async def tend(self) -> None:
+        """Take part until the group is left; then return."""
+        while not self.finished.is_set():
+            try:
+                await self._go_on()
+            except Exception as error:
+                self.fail(error)
+                await self._retry.wait()
+
+    async def _go_on(self) -> None:
+        self._woken.clear()
+        step = self._group.next_step()
+        if step is Step.FINISH:
+            self.finished.set()
+        elif step is Step.REST and self._defect is not None and not self._group.stuck:
+            self._defect = None
+            _logger.info("group %r has recovered", self.group_id)
+        self.announce()
+        if step is Step.FINISH:
+            return
+        if step is Step.REST:
+            await self._rest()
+            return
+        leaving = self.left
+        try:
+            await self._take(step)
+        except PartitionError as error:
+            if leaving == self.left:  # else it says nothing of what is to be done now
+                self._failed(step, error)
+
+    async def _rest(self) -> None:
+        if self._handoff_watch is None or not self._handoff_watch.looking():
+            await self._woken.wait()
+            return
+        try:
+            async with asyncio.timeout(self._handoff_watch.INTERVAL):
+                await self._woken.wait()
+        except TimeoutError:
+            self._handoff_watch.overdue()
+
+    async def _take(self, step: Step) -> None:
+        if step is Step.JOIN:
+            await self._join()
+        elif step is Step.WITHDRAW:
+            for name in sorted(self._group.unwanted):
+                await self._backend.withdraw(self.group_id, name)
+                self._group.withdrawn(name)
+        elif step is Step.PROBE:
+            self._group.probed(await self._backend.generation(self.group_id))
+        elif step is Step.BUILD:
+            await self._build()
+        elif self._handoff_watch is not None and step in self._handoff_watch.STEPS:
+            if not await self._handoff_watch.take(step):
+                self._group.changed()
+        elif step is Step.READ or await self._settled():
+            latest = self._group.reading()
+            entries = await self._backend.read(self.group_id, watch=True, latest=latest)
+            await self._look_for_ghosts(entries)
+            self._group.read(entries)
+
+    async def _settled(self) -> bool:
+        """Let a burst of changes pass by. Whether nothing more urgent came up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.terms.settle):
+                while self._group.next_step() is Step.SETTLE:
+                    self._woken.clear()
+                    await self._woken.wait()
+        return self._group.next_step() is Step.SETTLE
+
+    async def _join(self) -> None:
+        group = self._group
+        while not group.leaving:
+            document = await self._backend.ensure_group(self.group_id, document_of(group.policy))
+            check_document(document, self.group_id, group.policy)
+            # The latest, as whom we find here counts as having been there before us.
+            entries = await self._backend.read(self.group_id, watch=False, latest=True)
+            await self._look_for_ghosts(entries)
+            if group.leaving:
+                return
+            entry = group.choose_entry(entries)
+            if await self._backend.enter(self.group_id, entry.name, self._description):
+                group.entered(entry)
+                return
+
+    async def _look_for_ghosts(self, entries: Entries | None) -> None:
+        """Whose are the other entries under our id? Each is asked for once; mostly there are none."""
+        names = self._group.namesakes(entries)
+        self._namesakes.intersection_update(names)
+        for name in names:
+            if name in self._namesakes or self._in_use(name):
+                continue
+            ours = await self._backend.is_ours(self.group_id, name)
+            if ours:
+                self._group.disown(name)
+            elif ours is not None:
+                self._namesakes.add(name)
+
+    async def _build(self) -> None:
+        members = self._group.wanted
+
+        def wanted() -> bool:
+            return self._group.wanted is members and not self._group.leaving
+
+        table = await self._tables.table_of(members, self._group.policy, wanted)
+        if table is not None:
+            table.mask(self._group.member.id)  # made now rather than by the first call
+            self._group.built(members, table)
+
+    def _failed(self, step: Step, error: PartitionError) -> None:
+        if isinstance(error, BackendUnavailableError):
+            self._group.interrupted()
+        elif self._handoff_watch is not None and step in self._handoff_watch.STEPS:
+            self._handoff_watch.refused(step, error)
+            self._group.handoff_refused()
+        else:
+            self._fail(error)
+
+    def _fail(self, error: PartitionError) -> None:
+        known = self._group.error
+        self._group.failed(error)
+        # Who joins is told by an exception. Later nobody may be calling: it is logged, once and not at each attempt.
+        if self.established and str(known) != str(error):
+            _logger.error("in the background of group %r: %s", self.group_id, error)
+
+    def _revoke_at_once(self) -> None:
+        for work in self._works():
+            try:
+                work.revoke(True)
+            except Exception:  # the others have to end all the same
+                _logger.exception("group %r: %s could not be revoked", self.group_id, work.what)
+
+    def _works(self) -> list[Work]:
+        return [] if self._handoff is None else list(self._handoff.works)
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self.announce()

@@ -1,0 +1,450 @@
+"""The live state of one group, as one member sees it. No I/O, no clock: events go in, the next step comes out.
+
+The owner (:mod:`aiopartition.group.membership`) tells what happened through the methods below ``events``, asks
+:meth:`Group.next_step` what to do, does it, and tells the outcome. At any moment :meth:`Group.view` is what may be
+believed: the current view, or ``None`` with a reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Final
+
+from aiopartition.backends.base import Entries
+from aiopartition.errors import MemberSupersededError, PartitionError
+from aiopartition.group.entry import MAX_INCARNATION, Entry
+from aiopartition.group.handoff import Handoff
+from aiopartition.group.step import Step
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import Table
+from aiopartition.placement.view import Member, View
+from aiopartition.quoting import quote_component
+
+__all__ = ["Group"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+
+class Group:
+    """One member's part in one group.
+
+    :param member: this member, with its weight.
+    :param nonce: 16 hexadecimal digits that no other participation anywhere has.
+    :param min_members: with fewer members present than that, ownership counts as unknown.
+    """
+
+    def __init__(self, group_id: str, member: Member, policy: GroupPolicy, min_members: int, nonce: str) -> None:
+        self.group_id = group_id
+        self.member = member
+        self.policy = policy
+        self.min_members = min_members
+        self.nonce = nonce
+        self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
+        """What may be worked on, in an exclusive group. Its events are told to it; :meth:`shift` follows each."""
+        self.error: PartitionError | None = None
+        """What keeps us from taking part, beyond a missing connection."""
+        self.unwanted: set[str] = set()
+        """Names of entries that are ours to delete."""
+        self.gone: set[str] = set()
+        """Names of those that were deleted in this session."""
+        self.wanted: dict[str, int] = {}
+        """The members, with weights, of the newest entries read."""
+
+        self.ghosts: set[str] = set()
+        """Names of entries in our session behind which there is no participation any more."""
+
+        self.established: bool = False
+        """Whether this member has ever taken part."""
+        self.lapses: int = 0
+        """How often what was ours could have become another's without our being told."""
+
+        self._connected = False
+        self._leaving = False
+        self._abandoned = False  # left, and the session is about to end
+        self._paused = False  # after a failed step, until the next heartbeat or connection
+        self._handoff_paused = False  # likewise, after one of the handoff's
+        self._entry: Entry | None = None  # ours, while it can be taken to exist
+        self._attempted: Entry | None = None  # what we have tried to create in this session
+        self._predecessors: set[str] | None = None  # nonces of our id's entries that were there before we first came
+        self._generation: int | None = None  # of the newest entries read
+        self._due: Step | None = None  # PROBE, SETTLE or READ
+        self._alone = False  # when we looked before we joined
+        self._insist = False  # on reading the latest state
+        self._lapses_at_reading = 0
+        self._interruptions = 0  # since the last read
+        self._trusted = False  # nothing speaks against the view: neither a lapse of the lease nor a doubt
+        self._view: View | None = None
+        self._table: Table | None = None  # the last one built, of the members beside it
+        self._table_members: dict[str, int] = {}
+        self._parsed: dict[str, Entry | None] = {}  # the names last read; None for what is no entry of ours
+
+    # ---- what holds now
+
+    @property
+    def view(self) -> View | None:
+        """The view that holds, as far as the members are concerned; the lease is the caller's to check."""
+        return self._view if self._trusted else None  # none while leaving
+
+    @property
+    def settled(self) -> bool:
+        """Whether a join has come to its first end: a view, the reason for none, or an error."""
+        return self._view is not None or self._short or self.error is not None or self._leaving
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving
+
+    @property
+    def unknown_reason(self) -> str:
+        """Why there is no view, while there is a connection."""
+        if self._leaving:
+            return "the group was left"
+        if self._entry is None:
+            return "this member has not joined yet"
+        if self._short:
+            return f"{len(self.wanted)} of at least {self.min_members} members are present"
+        return "the members are being read"
+
+    @property
+    def _short(self) -> bool:
+        """Whether too few members are present for anybody to own anything."""
+        return self._generation is not None and len(self.wanted) < self.min_members
+
+    # ---- events
+
+    def session_opened(self, *, fresh: bool) -> None:
+        self._connected = True
+        self._paused = self._handoff_paused = False
+        if fresh:
+            self._forget_session()
+        elif self._entry is not None and self._due is None:
+            self._due = Step.PROBE
+        # Servers that have come together again may have forgotten something (ZOOKEEPER-4643), of which no watch tells.
+        self.unwanted |= self.gone
+        if self.handoff is not None:
+            self.handoff.moved()
+
+    def session_suspended(self) -> None:
+        self._connected = False
+
+    def session_expired(self) -> None:
+        self._forget_session()
+
+    def lease_renewed(self) -> None:
+        """The lease had lapsed: what we believe has to be confirmed before it is used again."""
+        self._trusted = False
+        self.lapses += 1
+        if self._entry is not None and self._due is None:
+            self._due = Step.PROBE
+
+    def changed(self) -> None:
+        """The watch fired."""
+        if self._entry is not None and self._due is not Step.READ:
+            self._due = Step.SETTLE
+
+    def handoff_refused(self) -> None:
+        """A step of the handoff was refused. It is tried again at the next heartbeat; what we believe goes on."""
+        self._handoff_paused = True
+
+    def heartbeat(self) -> None:
+        """Time to try again what failed."""
+        self._paused = self._handoff_paused = False
+
+    def failed(self, error: PartitionError) -> None:
+        """A step was refused. It is tried again at the next heartbeat, for an operator may have mended the cause.
+
+        Except a supersession, which is final.
+        """
+        if isinstance(self.error, MemberSupersededError):
+            self._paused = True
+            return
+        self.error = error
+        self._trusted = False
+        if isinstance(error, MemberSupersededError):
+            self._forget_entry()
+        else:
+            self._paused = True
+            self._due = Step.READ if self._entry is not None else None
+
+    def interrupted(self) -> None:
+        """A step met a missing connection. It is tried again when there is one, or at the next heartbeat."""
+        self._paused = True
+        if self._entry is not None:
+            self._due = Step.READ  # the watch may or may not have been armed
+            self._interruptions += 1
+            if self._interruptions > 1:
+                self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
+
+    def upset(self, error: PartitionError) -> None:
+        """Something went wrong that nobody had thought of. An event may have been lost with it: nothing that we know is
+        used before it was looked at again, as after :meth:`failed`."""
+        self.lapses += 1
+        self.failed(error)
+
+    def leave(self) -> None:
+        self._leaving = True
+        self._paused = False
+        self.error = None  # from now on: what keeps us from leaving
+        self._view = None
+        self._let_go()
+        self.unwanted.update(entry.name for entry in (self._entry, self._attempted) if entry is not None)
+
+    def abandon(self) -> None:
+        """Leave, and trust that the end of the session deletes our entry. Acknowledgements go before, if they can."""
+        self.leave()
+        self._abandoned = True
+        self.unwanted.clear()
+        self.gone.clear()
+
+    def withdrawn(self, name: str) -> None:
+        """The entry of that name is gone."""
+        self.unwanted.discard(name)
+        self.gone.add(name)
+
+    def probed(self, generation: int | None) -> None:
+        """What the backend says the generation is now."""
+        if self._entry is None or self._generation is None:
+            return
+        if generation != self._generation:
+            self._due = Step.READ  # at once: the change is older than the question, there is nothing to wait for
+        elif self._due is Step.PROBE or self._due is None:
+            self._due = None
+            self._trust()
+
+    # ---- joining
+
+    def namesakes(self, entries: Entries | None) -> list[str]:
+        """The names of entries under our id that this participation has not made, but for known ghosts."""
+        names = () if entries is None else entries.names
+        prefix = f"{quote_component(self.member.id)};"
+        own = [name for name in names if name.startswith(prefix) and name not in self.ghosts]
+        return [name for name in own if (entry := Entry.parse(name)) is not None and entry.nonce != self.nonce]
+
+    def disown(self, name: str) -> None:
+        """An entry is one of our session, and its participation has ended: it goes, and nobody need yield to it.
+
+        An ensemble can forget that an entry was deleted (ZOOKEEPER-4643). Then it is back in the midst of our session,
+        and would be waited for in each handoff, or be taken for somebody who has come in our place.
+        """
+        self.ghosts.add(name)
+        self.unwanted.add(name)
+
+    def choose_entry(self, entries: Entries | None) -> Entry:
+        """The entry to create, given those that are there.
+
+        :raises MemberSupersededError: if somebody has joined with our id since we first did.
+        """
+        own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
+        others = [entry for entry in own if entry.nonce != self.nonce and entry.name not in self.ghosts]
+        self._alone = len(self._parsed) == len(own)
+        if self._predecessors is None:
+            self._predecessors = {entry.nonce for entry in others}
+        # What an earlier session of ours has left would count as another incarnation until that session ends.
+        self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce)
+        attempted = self._attempted
+        if attempted is not None:
+            self.unwanted.add(attempted.name)  # unless it is kept; it may be there, though this look does not show it
+        # Coming back after an expired session we may find that somebody has taken our place. Theirs is the later start,
+        # whatever the incarnation: they may have found none of our entries left, and begun to count anew. But if only
+        # the answer to an attempt was lost, then as in any reading the higher one of two incarnations is the live one.
+        successors = [
+            entry
+            for entry in others
+            if entry.nonce not in self._predecessors and (attempted is None or entry.seniority > attempted.seniority)
+        ]
+        if successors:
+            raise self._superseded(max(successors, key=_seniority))
+        if attempted is None or any(entry.seniority > attempted.seniority for entry in others):
+            newest = max((entry.incarnation for entry in own), default=0)
+            incarnation = min(newest + 1, MAX_INCARNATION)
+            attempted = self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
+        for names in (self.unwanted, self.gone):  # an earlier entry of ours may have had that name
+            names.discard(attempted.name)
+        return attempted
+
+    def entered(self, entry: Entry) -> None:
+        """Our entry exists."""
+        if self._leaving:
+            self.unwanted.add(entry.name)
+        elif entry == self._attempted:  # else the session ended while the answer was on its way
+            self._entry = entry
+            # The others settle before they do without our keys; then so do we before we have them.
+            self._due = Step.READ if self._alone else Step.SETTLE
+
+    # ---- reading
+
+    def reading(self) -> bool:
+        """A read begins: what changes from now on is told by the watch that it arms.
+
+        :returns: whether to insist on the latest state.
+        """
+        self._due = None
+        self._lapses_at_reading = self.lapses
+        return self._insist
+
+    def read(self, entries: Entries | None) -> None:
+        """What the read has found."""
+        if self._leaving or self._entry is None:
+            return
+        self._interruptions = 0
+        insisted, self._insist = self._insist, False
+        known = -1 if self._generation is None else self._generation
+        if not insisted and (entries is None or entries.generation < known):
+            # Older than what we have seen: a server that lags, or an ensemble that was wiped. The next read tells.
+            self._insist, self._due = True, Step.READ
+            return
+        if entries is None or self._entry.name not in entries.names:
+            self._forget_entry()  # an operator deleted it, or the whole group: join again
+            return
+        incarnations: dict[str, Entry] = {}
+        for entry in sorted(self._parse(entries), key=_seniority):
+            if entry.name in self.ghosts:
+                self.unwanted.add(entry.name)
+                continue
+            incarnations[entry.member_id] = entry
+            if entry.nonce == self.nonce and entry != self._entry:
+                self.unwanted.add(entry.name)  # of an attempt that we had given up
+        live = incarnations[self.member.id]
+        if live.nonce != self.nonce:
+            self._be_outdone(live)
+            return
+        self.error = None
+        self.established = True
+        self._generation = entries.generation
+        wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
+        if wanted != self.wanted:  # a build of the same members goes on
+            self.wanted = wanted
+        if self.lapses == self._lapses_at_reading:
+            self._trust()
+        if self._short:
+            self._view = None
+            if self.handoff is not None:  # we have nothing to let go of the next time, and others may wait for us
+                self.handoff.viewed(self._generation, self._entry.name, self._names, (False,) * self.policy.slots)
+        elif self._table is not None and self._table_members == self.wanted:
+            self._publish(self._table)
+
+    def built(self, members: dict[str, int], table: Table) -> None:
+        """The table of ``members`` is compiled."""
+        self._table, self._table_members = table, members
+        if self._entry is not None and not self._leaving and members == self.wanted and not self._short:
+            self._publish(table)
+
+    # ---- handing over
+
+    def shift(self) -> None:
+        """What is active may have changed."""
+        if self._view is not None:
+            self._show(self._view)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no work is in flight that nobody else may do."""
+        return self.handoff is None or self.handoff.idle
+
+    # ---- decisions
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing can be done before the next connection or heartbeat."""
+        return not self._connected or self._paused
+
+    def next_step(self) -> Step:
+        """What to do next. Asking changes nothing."""
+        obsolete = self.handoff is not None and self.handoff.obsolete is not None
+        if self._leaving and not self.unwanted and self.idle and (not obsolete or (self.stuck and self._abandoned)):
+            return Step.FINISH
+        if self.stuck:
+            return Step.REST
+        ending = self._leaving or isinstance(self.error, MemberSupersededError)
+        if ending and obsolete and self.idle:
+            return Step.RETRACT  # before the entry: when that has gone, nothing of ours remains
+        # Not before our new entry exists, lest our keys move for a moment; nor while others must not have them.
+        if self.unwanted and (self.idle if ending else self._entry is not None):
+            return Step.WITHDRAW
+        if ending:
+            return Step.REST
+        if self._entry is None:
+            return Step.JOIN
+        if self._due is not None:
+            return self._due
+        stale = self._generation is not None and not self._short and self._table_members != self.wanted
+        if stale:
+            return Step.BUILD
+        if self.handoff is None:
+            return Step.REST
+        if self._handoff_paused:
+            return Step.RETRACT if obsolete else Step.REST
+        return self.handoff.next_step()
+
+    # ---- inside
+
+    @property
+    def _names(self) -> frozenset[str]:
+        """The entries last read."""
+        return frozenset(name for name, entry in self._parsed.items() if entry is not None)
+
+    def _publish(self, table: Table) -> None:
+        assert self._generation is not None
+        assert self._entry is not None
+        if self.handoff is not None:
+            self.handoff.viewed(self._generation, self._entry.name, self._names, table.mask(self.member.id))
+        self._show(View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table))
+
+    def _show(self, view: View) -> None:
+        active = None if self.handoff is None else self.handoff.active
+        # The object stays the same while nothing changes.
+        if self._view is None or view != self._view or active is not self._view.active:
+            self._view = replace(view, active=active)
+
+    def _let_go(self) -> None:
+        if self.handoff is not None:
+            self.handoff.lapsed()
+
+    def _trust(self) -> None:
+        """What was read last is true. A view that had gone unconfirmed must not come back if it is of the past."""
+        if not self._trusted and self._view is not None and self._view.generation != self._generation:
+            self._view = None
+        self._trusted = True
+
+    def _forget_entry(self) -> None:
+        self.lapses += 1
+        self._entry = self._attempted = self._view = self._due = self._generation = None
+        self._trusted = self._insist = False
+        self.wanted = {}
+        self._let_go()
+
+    def _forget_session(self) -> None:
+        self._forget_entry()
+        for names in (self.unwanted, self.gone, self.ghosts):
+            names.clear()  # they went with the session
+        if self.handoff is not None:
+            self.handoff.session_ended()
+
+    def _be_outdone(self, live: Entry) -> None:
+        if self._entry is not None:
+            self.unwanted.add(self._entry.name)
+        if self._predecessors is not None and live.nonce in self._predecessors:
+            # Both of us lost our entries and began to count anew at once. We are the later start: count on.
+            self._forget_entry()
+        else:
+            self.failed(self._superseded(live))
+
+    def _superseded(self, live: Entry) -> MemberSupersededError:
+        return MemberSupersededError(self.group_id, self.member.id, live.incarnation)
+
+    def _parse(self, entries: Entries | None) -> list[Entry]:
+        names = () if entries is None else entries.names
+        # Of a thousand names few are new: the others need not be taken apart, or warned of, again.
+        self._parsed = {name: self._parsed[name] if name in self._parsed else self._parse_name(name) for name in names}
+        return [entry for entry in self._parsed.values() if entry is not None]
+
+    def _parse_name(self, name: str) -> Entry | None:
+        entry = Entry.parse(name)
+        if entry is None:
+            _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
+        return entry
+
+
+def _seniority(entry: Entry) -> tuple[int, str]:
+    return entry.seniority

@@ -1,0 +1,109 @@
+"""What operators want to know of one group, as one member sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from aiopartition.parsing import parse_json
+from aiopartition.placement.view import Member
+
+__all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance"]
+
+_PIDS: Final = 2**63
+
+GroupState: TypeAlias = Literal["unknown", "refused", "handing over", "steady", "left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Somebody who has not let go yet of what a handoff takes from them.
+
+    :ivar member_id: the member.
+    :ivar host: where it runs, as it says itself; ``None`` if that was not looked up (yet).
+    :ivar pid: its process there.
+    :ivar started: when that coordinator was started, ISO 8601 in UTC, by its own clock.
+    :ivar works: what is still in flight; known of this member alone.
+    """
+
+    member_id: str
+    host: str | None = None
+    pid: int | None = None
+    started: str | None = None
+    works: tuple[str, ...] = ()
+
+    @classmethod
+    def described(cls, member_id: str, description: bytes | None) -> Awaited:
+        """``description``: the document of its entry. Whatever stands in it, it is only shown."""
+        try:
+            facts: Any = parse_json(description or b"{}")
+        except ValueError:
+            return cls(member_id)
+        if not isinstance(facts, dict):
+            return cls(member_id)
+        known = cast("dict[str, Any]", facts)
+        host, pid, started = known.get("host"), known.get("pid"), known.get("started")
+        return cls(
+            member_id,
+            host[:255] if isinstance(host, str) else None,
+            pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < _PIDS else None,
+            started[:64] if isinstance(started, str) else None,
+        )
+
+    def __str__(self) -> str:
+        where = "" if self.host is None else f" (host {self.host!r}, pid {self.pid}, started {self.started!r})"
+        works = "" if not self.works else f": {', '.join(self.works[:5])}{' …' if len(self.works) > 5 else ''}"
+        return f"{self.member_id!r}{where}{works}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """The last change of the membership that this member has seen.
+
+    :ivar seconds_ago: when its view began to hold here.
+    :ivar joined: ids of members that came, sorted.
+    :ivar left: ids of members that went, sorted.
+    :ivar moved: the share of slots that changed owners.
+    """
+
+    seconds_ago: float
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    moved: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A snapshot of one group, for people and dashboards.
+
+    :ivar state: ``"steady"``; ``"handing over"``, in an exclusive group, until what this member gains is its own;
+        ``"unknown"``: nothing can be proven to be ours; ``"refused"``: this member cannot take part; ``"left"``.
+    :ivar reason: why the state is ``"unknown"`` or ``"refused"``, or what keeps a handoff from going on; else empty.
+    :ivar generation: of the view that holds; ``None`` without one.
+    :ivar active_generation: the last one whose handoff was completed, as far as this member knows; ``None`` in groups
+        that are not exclusive.
+    :ivar members: of the view, sorted by id.
+    :ivar shares: each member's share of the slots, by its id.
+    :ivar waiting_for: who has not let go yet.
+    :ivar waiting: seconds for which the handoff has been waiting; 0 without one.
+    :ivar in_flight: how many pieces of work are, in an exclusive group.
+    :ivar lease_left: seconds for which what is ours is certain to remain so without another word from the backend.
+    :ivar server: what the session is connected to; ``None`` while it is not.
+    :ivar last_rebalance: ``None`` before the second view.
+    """
+
+    group_id: str
+    member_id: str
+    state: GroupState
+    reason: str
+    generation: int | None
+    active_generation: int | None
+    members: tuple[Member, ...]
+    shares: Mapping[str, float]
+    waiting_for: tuple[Awaited, ...]
+    waiting: float
+    in_flight: int
+    lease_left: float
+    server: str | None
+    last_rebalance: Rebalance | None

@@ -1,0 +1,40 @@
+"""What a group's task may be asked to do next: by :mod:`~aiopartition.group.state`, and by its handoff."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+__all__ = ["Step"]
+
+
+class Step(Enum):
+    """What the owner of a group has to do next."""
+
+    REST = auto()
+    """Nothing until the next event."""
+    JOIN = auto()
+    """Create our entry."""
+    READ = auto()
+    """Read the entries and arm the watch: now."""
+    SETTLE = auto()
+    """The same after the settling time, so that a burst of changes is one read."""
+    PROBE = auto()
+    """Compare generations: is what we know still true?"""
+    BUILD = auto()
+    """Compile the table of :attr:`Group.wanted`."""
+    WITHDRAW = auto()
+    """Delete the entries in :attr:`Group.unwanted`."""
+    FINISH = auto()
+    """Left, and nothing remains to be done."""
+
+    # Of a handoff:
+    ACKNOWLEDGE = auto()
+    """Say that we have let go of all that the newest generation does not give us."""
+    SURVEY = auto()
+    """Read who has acknowledged."""
+    ACTIVATE = auto()
+    """Say that all have."""
+    LOOK = auto()
+    """Read which generation is active, and arm the watch."""
+    RETRACT = auto()
+    """Delete :attr:`Handoff.obsolete`, an acknowledgement of ours."""

@@ -1,0 +1,70 @@
+"""Tables for all groups and coordinators of one event loop, built without stalling it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from anyio.lowlevel import checkpoint
+
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import Table, build_steps
+
+__all__ = ["TableBuilder"]
+
+_Key: TypeAlias = tuple[tuple[tuple[str, int], ...], GroupPolicy]
+
+
+class TableBuilder:
+    """Builds each table once for all who want it at the same time.
+
+    A coordinator with many groups mostly meets the same members in all of them, and so do several coordinators in one
+    process. Sharing is safe because a table is immutable, and a function of members and policy alone. It lives as long
+    as some view has it.
+    """
+
+    _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, TableBuilder]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._tables: WeakValueDictionary[_Key, Table] = WeakValueDictionary()
+        self._under_way: dict[_Key, asyncio.Event] = {}
+
+    @classmethod
+    def of_running_loop(cls) -> TableBuilder:
+        """The one that all coordinators of this event loop share."""
+        return cls._of_loops.setdefault(asyncio.get_running_loop(), cls())
+
+    async def table_of(
+        self, members: Mapping[str, int], policy: GroupPolicy, wanted: Callable[[], bool]
+    ) -> Table | None:
+        """The table of ``members``, or ``None`` once it is no longer ``wanted``. May be cancelled at any time."""
+        key = (tuple(sorted(members.items())), policy)
+        while wanted():
+            table = self._tables.get(key)
+            if table is not None:
+                return table
+            under_way = self._under_way.get(key)
+            if under_way is None:
+                return await self._build(key, wanted)
+            await under_way.wait()  # and look again: whoever builds it may give up
+        return None
+
+    async def _build(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
+        members, policy = key
+        done = self._under_way[key] = asyncio.Event()
+        try:
+            steps = build_steps(dict(members), policy)
+            while wanted():
+                try:
+                    next(steps)
+                except StopIteration as finished:
+                    table: Table = finished.value
+                    self._tables[key] = table
+                    return table
+                await checkpoint()
+            return None
+        finally:
+            del self._under_way[key]
+            done.set()

@@ -1,0 +1,100 @@
+"""``hold()``: a batch of work during which nothing that is ours passes to another member."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final
+
+from aiopartition.errors import OwnershipLostError
+from aiopartition.group.membership import Membership
+from aiopartition.group.work import Work
+from aiopartition.placement.view import View
+from aiopartition.work.holder import Holder, Task, running_task
+
+__all__ = ["Hold"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+
+class Hold:
+    """An async context manager, for one use. Made by :meth:`PartitionCoordinator.hold`.
+
+    The body is cancelled once, not in each turn of the loop as by an anyio scope, which would cancel its cleaning up
+    as well. The cancellation is told from others by counting, as :class:`asyncio.Timeout` does it.
+
+    :param enter: finds the membership, with a view that holds; raises if there is none.
+    :param drain_timeout: seconds that the body has to end once another member waits for it.
+    """
+
+    def __init__(self, enter: Callable[[], Awaitable[tuple[Membership, View]]], drain_timeout: float) -> None:
+        self._enter = enter
+        self._drain_timeout = drain_timeout
+        self._asked_by = running_task()
+        self._holder = Holder(self._asked_by, self._orphaned)
+        self._cancelling: dict[Task, int] = {}  # how many cancellations of a task were under way at the beginning
+        self._entered = False
+        self._group_id = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._reason = ""
+        self._cancelled: Task | None = None
+        self._lost = False  # the body went on when nobody could cancel it
+
+    async def __aenter__(self) -> View:
+        if self._entered:
+            raise RuntimeError("a hold can be entered once; call hold() again")
+        self._entered = True
+        membership, view = await self._enter()  # with no suspension after the look at the view
+        self._group_id = membership.group_id
+        now = asyncio.get_running_loop().time()
+        self._cancelling = {task: task.cancelling() for task in (self._asked_by, running_task()) if task is not None}
+        work = Work("a hold()", view.mask, now, self._holder.task, self._drain_timeout, self._revoke)
+        self._holder.take(membership, work)
+        return view
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._holder.close()
+        task = self._cancelled
+        by_us_alone = task is not None and task.uncancel() <= self._cancelling[task]
+        if self._lost or (by_us_alone and isinstance(error, asyncio.CancelledError)):
+            raise OwnershipLostError(self._group_id, self._reason) from error
+
+    # ---- inside
+
+    def _revoke(self, at_once: bool) -> None:
+        if self._cancelled is not None or self._lost:
+            return  # for the reason that was given then
+        delay = 0.0 if at_once else self._drain_timeout
+        if at_once:
+            self._reason = "the backend has not answered for so long that the session may have expired"
+        elif self._timer is None:
+            self._reason = f"it was to be handed over, and the body went on for {delay:g} s"
+        else:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay, self._cancel)
+
+    def _cancel(self) -> None:
+        self._cancelled = self._holder.task()
+        if self._cancelled is not None:
+            self._cancelled.cancel()
+            return
+        self._lost = True
+        _logger.error(
+            "group %r: the body of a hold() cannot be cancelled, as the task that entered it has ended; %s",
+            self._group_id, self._reason,
+        )  # fmt: skip
+
+    def _orphaned(self) -> None:
+        _logger.error(
+            "group %r: the task that entered a hold() has ended within it, so nothing can cancel its body when its "
+            "ownership ends; call hold() and enter it in the task that runs the body",
+            self._group_id,
+        )

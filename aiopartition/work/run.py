@@ -1,0 +1,203 @@
+"""``run()``: one worker for each resource that is ours, started when it is gained, cancelled and awaited when lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Final, Generic, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from aiopartition.group.membership import Membership
+from aiopartition.placement.keys import Key
+from aiopartition.placement.view import View
+from aiopartition.work.listing import Listing, Resources
+from aiopartition.work.workers import OnError, Worker, Workers
+
+__all__ = ["Supervisor"]
+
+T = TypeVar("T")
+
+_logger: Final = logging.getLogger("aiopartition")
+
+_CHUNK: Final = 64
+"""Workers started or cancelled between two turns of the event loop: they all run at the next one."""
+
+
+class Supervisor(Generic[T]):
+    """Keeps what runs equal to what should run, which is a function of the view and the listing.
+
+    All of it happens in the task that calls :meth:`run`, and in tasks that it awaits before it ends.
+    """
+
+    def __init__(
+        self,
+        membership: Membership | None,
+        resources: Resources[T],
+        worker: Worker[T],
+        *,
+        key: Callable[[T], Key] | None,
+        refresh: float,
+        drain_timeout: float,
+        on_error: OnError,
+    ) -> None:
+        self._membership = membership
+        self._woken = asyncio.Event()
+        self._failures: list[BaseException] = []
+        self._listing = Listing(resources, key, refresh, strict=on_error == "raise", changed=self._woken.set)
+        self._workers = Workers(membership, worker, drain_timeout, on_error, self._worker_ended)
+        # By these two it was last decided what should run.
+        self._view: View | None = None
+        self._listed: dict[bytes, T] = {}
+        self._unchecked: dict[bytes, None] = {}
+        """The keys that were not compared since, or whose worker has ended since, in order."""
+
+    async def run(self) -> None:
+        """Supervise until cancelled, until a worker or the listing fails, or until the group is left.
+
+        :raises BaseException: what a worker raised, with ``on_error="raise"``; of several, a group.
+        """
+        try:
+            async with self._companions():
+                await self._supervise()
+        except BaseException:
+            for failure in self._all_failures():  # somebody else's error is raised, or our cancellation
+                _logger.error("a worker of run() failed as run() ended", exc_info=failure)
+            raise
+        failures = self._all_failures()
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise BaseExceptionGroup("workers failed", failures)
+
+    # ---- the loop
+
+    async def _supervise(self) -> None:
+        membership = self._membership
+        while not self._all_failures():
+            self._woken.clear()
+            if membership is not None:
+                if membership.left:
+                    return
+                if membership.error is not None and not self._workers:
+                    raise membership.error
+            await self._reconcile()
+            if not self._woken.is_set():
+                await self._wait()
+
+    async def _reconcile(self) -> None:
+        """Compare what runs with what should run, key by key, and act on each difference.
+
+        A key stays unchecked until it was compared under the view and the listing that hold at that very moment, and
+        whenever either is replaced, every key is unchecked again. So nothing is lost wherever this is interrupted.
+        """
+        self._look()
+        # Losses first: other members wait for them.
+        await self._cancel(key for key in self._unchecked if key in self._workers and not self._is_wanted(key))
+        for count, key in enumerate(tuple(self._unchecked), start=1):
+            if count % _CHUNK == 0:
+                await checkpoint()
+            if self._look():  # or the lease is over
+                self._woken.set()
+                return
+            del self._unchecked[key]
+            if self._is_wanted(key) and key not in self._workers and key not in self._workers.returned:
+                self._workers.start(key, self._listed[key], self._view)
+
+    def _look(self) -> bool:
+        """See by what view and what listing it is decided now. Whether either was replaced since the last look."""
+        view = None if self._membership is None else self._membership.view
+        if view is self._view and self._listing.by_key is self._listed:
+            return False
+        self._view, self._listed = view, self._listing.by_key
+        self._unchecked = dict.fromkeys((*self._workers.running, *self._listed))
+        # A worker that returned is done until its resource is gained anew.
+        self._workers.returned = {key for key in self._workers.returned if self._is_wanted(key)}
+        return True
+
+    def _is_wanted(self, key: bytes) -> bool:
+        """Whether a worker should run on ``key``, as of the last look."""
+        if key not in self._listed:
+            return False
+        if self._membership is None:
+            return True
+        return self._view is not None and self._view.mask[self._view.table.slot(key)]
+
+    async def _wait(self) -> None:
+        """Wait for news, or until the patience with some worker ends."""
+        due = self._workers.cancel_overdue()
+        try:
+            async with asyncio.timeout_at(due):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _cancel(self, keys: Iterable[bytes]) -> None:
+        for count, key in enumerate(tuple(keys), start=1):
+            self._workers.cancel(key)
+            if count % _CHUNK == 0:
+                await checkpoint()
+
+    async def _end_all(self) -> None:
+        """Cancel all workers and wait for them, whoever cancels us meanwhile: nobody else may begin before."""
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):  # anyio cancels in each turn of the loop: this would turn with it
+            while self._workers:
+                self._woken.clear()
+                try:
+                    await self._cancel(self._workers.running)
+                    await self._wait()
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    # ---- what wakes the loop
+
+    def _worker_ended(self, key: bytes) -> None:
+        self._unchecked[key] = None  # if it was cancelled, and is wanted again by now
+        self._woken.set()
+
+    @asynccontextmanager
+    async def _companions(self) -> AsyncGenerator[None]:
+        """The watch on the membership; and the listing, in a task of its own, as a slow one must not delay a
+        revocation. When they are to end, the workers end first: other members may wait for them."""
+        listing = asyncio.create_task(self._listing.follow(), name="aiopartition resources")
+        listing.add_done_callback(self._listing_ended)
+        if self._membership is not None:
+            self._membership.subscribe(self._woken.set)
+        try:
+            yield
+        finally:
+            self._listing.close()
+            listing.cancel()
+            try:
+                await self._end_all()
+            finally:
+                if self._membership is not None:
+                    self._membership.unsubscribe(self._woken.set)
+                await _ended(listing)
+
+    def _listing_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failures.append(failure)
+            self._woken.set()
+
+    def _all_failures(self) -> list[BaseException]:
+        return [*self._failures, *self._workers.failures]
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Wait for a task that is being cancelled, even when cancelled ourselves."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
