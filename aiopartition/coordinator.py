@@ -308,7 +308,7 @@ class PartitionCoordinator:
         if view is None:
             return []
         lapses = membership.lapses
-        chunks = view.table.sift(view.mask, iterable, key)
+        chunks = view.table.filter_chunks(view.mask, iterable, key)
         mine: list[T] = []
         mine += next(chunks, mine)
         for chunk in chunks:

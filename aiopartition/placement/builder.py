@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from anyio.lowlevel import checkpoint
 
+from aiopartition.placement.assign import build_steps
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import Table, build_steps
+from aiopartition.placement.table import Table
 
 __all__ = ["TableBuilder"]
 

@@ -28,13 +28,15 @@ from uuid import UUID
 
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["Key", "encode", "hash_key", "only_kind"]
+__all__ = ["HASH_BITS", "Key", "encode", "hash_key", "only_kind", "slot_shift"]
 
 Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
 """What identifies a resource. Type checkers take ``bool`` for an ``int``; :func:`encode` does not."""
 
 hash_key: Final[Callable[[bytes], int]] = xxh3_64_intdigest
 """XXH3, 64 bits, seed 0 (https://github.com/Cyan4973/xxHash): of an encoded key, or of the label of a ring point."""
+
+HASH_BITS: Final = 64
 
 LENGTH_BYTES: Final = 4
 
@@ -104,3 +106,8 @@ def only_kind(keys: Sequence[object]) -> type | None:
     kind = type(keys[0]) if keys else None
     # Counting is faster than a set of the types, and this is looked at for each chunk of resources.
     return kind if countOf(map(type, keys), kind) == len(keys) else None
+
+
+def slot_shift(slots: int) -> int:
+    """How many low bits of a hash do not count for its slot, among ``slots``, a power of two."""
+    return HASH_BITS + 1 - slots.bit_length()

@@ -33,7 +33,7 @@ _NOT_MINE: Final = -1
 _UNKNOWN: Final = -2  # nobody can say; the group may be about to be left
 
 PAUSE: Final = 512
-"""Items between two checkpoints. One costs some seven times of what it does in ``Table.select()``, and others wait for
+"""Items between two checkpoints. One costs some seven times of what it does in ``Table.filter()``, and others wait for
 up to four such turns."""
 
 _DRAIN_TIMEOUT: Final = 30.0

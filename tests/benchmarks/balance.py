@@ -24,7 +24,7 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 
 from aiopartition import GroupPolicy
-from aiopartition.placement.table import build
+from aiopartition.placement.assign import build
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring

@@ -32,7 +32,7 @@ from aiopartition.backends.base import Entries
 from aiopartition.backends.zookeeper import codec
 from aiopartition.group.entry import Entry
 from aiopartition.group.state import Group
-from aiopartition.placement.table import build_steps
+from aiopartition.placement.assign import build_steps
 from aiopartition.placement.view import Change, Member, View
 from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.crowd import Crowd

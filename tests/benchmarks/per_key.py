@@ -22,8 +22,8 @@ import uhashring  # type: ignore[import-untyped]
 from xxhash import xxh3_64_intdigest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
+from aiopartition.placement.assign import build
 from aiopartition.placement.keys import encode
-from aiopartition.placement.table import build
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target

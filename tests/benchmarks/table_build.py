@@ -17,8 +17,8 @@ from typing import Any
 from tooz.hashring import HashRing
 
 from aiopartition import GroupPolicy
+from aiopartition.placement.assign import build, build_steps
 from aiopartition.placement.table import Table as SlotTable
-from aiopartition.placement.table import build, build_steps
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring

@@ -10,8 +10,9 @@ from functools import cached_property
 from urllib.parse import unquote
 
 from aiopartition import GroupPolicy
+from aiopartition.placement.assign import build
 from aiopartition.placement.keys import encode
-from aiopartition.placement.table import Table, build
+from aiopartition.placement.table import Table
 from tests.chaos.transactions import Change, Transaction
 
 __all__ = ["Entry", "Generation", "Ledger"]

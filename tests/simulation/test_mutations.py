@@ -17,7 +17,8 @@ from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.membership import Membership
 from aiopartition.group.state import Group
-from aiopartition.placement.table import Mask, build_steps
+from aiopartition.placement.assign import build_steps
+from aiopartition.placement.table import Mask
 from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
 from tests.simulation.world import simulate
 

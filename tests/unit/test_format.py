@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from aiopartition.group.entry import Entry
+from aiopartition.placement.assign import build
 from aiopartition.placement.keys import encode, hash_key
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import Table, build
+from aiopartition.placement.table import Table
 
 TEXT = (Path(__file__).parents[2] / "docs" / "format-1.md").read_text()
 WEIGHTS = {"a": 1, "b": 2, "c": 1}

@@ -13,8 +13,8 @@ from aiopartition.errors import AuthenticationError, MemberSupersededError, Part
 from aiopartition.group.entry import MAX_INCARNATION, Entry
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
+from aiopartition.placement.assign import build
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import build
 from aiopartition.placement.view import Member, View
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1)

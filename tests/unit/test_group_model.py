@@ -26,8 +26,8 @@ from aiopartition.group.document import check_document, document_of
 from aiopartition.group.entry import Entry
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
+from aiopartition.placement.assign import build
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import build
 from aiopartition.placement.view import Member
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1)

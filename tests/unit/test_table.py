@@ -22,10 +22,12 @@ import uhashring  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiopartition.placement import table as table_module
+from aiopartition.placement import assign, ring
+from aiopartition.placement.assign import build, build_steps
 from aiopartition.placement.keys import Key, encode, hash_key
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import LOT, Table, build, build_steps
+from aiopartition.placement.ring import POINTS_PER_STEP
+from aiopartition.placement.table import Table
 
 Points = list[tuple[int, str]]
 
@@ -180,7 +182,7 @@ def test_equals_the_plain_reference(members: dict[str, int], policy: GroupPolicy
 )
 def test_heavy_members_equal_the_reference(members: dict[str, int], policy: GroupPolicy) -> None:
     """A member whose points are made in several lots has the points of one uhashring node."""
-    assert policy.vnodes * members["heavy"] > 3 * LOT
+    assert policy.vnodes * members["heavy"] > 3 * POINTS_PER_STEP
     assert owners_by_slot(build(members, policy)) == reference(members, policy)
 
 
@@ -210,8 +212,8 @@ def test_equal_points_are_taken_in_the_order_of_ids(members: dict[str, int], pol
         for number in range(policy.vnodes * weight)
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_module, "hash_key", coarse_hash)
-        patch.setattr(table_module, "_points", table_module._points.__wrapped__)  # none that are kept
+        patch.setattr(ring, "hash_key", coarse_hash)
+        patch.setattr(ring, "_points", ring._points.__wrapped__)  # none that are kept
         table = build(members, policy)
     assert owners_by_slot(table) == reference(members, policy, sorted(points))
 
@@ -368,16 +370,16 @@ def work_of_steps(members: Mapping[str, int], policy: GroupPolicy, patch: pytest
 
         return count
 
-    table_module._points.cache_clear()
-    patch.setattr(table_module, "hash_key", counted("labels", hash_key))
-    visiting_order = table_module._visiting_order
+    ring._points.cache_clear()
+    patch.setattr(ring, "hash_key", counted("labels", hash_key))
+    visiting_order = assign._visiting_order
 
     def counted_order(slots: int) -> Iterator[int]:
         for slot in visiting_order(slots):
             now["slots"] += 1
             yield slot
 
-    patch.setattr(table_module, "_visiting_order", counted_order)
+    patch.setattr(assign, "_visiting_order", counted_order)
     for _ in build_steps(members, policy):
         steps.append(now.copy())
         now.clear()
@@ -390,10 +392,12 @@ def test_the_build_gives_way(members: dict[str, int], monkeypatch: pytest.Monkey
     steps = work_of_steps(members, GroupPolicy(), monkeypatch)
     assert sum(step["labels"] for step in steps) == 160 * sum(members.values())
     assert sum(step["slots"] for step in steps) == 16384
-    assert max(step["labels"] for step in steps) <= LOT
+    assert max(step["labels"] for step in steps) <= POINTS_PER_STEP
     assert max(step["slots"] for step in steps) <= 1024 + 1  # the one that it stopped at
     assert not any(step["labels"] and step["slots"] for step in steps)
-    assert sum(not step for step in steps) >= sum(members.values()) * 160 // (2 * LOT)  # the ring is sorted in these
+    assert sum(not step for step in steps) >= sum(members.values()) * 160 // (
+        2 * POINTS_PER_STEP
+    )  # the ring is sorted in these
 
 
 def test_a_join_costs_the_hashes_of_one_member_and_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,13 +407,13 @@ def test_a_join_costs_the_hashes_of_one_member_and_no_history(monkeypatch: pytes
     fresh = work_of_steps(after, GroupPolicy(), monkeypatch)
     assert sum(step["labels"] for step in fresh) == 160 * 41
     monkeypatch.undo()
-    table_module._points.cache_clear()
+    ring._points.cache_clear()
     for members in ({**before, "heavy": 9}, before, {**after, "agent-1": 3}, before):
         build(members, GroupPolicy())
-    hits = table_module._points.cache_info().misses
+    hits = ring._points.cache_info().misses
     again = build(after, GroupPolicy())
-    assert table_module._points.cache_info().misses == hits  # all of these points are known
-    table_module._points.cache_clear()
+    assert ring._points.cache_info().misses == hits  # all of these points are known
+    ring._points.cache_clear()
     assert again == build(after, GroupPolicy())
 
 

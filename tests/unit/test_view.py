@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiopartition.placement.assign import build
 from aiopartition.placement.keys import Key
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import CHUNK, build
+from aiopartition.placement.table import CHUNK
 from aiopartition.placement.view import Change, Member, View, require_iterable
 
 POLICY = GroupPolicy(slots=1024)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiopartition.placement.assign import build
 from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import CHUNK, Table, build
+from aiopartition.placement.table import CHUNK, Table
 from tests.unit.test_keys import Described
 
 
@@ -62,12 +63,12 @@ DOUBLE = build({"a": 1, "b": 2, "c": 1}, GroupPolicy(slots=64, replicas=2))
 @given(resources=key_lists)
 @settings(deadline=None)
 def test_select_is_the_plain_filter(table: Table, resources: list[Key]) -> None:
-    """For any mixture of types, in order and with duplicates, select() keeps what owners() gives to the member."""
+    """For any mixture of types, in order and with duplicates, filter() keeps what owners() gives to the member."""
     for member_id in table.members:
         mask = table.mask(member_id)
         expected = [each for each in resources if member_id in table.owners(encode(each))]
-        assert table.select(mask, resources) == expected
-        assert [each for part in table.sift(mask, iter(resources)) for each in part] == expected
+        assert table.filter(mask, resources) == expected
+        assert [each for part in table.filter_chunks(mask, iter(resources)) for each in part] == expected
 
 
 @given(key_lists)
@@ -77,7 +78,7 @@ def test_select_by_key(resources: list[Key]) -> None:
     wrapped: list[list[Key]] = [[each] for each in resources]
     mask = SMALL.mask("b")
     expected = [each for each in wrapped if "b" in SMALL.owners(encode(each[0]))]
-    chosen = SMALL.select(mask, wrapped, lambda each: each[0])
+    chosen = SMALL.filter(mask, wrapped, lambda each: each[0])
     assert [id(each) for each in chosen] == [id(each) for each in expected]
 
 
@@ -85,7 +86,7 @@ def test_a_lone_surrogate_among_many() -> None:
     """One str that is no valid UTF-8 neither fails the filter nor moves any other key."""
     numbered = [f"order-{number}" for number in range(50)]
     resources = [*numbered, "\udcff", "x\ud800", *numbered]
-    parts = [SMALL.select(SMALL.mask(each), resources) for each in SMALL.members]
+    parts = [SMALL.filter(SMALL.mask(each), resources) for each in SMALL.members]
     assert sorted(each for part in parts for each in part) == sorted(resources)
     holders = [each for each, part in zip(SMALL.members, parts, strict=True) if "\udcff" in part]
     assert holders == list(SMALL.owners(encode("\udcff")))
@@ -97,9 +98,9 @@ def test_a_lone_surrogate_among_many() -> None:
 def test_select_refuses_what_has_no_key(resources: list[Any]) -> None:
     """Nothing is filtered by a guess: a resource without a stable key is an error even if it is the only one."""
     with pytest.raises(TypeError, match="key="):
-        SMALL.select(SMALL.mask("a"), resources)
+        SMALL.filter(SMALL.mask("a"), resources)
     with pytest.raises(TypeError, match="key="):
-        SMALL.select(SMALL.mask("a"), resources, lambda each: each)
+        SMALL.filter(SMALL.mask("a"), resources, lambda each: each)
 
 
 def test_errors_of_the_key_function_pass() -> None:
@@ -111,7 +112,7 @@ def test_errors_of_the_key_function_pass() -> None:
         return resource.encode("ascii").decode()
 
     with pytest.raises(UnicodeEncodeError):
-        SMALL.select(SMALL.mask("a"), ["é"], failing)
+        SMALL.filter(SMALL.mask("a"), ["é"], failing)
     assert calls == ["é"]
 
 
@@ -123,12 +124,12 @@ def test_the_key_function_is_called_once_for_each() -> None:
         calls.append(number)
         return f"{number}" if number < 10 else number
 
-    chosen = SMALL.select(SMALL.mask("b"), range(20), key)
+    chosen = SMALL.filter(SMALL.mask("b"), range(20), key)
     assert calls == list(range(20))
     assert chosen == [number for number in range(20) if "b" in SMALL.owners(encode(number))]
 
 
-def test_sift_takes_a_chunk_at_a_time() -> None:
+def test_filter_chunks_takes_a_chunk_at_a_time() -> None:
     """A long input is neither copied whole nor read ahead of the part that is asked for."""
     read: list[int] = []
 
@@ -137,15 +138,15 @@ def test_sift_takes_a_chunk_at_a_time() -> None:
             read.append(number)
             yield number
 
-    parts = SMALL.sift(SMALL.mask("b"), source())
+    parts = SMALL.filter_chunks(SMALL.mask("b"), source())
     first = next(parts)
     assert len(read) == CHUNK
-    assert first == SMALL.select(SMALL.mask("b"), range(CHUNK))
-    assert sum(map(len, parts)) + len(first) == len(SMALL.select(SMALL.mask("b"), range(3 * CHUNK)))
+    assert first == SMALL.filter(SMALL.mask("b"), range(CHUNK))
+    assert sum(map(len, parts)) + len(first) == len(SMALL.filter(SMALL.mask("b"), range(3 * CHUNK)))
 
 
 def test_a_stranger_owns_nothing() -> None:
     """The mask of an id that is no member's is empty, and so is its selection."""
     mask = SMALL.mask("stranger")
     assert not any(mask)
-    assert SMALL.select(mask, range(100)) == []
+    assert SMALL.filter(mask, range(100)) == []
