@@ -1,8 +1,8 @@
 """The assignment of format 1 (``docs/format-1.md``): slots go to members by consistent hashing with bounded loads.
 
 Sources: D. Karger et al., "Consistent Hashing and Random Trees", STOC 1997; V. Mirrokni, M. Thorup, M. Zadimoghaddam,
-"Consistent Hashing with Bounded Loads", SODA 2018 (https://arxiv.org/abs/1608.01350). The choices that were made within
-them, with what was measured of the alternatives, are in ``docs/decisions.md``.
+"Consistent Hashing with Bounded Loads", SODA 2018 (https://arxiv.org/abs/1608.01350). ``docs/decisions.md``,
+"Placement", has the alternatives that were measured.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from aiopartition.placement.table import Table
 __all__ = ["build", "build_steps"]
 
 WALK_PER_STEP: Final = 8192
-"""Points passed on walks between two yields; finding where a walk starts counts for :data:`WALK_COST` of them."""
+"""Ring points that walks may pass between two yields. Starting a walk counts as :data:`WALK_COST` points."""
 
 WALK_COST: Final = 8
 
 
 def build(members: Mapping[str, int], policy: GroupPolicy) -> Table:
-    """Compile the table of ``members`` in one go. See :func:`build_steps`."""
+    """Build the table of ``members`` without pausing. Parameters and errors are those of :func:`build_steps`."""
     steps = build_steps(members, policy)
     while True:
         try:
@@ -35,15 +35,15 @@ def build(members: Mapping[str, int], policy: GroupPolicy) -> Table:
 
 
 def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[None, None, Table]:
-    """Compile the table of ``members``, by format 1, with a yield every now and then.
+    """Build the table of ``members``, yielding often enough to keep an event loop responsive.
 
-    Between two yields lies well under a millisecond of work, however many and heavy the members are: whoever drives
-    this from an event loop gives way at each of them.
+    The work between two yields takes well under a millisecond, however many members there are and whatever their
+    weights.
 
-    :param members: the weight of each member, at least 1, by its id; the order does not matter.
+    :param members: the weight of each member, at least 1, by member id; the order does not matter.
     :param policy: the group's policy.
     :returns: the table, as the generator's return value.
-    :raises ValueError: without members, or on a weight below 1.
+    :raises ValueError: if there are no members, or a weight is below 1.
     """
     if not members:
         raise ValueError("a table needs at least one member")
@@ -69,7 +69,7 @@ def _caps(members: Mapping[str, int], load_bound: float, slots: int) -> dict[str
 
 @cache
 def _visiting_order(slots: int) -> tuple[int, ...]:
-    """All slots, in the order of a counter whose bits are reversed."""
+    """Return all slots in bit-reversed order (``docs/format-1.md``, "The table", step 4)."""
     order = [0]
     while len(order) < slots:
         order = [2 * slot for slot in order] + [2 * slot + 1 for slot in order]
@@ -77,8 +77,10 @@ def _visiting_order(slots: int) -> tuple[int, ...]:
 
 
 def _first_rank_steps(ring: Ring, room: list[int]) -> Generator[None, None, list[int]]:
-    """Give each slot its first owner, and take that from ``room``. What :func:`_rank_steps` does, in half the time:
-    nobody owns a slot yet, and there is always somebody with room."""
+    """Assign each slot its first owner and decrease that member's ``room``.
+
+    This is :func:`_rank_steps` for rank 0 in half the time: no slot has an owner yet, and some member always has room.
+    """
     owners, starts = ring
     rank = [0] * len(starts)
     unpaused = 0
@@ -99,16 +101,17 @@ def _first_rank_steps(ring: Ring, room: list[int]) -> Generator[None, None, list
 
 
 def _rank_steps(ring: Ring, room: list[int], ranks: Sequence[Sequence[int]]) -> Generator[None, None, list[int]]:
-    """Give each slot its owner of the next rank after ``ranks``, and take that from ``room``."""
+    """Assign each slot its owner at the rank that follows ``ranks`` and decrease that member's ``room``."""
     owners, starts = ring
     rank = [0] * len(starts)
     with_room = {owner for owner, free in enumerate(room) if free > 0}
     unpaused = 0
     for slot in _visiting_order(len(starts)):
         taken = [earlier[slot] for earlier in ranks]
-        everybody = len(with_room) <= len(taken) and with_room.issubset(taken)  # for whom there is room owns it already
+        # If every member with room owns the slot already, the caps do not apply to this slot.
+        ignore_caps = len(with_room) <= len(taken) and with_room.issubset(taken)
         start = position = starts[slot]
-        while (owner := owners[position]) in taken or not (everybody or room[owner] > 0):
+        while (owner := owners[position]) in taken or not (ignore_caps or room[owner] > 0):
             position = position + 1 if position + 1 < len(owners) else 0
         rank[slot] = owner
         room[owner] -= 1

@@ -1,4 +1,4 @@
-"""Tables for all groups and coordinators of one event loop, built without stalling it."""
+"""Builds tables for all coordinators of an event loop without blocking the loop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _Key: TypeAlias = tuple[tuple[tuple[str, int], ...], GroupPolicy]
 
 
 class TableBuilder:
-    """Builds each table once for all who want it at the same time.
+    """Builds tables and shares each one between groups and coordinators with the same members and policy.
 
-    A coordinator with many groups mostly meets the same members in all of them, and so do several coordinators in one
-    process. Sharing is safe because a table is immutable, and a function of members and policy alone. It lives as long
-    as some view has it.
+    The groups of a coordinator mostly have the same members, and so do the coordinators of a process. Sharing is safe
+    because a table is immutable and depends on members and policy alone. A table is kept while a view refers to it.
     """
 
     _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, TableBuilder]] = WeakKeyDictionary()
@@ -34,13 +33,16 @@ class TableBuilder:
 
     @classmethod
     def of_running_loop(cls) -> TableBuilder:
-        """The one that all coordinators of this event loop share."""
+        """Return the builder that all coordinators of the running event loop share."""
         return cls._of_loops.setdefault(asyncio.get_running_loop(), cls())
 
     async def table_of(
         self, members: Mapping[str, int], policy: GroupPolicy, wanted: Callable[[], bool]
     ) -> Table | None:
-        """The table of ``members``, or ``None`` once it is no longer ``wanted``. May be cancelled at any time."""
+        """Return the table of ``members``, or ``None`` as soon as ``wanted()`` returns false.
+
+        Safe to cancel: another caller that waits for the same table then builds it.
+        """
         key = (tuple(sorted(members.items())), policy)
         while wanted():
             table = self._tables.get(key)
@@ -49,7 +51,7 @@ class TableBuilder:
             under_way = self._under_way.get(key)
             if under_way is None:
                 return await self._build(key, wanted)
-            await under_way.wait()  # and look again: whoever builds it may give up
+            await under_way.wait()  # then look again: the caller that was building it may have given up
         return None
 
     async def _build(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:

@@ -1,21 +1,4 @@
-"""From a resource to the bytes that identify it in every process, and from those to a hash.
-
-The key of X is the UTF-8 text that anybody would write for X:
-
-==================  ===========================================================================================
-``str``             UTF-8; lone surrogates pass, so every ``str`` has a key
-``bytes``           the bytes as they are
-``int``             decimal digits: ``7`` and ``"7"`` are one key
-``uuid.UUID``       canonical text in lower case
-``enum.Enum``       the key of the member's value
-``pathlib`` paths   text with forward slashes, as ``PurePath.as_posix()`` writes it
-``tuple``           the items' keys, each preceded by its length in 4 bytes, big-endian; tuples may be nested
-==================  ===========================================================================================
-
-Subclasses count as the first of these types that they extend: a member of a ``StrEnum`` is its text, that of an
-``IntEnum`` its number. Everything else is refused instead of being put through ``str()``: for most
-objects that text holds a memory address, which gives each process another key for the same resource.
-"""
+"""Encodes resources as keys, and hashes keys (``docs/format-1.md``, "Keys")."""
 
 from __future__ import annotations
 
@@ -31,10 +14,10 @@ from xxhash import xxh3_64_intdigest
 __all__ = ["HASH_BITS", "Key", "encode", "hash_key", "only_kind", "slot_shift"]
 
 Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
-"""What identifies a resource. Type checkers take ``bool`` for an ``int``; :func:`encode` does not."""
+"""A value that identifies a resource. Type checkers accept ``bool`` as an ``int``; :func:`encode` rejects it."""
 
 hash_key: Final[Callable[[bytes], int]] = xxh3_64_intdigest
-"""XXH3, 64 bits, seed 0 (https://github.com/Cyan4973/xxHash): of an encoded key, or of the label of a ring point."""
+"""XXH3 with 64 bits and seed 0 (https://github.com/Cyan4973/xxHash). Hashes encoded keys and labels of ring points."""
 
 HASH_BITS: Final = 64
 
@@ -45,22 +28,25 @@ _WHAT_TO_DO: Final = (
     "a str, bytes, int, UUID, Enum member, PurePath or a tuple of these."
 )
 _WHY_NOT_STR: Final = (
-    "(Its str() is no substitute: by default that is a memory address, and every agent would get another answer.)"
+    "(str() is not used instead: by default it contains a memory address, so each member would get a different key.)"
 )
 
 
 def encode(resource: object) -> bytes:
-    """Return the key of ``resource``: the same bytes in every process, Python version and platform.
+    """Encode ``resource`` as the same bytes in every process, Python version and platform.
+
+    Equal text has equal keys: ``7`` and ``"7"`` are one key. A subclass counts as the type it extends, so a member of a
+    ``StrEnum`` has the key of its text. ``docs/format-1.md``, "Keys", defines the encoding of each type.
 
     :param resource: an instance of one of the types in :data:`Key`.
-    :returns: its key, as the table at the top of this module defines it.
-    :raises TypeError: for any other type, ``bool`` among them, also inside a tuple or as an enum member's value.
+    :returns: the encoded key.
+    :raises TypeError: for any other type, including ``bool``, also inside a tuple or as the value of an enum.
     """
     # Nearly every resource is exactly one of these; the general match costs several times as much.
     if type(resource) is str:
         try:
             return resource.encode()
-        except UnicodeEncodeError:  # lone surrogates: to name their handler each time costs all others a fifth
+        except UnicodeEncodeError:  # lone surrogates; always passing the error handler would cost all other text 20 %
             return resource.encode("utf-8", "surrogatepass")
     if type(resource) is bytes:
         return resource
@@ -72,11 +58,11 @@ def encode(resource: object) -> bytes:
 
 
 def _encode_general(resource: object) -> bytes:
-    # Called through the base class where a subclass may override a method: IntEnum, for one, changed its text in
-    # Python 3.11. bool stands before int, which it extends.
+    # Methods are those of the base class because a subclass may override them: IntEnum changed its text in
+    # Python 3.11. bool comes before int because it is a subclass of int.
     match resource:
         case bool():
-            raise TypeError("bool is not a key: a flag can tell only two resources apart. " + _WHAT_TO_DO)
+            raise TypeError("bool is not a key: it can distinguish only two resources. " + _WHAT_TO_DO)
         case str():
             return str.encode(resource, "utf-8", "surrogatepass")
         case bytes():
@@ -102,12 +88,15 @@ def _encode_item(item: object) -> bytes:
 
 
 def only_kind(keys: Sequence[object]) -> type | None:
-    """Return the type of all ``keys``, ``None`` if they are of several (or there are none)."""
+    """Return the type that all ``keys`` share, or ``None`` if their types differ or there are no keys."""
     kind = type(keys[0]) if keys else None
-    # Counting is faster than a set of the types, and this is looked at for each chunk of resources.
+    # Counting is faster than building a set of the types, and this runs for each chunk of resources.
     return kind if countOf(map(type, keys), kind) == len(keys) else None
 
 
 def slot_shift(slots: int) -> int:
-    """How many low bits of a hash do not count for its slot, among ``slots``, a power of two."""
+    """Return the shift that turns a hash into its slot.
+
+    :param slots: the number of slots, a power of two.
+    """
     return HASH_BITS + 1 - slots.bit_length()

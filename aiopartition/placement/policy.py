@@ -1,4 +1,4 @@
-"""How a group places keys: what all its members must agree on."""
+"""The policy of a group."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ __all__ = ["GroupPolicy", "require_policy"]
 
 @dataclass(frozen=True, slots=True)
 class GroupPolicy:
-    """How a group places keys. All members must agree; the first one writes it into the group.
+    """How a group assigns keys to members. All members must use the same policy; the first member stores it.
 
-    :param replicas: how many members own each key, 1 to 16. With fewer members than that, all of them do.
-    :param load_bound: how far above its fair share of slots a member may go, 1.0 to 2.0 (1.08 is 8 % above).
-        Tighter is more even, but moves more keys with each change: 1.05 up to 1.3 times what has to move.
-    :param slots: hash buckets, a power of two from 16 to 65,536.
-    :param vnodes: points on the ring for each unit of weight, 1 to 1,000.
-    :param exclusive: no key is ever owned by two members: who gains a key takes it up when who had it has let go. Only
-        with one replica.
+    :param replicas: the number of owners of each key, 1 to 16. A group with fewer members assigns each key to all.
+    :param load_bound: a member's greatest load as a multiple of its fair share, 1.0 to 2.0 (1.08 allows 8 % more).
+        A lower bound spreads keys more evenly but moves more of them at each change: 1.05 moves up to 1.3 times the
+        minimum.
+    :param slots: the number of hash buckets, a power of two from 16 to 65,536.
+    :param vnodes: the number of points on the ring for each unit of weight, 1 to 1,000.
+    :param exclusive: a key never has two owners, not even for a moment: its new owner starts only when the previous
+        one has stopped. Requires ``replicas=1``.
+    :raises ConfigurationError: if a value is out of range or of the wrong type.
     """
 
     replicas: int = 1
@@ -41,18 +43,18 @@ class GroupPolicy:
         if not isinstance(cast("object", self.exclusive), bool):
             raise ConfigurationError("exclusive", f"must be a bool, not {shown(self.exclusive)}")
         if self.exclusive and self.replicas > 1:
-            raise ConfigurationError("exclusive", f"means one owner for each key, and replicas is {self.replicas}")
+            raise ConfigurationError("exclusive", f"requires replicas=1, not {self.replicas}")
 
     def differences(self, other: GroupPolicy) -> dict[str, tuple[int | float, int | float]]:
-        """The fields that differ, each with this policy's value and the other's."""
+        """Return the fields that differ, each with this policy's value and the value of ``other``."""
         ours, theirs = asdict(self), asdict(other)
         return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
     def as_json(self) -> dict[str, int | float]:
-        """The fields as they stand in a group's node.
+        """Return the fields to store in the group's document (``docs/format-1.md``, "The document").
 
-        Those that later versions add must be left out while they have their default: a field that a member does not
-        know is a difference to it, and members of two versions meet in every rolling upgrade.
+        Fields added after the first version are omitted while they have their default, because an older member
+        rejects a policy with a field that it does not know, and rolling upgrades mix versions.
         """
         stored = asdict(self)
         if not self.exclusive:
@@ -61,7 +63,10 @@ class GroupPolicy:
 
 
 def require_policy(value: object) -> GroupPolicy:
-    """``value`` when it is a policy, the default one for ``None``, else :class:`ConfigurationError`."""
+    """Return ``value``, or the default policy for ``None``.
+
+    :raises ConfigurationError: if ``value`` is neither.
+    """
     if value is None:
         return GroupPolicy()
     if not isinstance(value, GroupPolicy):

@@ -1,7 +1,4 @@
-"""The ring of format 1 (``docs/format-1.md``): the points of all members in order, and where each slot's walk begins.
-
-The only importer of uhashring.
-"""
+"""The hash ring of format 1 (``docs/format-1.md``, "The table"). Only this module imports uhashring."""
 
 from __future__ import annotations
 
@@ -18,32 +15,32 @@ from aiopartition.placement.policy import GroupPolicy
 __all__ = ["POINTS_PER_STEP", "Ring", "ring_steps"]
 
 POINTS_PER_STEP: Final = 512
-"""Points of one member that are made, or points of the ring that are sorted, between two yields."""
+"""Points that are hashed, or sorted, between two yields."""
 
 POINTS_KEPT: Final = 4096
-"""Lots of points, of 1.3 kB for a member of weight 1. One that joins a thousand others then costs one member's hashes,
-and no history can enter: a lot is a function of the member's id and its number alone."""
+"""Batches of points in the cache, 1.3 kB each for a member of weight 1. When a member joins a thousand others, only its
+own points have to be hashed. Placement stays free of history: a batch depends only on the member's id and the range."""
 
 BUCKET_BITS: Final = 10
-"""The ring is sorted in 1,024 parts: sorting the points of 1,000 members at once would stall the event loop."""
+"""The ring is sorted in 1,024 parts: sorting the points of 1,000 members at once would block the event loop."""
 
 
 class Ring(NamedTuple):
-    """The ring, clockwise: members by their numbers. Neighbouring points of one member are one, as they lead to it."""
+    """The owners of the points, clockwise, as indices of members. Adjacent points of one member are merged."""
 
     owners: list[int]
     starts: list[int]
-    """For each slot where in ``owners`` its walk begins."""
+    """For each slot, the index in ``owners`` at which its walk starts."""
 
 
 def ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPolicy) -> Generator[None, None, Ring]:
-    """Make the ring, with a yield after each portion of it.
+    """Build the ring, yielding after each portion of work.
 
-    :param ids: the ids of ``members``, sorted; the ring names members by their numbers in it.
-    :param members: the weight of each member by its id.
+    :param ids: the sorted ids of ``members``; the ring refers to members by their index in it.
+    :param members: the weight of each member, by member id.
     """
-    # Each entry is a point and its member in one integer, which sorts by point and then by member, and which, unlike
-    # a pair, is nothing to the garbage collector.
+    # Each entry packs a point and its member into one integer. Integers sort by point, then member, and the garbage
+    # collector does not track them, as it would track pairs.
     buckets: list[list[int]] = [[] for _ in range(1 << BUCKET_BITS)]
     for index, member_id in enumerate(ids):
         count = policy.vnodes * members[member_id]
@@ -53,7 +50,7 @@ def ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPoli
             yield
     shift = slot_shift(policy.slots)
     owners, starts = list[int](), list[int]()
-    numbers = list(range(len(ids)))  # one object for each: to free one for each point, at the end, takes milliseconds
+    numbers = list(range(len(ids)))  # one shared object per member: freeing one per point takes milliseconds
     unpaused = 0
     for bucket in buckets:
         bucket.sort()
@@ -61,14 +58,14 @@ def ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPoli
             point, owner = divmod(entry, len(ids))
             if not owners or owners[-1] != owner:
                 owners.append(numbers[owner])
-            # Of the slots that begin at or before this point, those that have met no earlier one.
+            # Slots that start at or before this point and after the previous one start their walk here.
             starts += [len(owners) - 1] * ((point >> shift) + 1 - len(starts))
         unpaused += len(bucket)
-        bucket.clear()  # to free all of them at once, at the end, takes milliseconds
+        bucket.clear()  # freeing all of them at once, at the end, takes milliseconds
         if unpaused >= POINTS_PER_STEP:
             unpaused = 0
             yield
-    starts += [0] * (policy.slots - len(starts))  # past the last point it goes on with the first
+    starts += [0] * (policy.slots - len(starts))  # after the last point, walks continue at the first
     return Ring(owners, starts)
 
 
@@ -77,16 +74,16 @@ class _HashRing(Protocol):
     def ring(self) -> Mapping[int, str]: ...
 
 
-# uhashring has no type information: this is all that is used of it, and the only place that takes it on trust.
+# uhashring has no type information. _HashRing declares the one attribute that is used, unchecked.
 _hash_ring = cast("Callable[..., _HashRing]", uhashring.HashRing)
 
 
 @lru_cache(maxsize=POINTS_KEPT)
 def _points(member_id: str, first: int, count: int) -> array[int]:
-    """Return ``count`` of a member's points, from the one numbered ``first`` on, in any order.
+    """Return a member's points ``first`` to ``first + count - 1``, in any order.
 
-    uhashring makes the points of a node all at once and numbers them from 0. A heavy member has too many for that, so
-    they are made in lots, each as a node of its own, whose hash function puts back the numbers in the whole.
+    uhashring creates all points of a node at once and numbers them from 0. For a heavy member that would block the
+    event loop, so each batch is a separate node, whose hash function adds ``first`` to the numbers.
     """
 
     def hash_label(label: str) -> int:

@@ -1,4 +1,4 @@
-"""The slot table: which members own which slot, and what of a list is one member's by it."""
+"""The slot table: finds the owners of keys and selects a member's resources from a list."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["CHUNK", "Mask", "Table"]
 T = TypeVar("T")
 
 Mask: TypeAlias = tuple[bool, ...]
-"""For each slot whether it is one member's. Of all sequences a tuple is the one that Python indexes fastest, and of all
-objects ``True`` and ``False`` are the ones that it branches on fastest."""
+"""For each slot, whether a given member owns it. Python indexes a tuple faster than any other sequence, and branches
+fastest on ``True`` and ``False``."""
 
 CHUNK: Final = 2048
-"""Resources filtered at a time: far below a millisecond, and far above the cost of starting anew."""
+"""Resources filtered at a time. It takes far less than a millisecond, yet far longer than starting a new chunk."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -29,13 +29,13 @@ class Table:
     """The owners of each slot. Immutable; made by :func:`~aiopartition.placement.assign.build`.
 
     :ivar members: the ids of all members, sorted.
-    :ivar ranks: for each rank the id of the slots' owners of this rank, by slot number.
+    :ivar ranks: for each rank, the id of each slot's owner at that rank, by slot number.
     """
 
     members: tuple[str, ...]
     ranks: tuple[tuple[str, ...], ...]
     shift: int = field(init=False, repr=False, compare=False)
-    """How many low bits of a hash do not count for the slot."""
+    """The shift that turns a hash into its slot."""
     _masks: dict[str, Mask] = field(default_factory=dict[str, "Mask"], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -43,11 +43,11 @@ class Table:
 
     @property
     def slots(self) -> int:
-        """How many slots there are, a power of two."""
+        """The number of slots, a power of two."""
         return len(self.ranks[0])
 
     def slot(self, encoded: bytes) -> int:
-        """Return the slot in which the key ``encoded`` lies."""
+        """Return the slot of the key ``encoded``."""
         return hash_key(encoded) >> self.shift
 
     def owners(self, encoded: bytes) -> tuple[str, ...]:
@@ -56,9 +56,9 @@ class Table:
         return tuple([rank[slot] for rank in self.ranks])
 
     def mask(self, member_id: str) -> Mask:
-        """Return for each slot whether ``member_id`` owns it; it owns none if it is no member's id.
+        """Return, for each slot, whether ``member_id`` owns it. An id that is not a member's owns none.
 
-        It is kept, as one table serves all groups of a coordinator in which there are the same members.
+        Masks are cached because all groups with the same members share one table.
         """
         mask = self._masks.get(member_id)
         if mask is None:
@@ -70,20 +70,20 @@ class Table:
         return mask
 
     def filter(self, mask: Mask, resources: Sequence[T], key: Callable[[T], Key] | None = None) -> list[T]:
-        """Return those of ``resources`` that lie in the slots of ``mask``, in order: one hash and one index for each.
+        """Return the ``resources`` whose keys lie in the slots of ``mask``, in order.
 
-        :param mask: as :meth:`mask` returns it.
-        :param resources: what to filter, all of it at once.
-        :param key: gives what identifies a resource; without it resources identify themselves.
+        :param mask: a result of :meth:`mask`.
+        :param resources: the resources to filter, in one pass without pausing.
+        :param key: returns the key of a resource; by default, a resource is its own key.
         :raises TypeError: if a key is of a type that has no stable encoding.
         """
         h, shift = hash_key, self.shift
         keys: Sequence[Any] = resources if key is None else list(map(key, resources))
-        # The hot loops. Local names, and for the commonest kinds nothing but what encoding and hashing need, keep
-        # them below twice the bare cost of these two.
+        # The hot loops. Local names, and special cases for the most common types, keep the total below twice the cost
+        # of encoding and hashing alone.
         if keys and type(keys[0]) is str:
-            text = str.encode  # of the class: it is a look at the type as well, and no subclass has it do other things
-            with suppress(TypeError, UnicodeEncodeError):  # not all are text, or some have lone surrogates
+            text = str.encode  # called on the class: it checks the type too, and subclasses cannot override it
+            with suppress(TypeError, UnicodeEncodeError):  # not all keys are text, or some have lone surrogates
                 if key is None:
                     return [k for k in keys if mask[h(text(k)) >> shift]]
                 return list(compress(resources, [mask[h(text(k)) >> shift] for k in keys]))
@@ -99,7 +99,7 @@ class Table:
     def filter_chunks(
         self, mask: Mask, resources: Iterable[T], key: Callable[[T], Key] | None = None
     ) -> Iterator[list[T]]:
-        """Like :meth:`filter`, for any iterable and a chunk at a time, so that the caller can pause in between.
+        """Filter any iterable chunk by chunk, so that the caller can pause between chunks. See :meth:`filter`.
 
         :returns: an iterator over lists, in order, some of them empty.
         :raises TypeError: if a key is of a type that has no stable encoding.
@@ -113,23 +113,23 @@ class Table:
             yield self.filter(mask, chunk, key)
 
     def shares(self) -> dict[str, float]:
-        """Return each member's share of the slots, in the order of members; they add up to the number of ranks."""
+        """Return each member's share of the slots by member id. The shares add up to the number of ranks."""
         owned = Counter[str]()
         for rank in self.ranks:
             owned.update(rank)
         return {member_id: owned[member_id] / self.slots for member_id in self.members}
 
     def moved(self, previous: Table) -> float:
-        """Return the share of slots whose set of owners differs from that in ``previous``.
+        """Return the share of slots whose set of owners differs from that in ``previous``, 0.0 to 1.0.
 
-        Between tables of different sizes or numbers of ranks it is 1.0: no slot has a counterpart with as many owners.
+        It is 1.0 if the tables differ in the number of slots or ranks, because then their slots cannot be compared.
         """
         if self.slots != previous.slots or len(self.ranks) != len(previous.ranks):
             return 1.0
         if len(self.ranks) == 1:
             changed: int = sum(map(ne, self.ranks[0], previous.ranks[0]))
             return changed / self.slots
-        # As many owners before as after: the sets are equal if each owner was one before.
+        # Both sets have the same size, so they are equal if each owner was an owner before.
         previous_rows = list(zip(*previous.ranks, strict=True))
         stayed = zip(*[map(contains, previous_rows, rank) for rank in self.ranks], strict=True)
         return 1.0 - sum(map(all, stayed)) / self.slots

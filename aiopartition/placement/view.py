@@ -1,4 +1,4 @@
-"""What a member sees of its group: members, views of them, and the change from one view to the next."""
+"""Members, views of a group, and changes from one view to the next."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One coordinator's participation in a group.
+    """A member of a group.
 
-    :ivar id: its member id.
-    :ivar weight: how many shares of the work it takes, at least 1.
+    :ivar id: the member id.
+    :ivar weight: the member's share of the work relative to that of other members, at least 1.
     """
 
     id: str
@@ -32,18 +32,17 @@ class Member:
 
 @dataclass(frozen=True, repr=False)
 class View:
-    """The members of a group at one generation, and who owns what among them, as one of them sees it.
+    """The members of a group and their keys at one generation, as seen by one member.
 
-    A view is immutable, hashable and picklable, and answers without the coordinator: it goes on saying what was so at
-    its generation. Two views of one group at one generation give the same owners to every resource.
+    A view is immutable, hashable and picklable. It needs no coordinator and keeps describing its own generation, even
+    after the group has changed. All views of a group at one generation agree on the owners of every key.
 
     :ivar group_id: the group.
-    :ivar generation: grows with each change of the membership; a fencing token in exclusive groups.
+    :ivar generation: increases with each change of the membership; a fencing token in exclusive groups.
     :ivar members: all members, sorted by id.
     :ivar policy: the group's policy.
-    :ivar member_id: whose view this is; :meth:`mine` answers for this member. It need not be among ``members``, and
-        then nothing is its own.
-    :ivar table: the compiled ownership, a function of ``members`` and ``policy``. For use inside the library only.
+    :ivar member_id: the member for which :meth:`mine` answers. If it is not in ``members``, it owns nothing.
+    :ivar table: the slot table, computed from ``members`` and ``policy``. For use inside the library only.
     """
 
     group_id: str
@@ -53,7 +52,7 @@ class View:
     member_id: str
     table: Table = field(compare=False)
     active: Mask | None = field(default=None, compare=False)
-    """In an exclusive group the slots whose handoff is through. For use inside the library only."""
+    """In an exclusive group, the slots that this member may work on now. For use inside the library only."""
 
     @classmethod
     def of(
@@ -65,12 +64,12 @@ class View:
         member_id: str,
         table: Table | None = None,
     ) -> View:
-        """Return the view that ``member_id`` has of a group.
+        """Create the view of a group as seen by ``member_id``.
 
-        :param weights: the weight of each member by its id, in any order.
-        :param table: what ``assign.build(weights, policy)`` returns, where that was built already; it is built here
-            without it, which takes some 10 ms, and 350 ms for 1,000 members.
-        :raises ValueError: without members, or on a weight below 1.
+        :param weights: the weight of each member by member id, in any order.
+        :param table: the result of ``assign.build(weights, policy)`` if available. Otherwise the table is built here,
+            which blocks for about 10 ms, or 350 ms with 1,000 members.
+        :raises ValueError: if there are no members, or a weight is below 1.
         """
         members = tuple(Member(each, weights[each]) for each in sorted(weights))
         return cls(group_id, generation, members, policy, member_id, table or build(weights, policy))
@@ -83,7 +82,7 @@ class View:
         return self.owners(key)[0]
 
     def owners(self, key: Key) -> tuple[str, ...]:
-        """Return the ids of all owners of ``key``: ``min(replicas, members)`` distinct ones, the first one first.
+        """Return the distinct ids of all owners of ``key``, the first owner first: ``min(replicas, members)`` of them.
 
         :raises TypeError: if ``key`` is of a type that has no stable key.
         """
@@ -97,19 +96,19 @@ class View:
         return member_id in self.owners(key)
 
     def mine(self, iterable: Iterable[T], key: Callable[[T], Key] | None = None) -> list[T]:
-        """Return those resources of ``iterable`` that this view's member owns, in order.
+        """Return the resources in ``iterable`` that this view's member owns, in order.
 
-        In an exclusive group: those that it could work on when this view was handed out. What it gains at this
-        generation comes with a later view, when the members before have let go of it.
+        In an exclusive group, these are the resources that the member could work on when this view was published.
+        A later view adds those that it gains at this generation, once their previous owners have released them.
 
-        :param key: gives what identifies a resource; without it resources identify themselves.
+        :param key: returns the key of a resource; by default, a resource is its own key.
         :raises TypeError: if a key is of a type that has no stable encoding, or if ``iterable`` is a single ``str`` or
             ``bytes`` or an async iterable.
         """
         return list(chain.from_iterable(self.table.filter_chunks(self.mask, require_iterable(iterable), key)))
 
     def shares(self) -> dict[str, float]:
-        """Return each member's share of the slots by its id; with replicas they add up to the number of owners."""
+        """Return each member's share of the slots by member id. They add up to the number of owners of a key."""
         return self.table.shares()
 
     @cached_property
@@ -118,7 +117,7 @@ class View:
         return self.table.mask(self.member_id) if self.active is None else self.active
 
     def __repr__(self) -> str:
-        # Without members and table: a view is in every log line about its group, and there may be 1,000 members.
+        # Members and table are omitted: views appear in log messages, and a group may have 1,000 members.
         return (
             f"<View of {self.group_id!r} at generation {self.generation}, "
             f"{len(self.members)} members, seen by {self.member_id!r}>"
@@ -127,13 +126,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The step from one view of a group to the next, as :meth:`PartitionCoordinator.changes` hands it out.
+    """A change from one view of a group to the next, as yielded by :meth:`PartitionCoordinator.changes`.
 
-    :ivar view: the view from now on; ``None`` while ownership is unknown, and then nothing is ours.
-    :ivar previous: the view before; ``None`` if there was none.
-    :ivar joined: the ids of members that are in ``view`` only, sorted.
-    :ivar left: the ids of members that are in ``previous`` only, sorted.
-    :ivar moved: the share of slots whose set of owners changed. A member's new weight moves slots too.
+    :ivar view: the new view, or ``None`` while ownership is unknown; the member then owns nothing.
+    :ivar previous: the view before it, or ``None`` if there was none.
+    :ivar joined: the sorted ids of members that are only in ``view``.
+    :ivar left: the sorted ids of members that are only in ``previous``.
+    :ivar moved: the share of slots whose set of owners changed, 0.0 to 1.0. A change of a weight moves slots too.
     """
 
     view: View | None
@@ -146,8 +145,8 @@ class Change:
     def between(cls, previous: View | None, view: View | None) -> Change:
         """Return the change from ``previous`` to ``view``.
 
-        Into the unknown (``view`` is ``None``) nobody is said to join or leave, and nothing to move. From nothing
-        (``previous`` is ``None``) all members join and every slot moves.
+        If ``view`` is ``None``, the change reports no joins, departures or moves. If ``previous`` is ``None``, all
+        members join and every slot moves.
         """
         if view is None:
             return cls(None, previous, (), (), 0.0)
@@ -160,16 +159,16 @@ class Change:
 
 
 def require_iterable(iterable: Iterable[T]) -> Iterable[T]:
-    """Return ``iterable`` unless it is something whose parts can hardly be meant for resources.
+    """Return ``iterable`` if its items can be resources.
 
-    :raises TypeError: for a single text or buffer, for an async iterable, and for what cannot be iterated over at all.
+    :raises TypeError: if it is a ``str``, a buffer, an async iterable, or not iterable at all.
     """
-    given = cast("object", iterable)  # the annotation admits a str, which is an Iterable of itself, and callers err
+    given = cast("object", iterable)  # the annotation allows a str, which is an Iterable of str
     kind = type(given).__name__
     if isinstance(given, str | bytes | bytearray | memoryview):
         parts = "characters" if isinstance(given, str) else "bytes"
-        raise TypeError(f"expected an iterable of resources, and a single {kind} would be split into {parts}")
+        raise TypeError(f"expected an iterable of resources; a single {kind} would be split into {parts}")
     if not hasattr(given, "__iter__") and isinstance(given, AsyncIterable):
-        raise TypeError(f"{kind} is an async iterable: my_subset() takes those")
-    iter(iterable)  # which says so of what is no iterable at all
+        raise TypeError(f"{kind} is an async iterable: use my_subset() instead")
+    iter(iterable)  # raises TypeError if it is not iterable
     return iterable

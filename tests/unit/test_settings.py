@@ -911,7 +911,7 @@ def test_policy_as_json_is_complete() -> None:
 
 def test_exclusive_means_one_owner() -> None:
     """Replicas of an exclusive key would be a contradiction."""
-    with pytest.raises(ConfigurationError, match="exclusive: means one owner for each key, and replicas is 2"):
+    with pytest.raises(ConfigurationError, match="exclusive: requires replicas=1, not 2"):
         GroupPolicy(exclusive=True, replicas=2)
     with pytest.raises(ConfigurationError, match="exclusive: must be a bool, not 1"):
         GroupPolicy(exclusive=1)  # type: ignore[arg-type]
