@@ -1,4 +1,4 @@
-"""N agents, one list of work, every item handled by exactly one agent, rebalanced when agents come and go."""
+"""Divides a list of work among the members of a group, so that exactly one member handles each item."""
 
 from aiopartition.coordinator import PartitionCoordinator
 from aiopartition.errors import (

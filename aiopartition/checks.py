@@ -1,4 +1,4 @@
-"""Whether an argument can mean something: each check returns it, or raises the error that names it."""
+"""Checks of arguments. Each returns the valid value or raises :class:`ConfigurationError` naming the argument."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 MAX_WEIGHT: Final = 1_000
-"""Weights are multiples of ``vnodes`` points on every member's ring: beyond this they only cost."""
+"""A weight multiplies the points on every member's ring. Greater weights add cost, but no useful precision."""
 
 MAX_ID_BYTES: Final = 1_024
-"""Ids stand in the names of nodes, and a server sends at most 1 MB of names at once."""
+"""Ids are part of the names of nodes, and a server sends at most 1 MB of names in one response."""
 
 MAX_METADATA: Final = 16_384
-"""Characters. It is stored with each entry, and a server takes at most 1 MB at once."""
+"""Characters of metadata. Each entry stores them, and a server accepts at most 1 MB in one request."""
 
 
 def require_id(what: str, value: object) -> str:
-    """``value`` when it can name a member or a group, else :class:`ConfigurationError`."""
+    """Return ``value`` if it is a valid id of a member or group."""
     if not isinstance(value, str):
         raise ConfigurationError(what, f"must be a str, not {type(value).__name__}")
     if not value:
@@ -51,12 +51,12 @@ def require_id(what: str, value: object) -> str:
 
 
 def require_weight(value: object) -> int:
-    """``value`` when it is a weight, else :class:`ConfigurationError`."""
+    """Return ``value`` if it is a valid weight."""
     return require_integer("weight", value, 1, MAX_WEIGHT)
 
 
 def require_min_members(value: object) -> int:
-    """``value`` when it is a number of members to wait for, else :class:`ConfigurationError`."""
+    """Return ``value`` if it is a valid number of members to wait for."""
     return require_integer("min_members", value, 1, 1_000_000)
 
 
@@ -73,21 +73,21 @@ def require_run_arguments(refresh: object, drain_timeout: object, on_error: obje
 
 
 def require_settle(value: object) -> float:
-    """``value`` when it is a settling time in seconds, else :class:`ConfigurationError`."""
+    """Return ``value`` if it is a valid settling time, in seconds."""
     return require_number("settle", value, 0.0, 3_600.0)
 
 
 def shown(value: object) -> str:
-    """``value`` in a message: short, and whatever it is."""
+    """Format any ``value`` for a message, cut to 60 characters."""
     try:
         text = repr(value)
-    except Exception as error:  # an int of more digits than Python cares to write, or a mistake in a user's class
+    except Exception as error:  # an int beyond Python's limit of digits, or a bug in a user's class
         return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def shown_key(key: bytes) -> str:
-    """An encoded key in a message."""
+    """Format an encoded key for a message, cut to 60 bytes."""
     text = repr(key[:60])[1:]
     return text if len(key) <= 60 else f"{text}…"
 
@@ -103,7 +103,7 @@ def require_integer(part: str, value: object, lowest: int, highest: int) -> int:
 def require_number(part: str, value: object, lowest: float, highest: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(part, f"must be a number, not {shown(value)}")
-    if not lowest <= value <= highest:  # as no NaN is
+    if not lowest <= value <= highest:  # also rejects NaN
         raise ConfigurationError(part, f"must be between {lowest:g} and {highest:g}, not {shown(value)}")
     return float(value)
 
@@ -115,7 +115,7 @@ def require_ssl(value: object) -> SSLContext | None:
 
 
 def require_auth(auth: object, part: str = "auth") -> tuple[str, str]:
-    # The value itself is never quoted: it is a secret.
+    # Messages never quote the value: it is a secret.
     match auth:
         case (str(user), str(password)):
             pass
@@ -140,7 +140,7 @@ def require_metadata(metadata: object) -> Mapping[str, str]:
 
 
 def parse_number(part: str, text: str) -> float:
-    # float() alone takes spellings that nobody means: digit groups, other scripts' digits, "infinity".
+    # float() alone would also accept digit groups, digits of other scripts, and "infinity".
     if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{0,20})?", text) is None:
         raise ConfigurationError(part, f"must be a number of seconds, not {shown(text)}")
     return float(text)

@@ -1,4 +1,4 @@
-"""The clock that leases are measured on."""
+"""The clock that measures leases."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Clock", "now"]
 Clock: TypeAlias = Callable[[], float]
 """Seconds on a clock that never goes backwards, from an arbitrary start."""
 
-# The servers' clocks go on while this machine is suspended. CLOCK_MONOTONIC does not count that time on Linux, so a
-# laptop that wakes up would believe in a lease that ended hours ago; CLOCK_BOOTTIME counts it. Neither follows
-# changes of the wall clock. On macOS it is the other way round: there CLOCK_MONOTONIC counts that time, which
-# time.monotonic() does not, being another clock. Elsewhere time.monotonic() is the best there is.
+# While this machine is suspended, the servers' clocks continue. On Linux, CLOCK_MONOTONIC stops during suspension, so
+# a laptop that wakes up would trust a lease that ended hours ago; CLOCK_BOOTTIME continues. On macOS, CLOCK_MONOTONIC
+# continues, but time.monotonic() reads another clock, which stops. Other platforms offer only time.monotonic().
+# None of these clocks follows changes of the wall clock.
 now: Final[Clock] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")

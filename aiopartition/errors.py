@@ -1,4 +1,4 @@
-"""Every error that the library raises on purpose.
+"""The library's exceptions.
 
 ::
 
@@ -13,8 +13,8 @@
         ├── BackendUnavailableError
         └── AuthenticationError
 
-Each carries its facts as attributes and builds its text from them, so a handler never has to take a
-message apart. The facts are also the exception's ``args``, which keeps every error picklable.
+Each exception has its details as attributes, so handlers need not parse messages. The details are also its ``args``,
+which makes it picklable.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = [
 
 
 class PartitionError(Exception):
-    """The root of the library's errors."""
+    """The base class of the library's exceptions."""
 
 
 class ConfigurationError(PartitionError, ValueError):
-    """A URL, an argument or an environment variable cannot mean anything.
+    """A URL, an argument or an environment variable is invalid.
 
-    ``part`` names the offending part (``"backend_url port"``, ``"weight"``), ``reason`` says what is wrong with it.
+    ``part`` names the invalid part (``"backend_url port"``, ``"weight"``); ``reason`` explains the problem.
     """
 
     def __init__(self, part: str, reason: str) -> None:
@@ -61,7 +61,7 @@ class NotStartedError(PartitionError):
     """A coordinator was used before ``start()``, after it stopped, or where it does not belong: in another event loop,
     thread or process than the one in which it was started.
 
-    ``operation`` is the call that was made, ``state`` what the coordinator was instead of started. If it stopped for
+    ``operation`` is the method that was called; ``state`` describes the coordinator's actual state. If it stopped for
     another reason than ``stop()``, that is the ``__cause__``.
     """
 
@@ -75,9 +75,9 @@ class NotStartedError(PartitionError):
 
 
 class PolicyMismatchError(PartitionError):
-    """A group exists with another policy than the joiner's; all members of a group must agree.
+    """The group already has a different policy. All members of a group must use the same policy.
 
-    ``differences`` maps each field that differs to a pair: the value stored in the group, the joiner's value.
+    ``differences`` maps each differing field to a pair: the value stored in the group and this member's value.
     """
 
     def __init__(self, group_id: str, differences: Mapping[str, tuple[Any, Any]]) -> None:
@@ -86,7 +86,7 @@ class PolicyMismatchError(PartitionError):
         self.differences: dict[str, tuple[Any, Any]] = dict(differences)
 
     def __str__(self) -> str:
-        # What is stored may be another program's, and up to 1 MB: names and values are cut, and only a few told.
+        # Another program may have stored up to 1 MB here, so the message shows a few fields, and shortens them.
         told = [
             f"{field[:40]} is {_short(stored)} there and {_short(ours)} here"
             for field, (stored, ours) in islice(self.differences.items(), 8)
@@ -96,14 +96,15 @@ class PolicyMismatchError(PartitionError):
 
 
 def _short(value: object) -> str:
-    text = reprlib.repr(value)  # which does not build what it will not show
+    text = reprlib.repr(value)  # unlike repr(), it does not format the parts that it omits
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 class MemberSupersededError(PartitionError):
-    """Another process joined the group with this member's id later, so this one owns nothing there any more.
+    """Another process joined the group later with the same member id, so this process owns nothing there any more.
 
-    ``incarnation`` is the other's. ``leave_group()`` clears the state; two live processes need two member ids.
+    ``incarnation`` is that of the other process. ``leave_group()`` clears this state. Each live process needs a member
+    id of its own.
     """
 
     def __init__(self, group_id: str, member_id: str, incarnation: int) -> None:
@@ -120,9 +121,9 @@ class MemberSupersededError(PartitionError):
 
 
 class OwnershipUnknownError(PartitionError):
-    """The coordinator cannot prove which keys are its own, so it must be taken to own none.
+    """The coordinator cannot prove which keys it owns, so it must act as if it owned none.
 
-    ``reason`` says what it waits for. The state heals by itself.
+    ``reason`` says what it is waiting for. Ownership recovers by itself.
     """
 
     def __init__(self, group_id: str, reason: str) -> None:
@@ -135,9 +136,9 @@ class OwnershipUnknownError(PartitionError):
 
 
 class OwnershipLostError(PartitionError):
-    """The body of a ``hold()`` was cancelled, since what it worked on was about to be another's.
+    """The body of a ``hold()`` was cancelled because another member was about to take over its keys.
 
-    ``reason`` says why. What it had begun may be half done.
+    ``reason`` says why. Work in progress may be incomplete.
     """
 
     def __init__(self, group_id: str, reason: str) -> None:
@@ -150,9 +151,9 @@ class OwnershipLostError(PartitionError):
 
 
 class BackendError(PartitionError):
-    """The coordination backend could not do what was asked.
+    """The backend could not carry out a request.
 
-    ``reason`` says why; ``path`` is the node concerned, where there is one.
+    ``reason`` says why; ``path`` is the node concerned, or ``None``.
     """
 
     def __init__(self, reason: str, path: str | None = None) -> None:
@@ -165,16 +166,16 @@ class BackendError(PartitionError):
 
 
 class BackendUnavailableError(BackendError):
-    """The backend cannot be reached now, or the connection was lost before its answer came.
+    """The backend is unreachable, or the connection was lost before the response arrived.
 
-    What was asked may have been done or not. Reconnection goes on in the background.
+    The request may or may not have been carried out. The coordinator keeps reconnecting in the background.
     """
 
 
 class AuthenticationError(BackendError):
-    """The backend refuses this client: its credentials, its certificate, or one operation on one node.
+    """The backend rejected the client's credentials or certificate, or denied an operation on a node.
 
-    For one operation ``path`` is the node and ``permission`` the missing right on it, in ZooKeeper's words
+    If an operation was denied, ``path`` is the node and ``permission`` the missing permission, as ZooKeeper names it
     (``"READ"``, ``"WRITE"``, ``"CREATE"``, ``"DELETE"``, ``"ADMIN"``).
     """
 

@@ -1,6 +1,6 @@
-"""The fixture ``partition_cluster``, wherever the library and pytest are installed.
+"""The pytest plugin that provides the fixture ``partition_cluster``.
 
-It is loaded at the start of every run of pytest, so it imports nothing before a test asks for something.
+Every run of pytest loads it if the library is installed, so it imports the library only when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def partition_cluster() -> Iterator[PartitionCluster]:
-    """An empty :class:`aiopartition.testing.PartitionCluster` for this test alone.
+    """Provide an empty :class:`aiopartition.testing.PartitionCluster` for one test.
 
-    A plain fixture, so that it serves whichever plugin runs the test's coroutine.
+    The fixture is synchronous so that it works with any plugin that runs the test's coroutine.
     """
     from aiopartition.testing import PartitionCluster
 

@@ -1,4 +1,4 @@
-"""Any text as one component of a path (RFC 3986)."""
+"""Percent-encodes text as one component of a path (RFC 3986)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["quote_component", "unquote_component"]
 
 
 def quote_component(text: str) -> str:
-    """``text`` as one path component. ``.`` and ``..`` are special in paths, so their dots are encoded too."""
+    """Percent-encode ``text``. The dots of ``.`` and ``..`` are encoded too: those names are special in paths."""
     quoted = quote(text, safe="", errors="surrogatepass")
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
 def unquote_component(component: str) -> str:
-    """The inverse of :func:`quote_component`.
+    """Undo :func:`quote_component`.
 
-    :raises UnicodeDecodeError: if the encoded bytes are no text.
+    :raises UnicodeDecodeError: if the decoded bytes are not UTF-8.
     """
     return unquote(component, errors="surrogatepass")

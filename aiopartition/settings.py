@@ -1,4 +1,4 @@
-"""What a user may configure: validated once, frozen from then on."""
+"""The validated settings of a coordinator."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OnUnknown: TypeAlias = Literal["empty", "raise"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A coordinator's arguments, validated, with the URL's options and the defaults filled in."""
+    """A coordinator's arguments after validation, with options of the URL and defaults filled in. Times are seconds."""
 
     url: Url | None
     member_id: str
     member_id_is_drawn: bool
-    """Whether nobody gave the id, so that it was drawn at random."""
+    """Whether the id was generated at random because none was given."""
     heartbeat: float
     session_timeout: float
     connect_timeout: float
@@ -54,9 +54,11 @@ class Settings:
         auth: tuple[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Settings:
-        """Validate everything, or raise :class:`ConfigurationError` that names the offending part.
+        """Validate the arguments and fill in defaults.
 
-        A keyword beats the same URL option; ``None`` stands for "not given".
+        A keyword takes precedence over the same option in the URL; ``None`` means "not given".
+
+        :raises ConfigurationError: naming the invalid argument.
         """
         url = None if backend_url is None else parse_url(backend_url)
         options: Mapping[str, float] = {} if url is None else url.options
@@ -83,14 +85,18 @@ class Settings:
         )
 
     def with_another_id(self) -> Settings:
-        """The same for another process, if the id was only drawn for this one."""
+        """Return these settings for another process, with a new member id if the present one was generated."""
         return replace(self, member_id=str(uuid.uuid4())) if self.member_id_is_drawn else self
 
 
 def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of a coordinator that ``environment`` holds: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
-    ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT`` (seconds), ``<prefix>ON_UNKNOWN``
-    and ``<prefix>AUTH`` (``user:password``). Other variables are left alone, an empty one counts as not set.
+    """Return the coordinator arguments found in ``environment``.
+
+    The variables are ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``, ``<prefix>ON_UNKNOWN``, ``<prefix>AUTH``
+    (``user:password``), and, in seconds, ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT`` and
+    ``<prefix>CONNECT_TIMEOUT``. Other variables are ignored; an empty variable counts as unset.
+
+    :raises ConfigurationError: naming the invalid variable.
     """
     arguments: dict[str, Any] = {}
     for name in ("backend_url", "member_id", "heartbeat", "session_timeout", "connect_timeout", "on_unknown", "auth"):

@@ -1,4 +1,4 @@
-"""Backend URLs, taken apart. Nothing that may be a password is ever quoted."""
+"""Parses backend URLs. Error messages never quote text that may be a password."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A backend URL, taken apart. ``auth`` never shows in a repr."""
+    """A parsed backend URL. Its repr omits ``auth``."""
 
     scheme: Literal["zookeeper", "memory"]
     hosts: tuple[tuple[str, int], ...] = ()
@@ -37,7 +37,7 @@ class Url:
     options: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __str__(self) -> str:
-        """The URL without its credentials, fit for logs."""
+        """Return the URL without credentials, so that it can be logged."""
         if self.scheme == "memory":
             return f"memory://{quote(self.cluster, safe='')}"
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
@@ -45,9 +45,9 @@ class Url:
 
 
 def parse_url(text: object) -> Url:
-    """Take a backend URL apart.
+    """Parse a backend URL.
 
-    :raises ConfigurationError: naming the part that is wrong. Nothing that may be a password is ever quoted.
+    :raises ConfigurationError: naming the invalid part.
     """
     if not isinstance(text, str):
         raise ConfigurationError("backend_url", f"must be a str or None, not {type(text).__name__}")
@@ -55,7 +55,7 @@ def parse_url(text: object) -> Url:
     if not separator:
         raise ConfigurationError("backend_url", "must look like zookeeper://host:port/namespace or memory://name")
     if scheme not in ("zookeeper", "memory"):
-        # What stands before :// of a URL without a scheme could be anything, credentials included.
+        # If the scheme is missing, the text before :// may contain credentials.
         named = repr(scheme) if scheme.isalnum() and len(scheme) <= 20 else "that"
         raise ConfigurationError("backend_url scheme", f"{named} is not known, only zookeeper:// and memory:// are")
     rest, _, query = rest.partition("?")
@@ -84,7 +84,7 @@ def parse_url(text: object) -> Url:
 def _parse_options(query: str) -> dict[str, float]:
     options: dict[str, float] = {}
     for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), start=1):
-        # Only what was certainly meant as an option is quoted: a password with a question mark in it may end up here.
+        # Only names close to a known option are quoted: part of a password with a "?" in it may end up here.
         known = name in URL_OPTIONS or get_close_matches(name.lower(), URL_OPTIONS, cutoff=0.75)
         part = f"backend_url option {repr(name) if known else number}"
         if name not in URL_OPTIONS:
@@ -104,7 +104,7 @@ def _parse_credentials(text: str) -> tuple[str, str]:
 
 
 def _parse_host(text: str, number: int) -> tuple[str, int]:
-    # Nothing is quoted: in a URL that lacks a host, what stands here is a user and a password. ``number`` must do.
+    # The message gives the number and never quotes the text: in a URL without a host, it is a user and a password.
     part = "backend_url host"
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -134,10 +134,10 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _parse_namespace(path: str) -> str:
-    """The namespace as ZooKeeper wants its paths: no empty, ``.`` or ``..`` segment, no control character."""
+    """Return the namespace, after checking it by ZooKeeper's rules for paths."""
     if not path.strip("/"):
         return DEFAULT_NAMESPACE
-    # No segment is quoted: a password with a slash in it may end up here.
+    # Segments are never quoted: part of a password with a "/" in it may end up here.
     part = "backend_url namespace"
     segments = [_decode(part, segment) for segment in path.removesuffix("/").split("/")]
     for number, segment in enumerate(segments, start=1):
@@ -156,5 +156,5 @@ def _decode(part: str, text: str) -> str:
         decoded = unquote(text, errors="strict")
         decoded.encode()
         return decoded
-    # Not raised while that error is handled: it holds the text, which may be a secret, and would be its context.
+    # Raised outside the handler: the UnicodeError, which would become the context, contains the text: maybe a secret.
     raise ConfigurationError(part, f"has {_NOT_TEXT}")

@@ -1,4 +1,4 @@
-"""The version, where nothing else has to be imported to read it."""
+"""The version, in a module of its own so that it can be read without importing the library's dependencies."""
 
 from typing import Final
 

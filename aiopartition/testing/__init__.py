@@ -1,8 +1,8 @@
-"""For testing a service that uses coordinators: other members, and what can happen to any of them, on ``memory://``.
+"""Tools for testing services that use coordinators: other members and simulated faults, on ``memory://``.
 
-With pytest the fixture ``partition_cluster`` gives each test a :class:`PartitionCluster` of its own::
+With pytest, the fixture ``partition_cluster`` gives each test a :class:`PartitionCluster` of its own::
 
-    async def test_the_share_of_a_dead_copy_is_taken_over(partition_cluster):
+    async def test_the_share_of_a_dead_member_is_taken_over(partition_cluster):
         async with Service(partition_cluster.url) as service:
             await partition_cluster.join("other", "devices")
             await partition_cluster.settle("devices")
@@ -10,9 +10,9 @@ With pytest the fixture ``partition_cluster`` gives each test a :class:`Partitio
             await partition_cluster.settle("devices")
             assert set(service.polled) == set(DEVICES)
 
-On a :class:`VirtualTimeLoop` this takes milliseconds; on any other loop the session timeout. The functions
-:func:`cut_off`, :func:`silence`, :func:`reconnect` and :func:`expire` need no cluster but the coordinator itself; they
-return at once, and what follows from them happens in the background, as in production.
+This takes milliseconds on a :class:`VirtualTimeLoop`, and the session timeout on any other loop. The functions
+:func:`cut_off`, :func:`silence`, :func:`reconnect` and :func:`expire` need only a coordinator. They return at once; the
+effects follow in the background, as in production.
 """
 
 from aiopartition.testing.cluster import PartitionCluster

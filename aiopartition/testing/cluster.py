@@ -1,4 +1,4 @@
-"""A cluster on ``memory://`` for one test: its other members, and what can happen to all of them."""
+"""A cluster on ``memory://`` for one test, with other members and simulated faults."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from aiopartition.testing.virtual_time import VirtualTimeLoop
 __all__ = ["PartitionCluster"]
 
 _INTERVAL: Final = 0.01
-"""Seconds between two looks whether things have settled."""
+"""Seconds between two checks whether a group has settled."""
 
 
 class PartitionCluster:
-    """Coordinators find it by :attr:`url`, those of the service under test as well as those that :meth:`join` starts.
+    """An in-memory cluster. The service under test connects by :attr:`url`; :meth:`join` adds other members.
 
-    All members live in one event loop. They are named by their ids; of several coordinators with one id the latest is
-    meant. It is an async context manager that stops what it has started.
+    All members run in one event loop. Methods refer to them by member id; if several coordinators have the same id, the
+    one started last is meant. As an async context manager, the cluster stops the members that it has started.
 
-    :param session_timeout: seconds, of the members that :meth:`join` starts.
-    :param heartbeat: seconds, likewise.
+    :param session_timeout: the session timeout of members that :meth:`join` starts, in seconds.
+    :param heartbeat: the heartbeat interval of these members, in seconds.
     """
 
     def __init__(self, *, session_timeout: float = 10.0, heartbeat: float = 1.0) -> None:
         self.session_timeout = session_timeout
         self.heartbeat = heartbeat
         self.url: Final = f"memory://test-{uuid.uuid4().hex}"
-        """For the coordinators of the service under test."""
+        """The backend URL for coordinators of the service under test."""
         self._clock = _LoopClock()
-        # Kept here, as clusters are forgotten with whoever uses them last.
+        # Holds a reference, because a named cluster is discarded with its last user.
         self._cluster = MemoryCluster.named(self.url.removeprefix("memory://"), self._clock)
         self._joined: dict[str, PartitionCoordinator] = {}
         self._starting = asyncio.Lock()
@@ -67,10 +67,12 @@ class PartitionCluster:
         min_members: int = 1,
         settle: float = 0.05,
     ) -> PartitionCoordinator:
-        """Another member joins a group. With an id that was joined before, the same coordinator joins a further one.
+        """Start a member and join it to a group. If a member of that id was started before, it joins this group too.
 
-        :returns: its coordinator, to ask what is its own.
-        :raises PartitionError: whatever :meth:`PartitionCoordinator.join_group` raises.
+        :param weight: as for :meth:`PartitionCoordinator.join_group`, like ``policy`` and ``min_members``.
+        :param settle: seconds, as for :meth:`PartitionCoordinator.join_group`.
+        :returns: the member's coordinator.
+        :raises PartitionError: as :meth:`PartitionCoordinator.join_group` does.
         """
         async with self._starting:
             coordinator = self._joined.get(member_id)
@@ -84,25 +86,25 @@ class PartitionCluster:
         return coordinator
 
     async def leave(self, member_id: str) -> None:
-        """A member that :meth:`join` started says farewell: the others have its share at once.
+        """Stop a member that :meth:`join` started. The other members take over its keys at once.
 
-        :raises LookupError: if there is none of that id.
+        :raises LookupError: if :meth:`join` has started no member of that id.
         """
         await self._require_joined(member_id).stop()
         self._joined.pop(member_id, None)
 
     async def kill(self, member_id: str) -> None:
-        """A member that :meth:`join` started falls dead: the others have its share after its session timeout.
+        """Crash a member that :meth:`join` started. Others take over its keys after its session timeout.
 
-        :raises LookupError: if there is none of that id.
+        :raises LookupError: if :meth:`join` has started no member of that id.
         """
         coordinator = self._require_joined(member_id)
-        backend_of(coordinator).crash()  # so the farewell of the next line does not arrive
+        backend_of(coordinator).crash()  # so that stop() cannot announce that the member leaves
         await coordinator.stop()
         self._joined.pop(member_id, None)
 
     def members(self, group_id: str) -> tuple[str, ...]:
-        """The sorted ids of a group's members, as the cluster has them at this moment; the members may lag behind."""
+        """Return the sorted ids of a group's members as the cluster has them now. Members may not know of them yet."""
         if self._cluster.newest(group_id) is None:
             return ()
         entries = [Entry.parse(name) for name in self._cluster.entries(group_id)]
@@ -111,39 +113,46 @@ class PartitionCluster:
     # ---- faults, of any member
 
     def cut_off(self, member_id: str) -> None:
-        """Cut a member's connection. It owns nothing after two thirds of its session timeout, and is given up after the
-        whole; unless it is reconnected before.
+        """Cut a member's connection.
 
-        :raises LookupError: if no started coordinator has that id; likewise all below.
+        Unless it is reconnected earlier, it stops owning its keys after two thirds of its session timeout, and other
+        members take over after the full timeout.
+
+        :raises LookupError: if no started coordinator has that id. So do the other faults of a member.
         """
         self._client(member_id).cut_off()
 
     def silence(self, member_id: str) -> None:
-        """The same as :meth:`cut_off`, but the member is not told: no request is answered."""
+        """Stop all responses to a member, while its connection appears to stay open. Otherwise like :meth:`cut_off`."""
         self._client(member_id).silence()
 
     def reconnect(self, member_id: str) -> None:
-        """Heal what :meth:`cut_off` or :meth:`silence` did."""
+        """Undo :meth:`cut_off` or :meth:`silence`."""
         self._client(member_id).reconnect()
 
     def expire(self, member_id: str) -> None:
-        """End a member's session now. It loses what it owned, and joins its groups again by itself."""
+        """End a member's session now. The member loses its keys, and rejoins its groups by itself."""
         self._client(member_id).expire()
 
     def lag(self, member_id: str, seconds: float) -> None:
-        """From now on a member is told of changes that many seconds late; 0: at once."""
+        """Delay all further notifications of changes to a member by ``seconds``."""
         self._client(member_id).network.news_delay = seconds
 
     def lose_watches(self, group_id: str) -> None:
-        """The members are not told of the group's next change; their heartbeats have to find it."""
+        """Lose the notifications of the group's next change, so that only heartbeats can detect it."""
         self._cluster.lose_watches(group_id)
 
     # ---- time
 
     def stall(self, seconds: float) -> None:
-        """Time passes in which nothing of this process runs, as when the event loop is blocked, the process stopped or
-        the laptop suspended. On a :class:`VirtualTimeLoop` timers that were due meanwhile go off afterwards; on any
-        other only the clock of the leases jumps, as it does on a laptop that wakes up."""
+        """Let time pass while nothing in this process runs, as if the event loop were blocked, the process stopped or
+        the laptop suspended.
+
+        On a :class:`VirtualTimeLoop`, timers due in that time fire afterwards. On any other loop only the clock of the
+        leases jumps, as on a laptop that wakes up.
+
+        :param seconds: how long nothing runs.
+        """
         loop = asyncio.get_running_loop()
         if isinstance(loop, VirtualTimeLoop):
             loop.jump(seconds)
@@ -151,15 +160,19 @@ class PartitionCluster:
             self._clock.ahead += seconds
 
     async def step(self, seconds: float) -> None:
-        """Let time pass, with everybody at work: at once on a :class:`VirtualTimeLoop`, else it is a sleep."""
+        """Sleep for ``seconds`` while all members run. It takes no real time on a :class:`VirtualTimeLoop`.
+
+        Safe to cancel.
+        """
         await anyio.sleep(seconds)
 
     async def settle(self, group_id: str, *, timeout: float = 60.0) -> None:
-        """Wait until the group is at rest: its entries are those of members that are connected, and all of them are at
-        the newest generation. So a member that was killed or cut off is waited for until it is given up.
+        """Wait until the group consists of the connected members and all of them have reached the newest generation.
 
-        :param timeout: seconds of the event loop.
-        :raises TimeoutError: saying where each member stands.
+        If a member was killed or cut off, this includes waiting for the end of its session. Safe to cancel.
+
+        :param timeout: seconds on the clock of the event loop.
+        :raises TimeoutError: if it takes longer. The message has the generation of each member.
         """
         deadline = asyncio.get_running_loop().time() + timeout
         while asyncio.get_running_loop().time() < deadline:
@@ -171,13 +184,13 @@ class PartitionCluster:
     # ---- the end
 
     async def close(self) -> None:
-        """Stop what :meth:`join` started. May be called several times."""
+        """Stop the members that :meth:`join` started. Further calls do nothing."""
         while self._joined:
             _, coordinator = self._joined.popitem()
             await coordinator.stop()
 
     def close_outside(self) -> None:
-        """:meth:`close`, for fixtures: when the event loop stands still, or was closed, which ended every task."""
+        """Call :meth:`close` from a synchronous fixture, while the event loop is not running."""
         loop = self._clock.loop
         if self._joined and loop is not None and not loop.is_closed():
             loop.run_until_complete(self.close())
@@ -203,21 +216,21 @@ class PartitionCluster:
         )
 
     def _standing(self, group_id: str) -> dict[str, int | None]:
-        """For each connected member the generation that it has arrived at, as far as anything can be its own there."""
+        """Return the generation that each connected member has reached; ``None`` without a view or during a handoff."""
         standing: dict[str, int | None] = {}
         for client in self._cluster.clients:
             membership = _runner(client).memberships.get(group_id)
             if membership is None or not client.connected or client.network.is_silent or membership.error is not None:
                 continue
             view = membership.view
-            # In an exclusive group what a member gains becomes its own only when the members before have let go of it.
+            # In an exclusive group, a member owns the keys it gains only when their previous owners have released them.
             arrived = view is not None and tuple(view.mask) == tuple(view.table.mask(view.member_id))
             standing[_runner(client).settings.member_id] = view.generation if view is not None and arrived else None
         return standing
 
 
 class _LoopClock:
-    """The time of the event loop that the test runs on, and what :meth:`PartitionCluster.stall` has added to it."""
+    """The clock of the test's event loop, plus the time that :meth:`PartitionCluster.stall` has added."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -230,6 +243,6 @@ class _LoopClock:
 
 
 def _runner(client: MemoryBackend) -> Runner:
-    """Who it is that uses the cluster."""
+    """Return the runner that uses this client."""
     assert isinstance(client.listener, Runner)
     return client.listener

@@ -1,4 +1,4 @@
-"""What can happen to a coordinator on ``memory://``."""
+"""Simulates faults of a coordinator on ``memory://``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ __all__ = ["backend_of", "cut_off", "expire", "reconnect", "silence"]
 
 
 def cut_off(coordinator: PartitionCoordinator) -> None:
-    """Cut a coordinator's connection. It owns nothing after two thirds of its session timeout, and is given up, so that
-    others take over, after the whole; unless it is reconnected before.
+    """Cut a coordinator's connection.
+
+    Unless it is reconnected earlier, it stops owning its keys after two thirds of its session timeout, and others take
+    over after the full timeout.
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
@@ -18,8 +20,9 @@ def cut_off(coordinator: PartitionCoordinator) -> None:
 
 
 def silence(coordinator: PartitionCoordinator) -> None:
-    """The same as :func:`cut_off`, but the coordinator is not told: its connection seems to be there, and no request is
-    answered.
+    """Stop all responses to a coordinator, while its connection appears to stay open.
+
+    The consequences are those of :func:`cut_off`.
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
@@ -27,7 +30,7 @@ def silence(coordinator: PartitionCoordinator) -> None:
 
 
 def reconnect(coordinator: PartitionCoordinator) -> None:
-    """Heal what :func:`cut_off` or :func:`silence` did.
+    """Undo :func:`cut_off` or :func:`silence`.
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
@@ -35,7 +38,7 @@ def reconnect(coordinator: PartitionCoordinator) -> None:
 
 
 def expire(coordinator: PartitionCoordinator) -> None:
-    """End a coordinator's session now. It loses what it owned, and joins its groups again by itself.
+    """End a coordinator's session now. The coordinator loses its keys, and rejoins its groups by itself.
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
@@ -43,8 +46,11 @@ def expire(coordinator: PartitionCoordinator) -> None:
 
 
 def backend_of(coordinator: PartitionCoordinator) -> MemoryBackend:
-    """Where its faults are made."""
+    """Return the backend of a coordinator.
+
+    :raises TypeError: if the coordinator is not on ``memory://``.
+    """
     backend = coordinator._runner.backend  # pyright: ignore[reportPrivateUsage]
     if not isinstance(backend, MemoryBackend):
-        raise TypeError(f"{coordinator!r} is not on memory://: break its network or its server instead")
+        raise TypeError(f"{coordinator!r} is not on memory://: simulate faults in its network or server instead")
     return backend

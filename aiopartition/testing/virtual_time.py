@@ -1,4 +1,4 @@
-"""An event loop on which waiting takes no time, so that tests of timeouts are quick, and always go the same way."""
+"""An event loop with virtual time, which makes tests of timeouts fast and deterministic."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Ts = TypeVarTuple("Ts")
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An asyncio event loop whose clock moves only when every task waits: then at once to the next timer.
+    """An asyncio event loop whose clock stands still until every task waits, then jumps to the next timer.
 
-    ``asyncio.sleep()``, anyio's, and all timeouts follow it. Give it to whatever runs the tests::
+    ``asyncio.sleep()``, ``anyio.sleep()`` and all timeouts follow this clock. To run tests on it::
 
         @pytest.fixture
         def anyio_backend():
             return "asyncio", {"loop_factory": VirtualTimeLoop}
 
-    It is meant for code whose only company is ``memory://``: a socket has no time to answer before the next timer
-    goes off. Work that is given to threads with :func:`asyncio.to_thread` takes no time at all; for other threads,
-    those of ``anyio.to_thread`` among them, no timer waits.
+    Use it only for code that does no I/O other than ``memory://``: the next timer fires before a socket can respond.
+    The clock stands still while :func:`asyncio.to_thread` runs, but does not wait for other threads, including those of
+    ``anyio.to_thread``.
     """
 
     def __init__(self) -> None:
@@ -34,13 +34,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self._wait))
 
     def time(self) -> float:
-        """Seconds since the loop was made."""
+        """Return the virtual time in seconds since the loop was created."""
         return self._moment
 
     def jump(self, seconds: float) -> None:
         """Let time pass while no task runs, as when the event loop is blocked or the process stopped.
 
-        What was due meanwhile happens afterwards, in its order, as soon as the caller waits for anything.
+        Timers due in that time fire afterwards, in order, as soon as the caller waits.
+
+        :param seconds: how far to move the clock.
         """
         self._moment += seconds
 
@@ -51,7 +53,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        self._threads += 1  # it waits for one, with a timeout of which virtual time would make nothing
+        self._threads += 1  # the shutdown waits for a thread; virtual time would expire its timeout at once
         try:
             await super().shutdown_default_executor()
         finally:
@@ -61,7 +63,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._threads -= 1
 
     def _wait(self, seconds: float | None) -> float | None:
-        """Nothing can happen for that many seconds (``None``: for ever); how many of them must really be waited."""
+        """Advance the clock by ``seconds`` (``None`` if no timer is set); return how long to wait in real time."""
         if seconds is None or self._threads:
             return None
         self._moment += seconds
@@ -69,7 +71,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Looks whether anything has happened outside of the loop, and leaves the waiting to ``wait``."""
+    """Polls for I/O without waiting, and lets ``wait`` decide how long to wait in real time."""
 
     def __init__(self, wait: Callable[[float | None], float | None]) -> None:
         super().__init__()

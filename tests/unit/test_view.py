@@ -141,7 +141,7 @@ def test_a_single_text_is_no_iterable_of_resources(single: Any, parts: str) -> N
 
 def test_an_async_iterable_is_sent_elsewhere() -> None:
     """An async iterable cannot be filtered by a plain call; the error names the one that can."""
-    with pytest.raises(TypeError, match=r"AsyncNumbers is an async iterable: my_subset\(\)"):
+    with pytest.raises(TypeError, match=r"AsyncNumbers is an async iterable: use my_subset\(\) instead"):
         view_of("a").mine(cast("Any", AsyncNumbers()))
 
 

@@ -1,4 +1,4 @@
-"""What lies between one client and its memory cluster, and what can go wrong with it."""
+"""A simulated network between a client and its memory cluster."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["MemoryNetwork"]
 
 
 class MemoryNetwork:
-    """The way from one client to its cluster and back. Healthy, nothing on it takes any time."""
+    """The network between one client and its cluster. By default it adds no delay."""
 
     def __init__(self) -> None:
         self.delay: Callable[[], float] | None = None
-        """Asked for each request and each answer: how many seconds it is on its way."""
+        """Called for each request and each response. Returns its delay in seconds."""
         self.news_delay: float = 0.0
-        """Seconds that it takes until the client is told of a change in a group."""
+        """The delay of notifications of changes, in seconds."""
         self.is_cut: bool = False
-        """Nothing gets through, and the client knows."""
+        """The connection is broken, and the client knows it."""
         self.is_silent: bool = False
-        """Nothing gets through, and the client cannot know: it waits for answers."""
-        self._connection = 0  # grows with each that breaks, and takes along what is under way
+        """Nothing gets through, but the connection appears to stay open, so the client waits for responses."""
+        self._connection = 0  # increases when the connection breaks, which invalidates messages in transit
         self._healed = asyncio.Event()
         self._held: list[tuple[int, Callable[[], None]]] = []
 
@@ -36,7 +36,7 @@ class MemoryNetwork:
         self._connection += 1
         self.is_cut = True
         self._held.clear()
-        self._healed.set()  # whoever waits for the end of a silence learns that there is no connection any more
+        self._healed.set()  # wakes requests that wait for the end of a silence, so that they fail
 
     def silence(self) -> None:
         if not self.is_silent:
@@ -44,7 +44,7 @@ class MemoryNetwork:
             self._healed = asyncio.Event()
 
     def heal(self) -> None:
-        """Undo :meth:`cut` and :meth:`silence`. What was held back by a silence arrives now."""
+        """Undo :meth:`cut` and :meth:`silence`. Notifications that a silence held back arrive now."""
         self.is_cut = self.is_silent = False
         self._healed.set()
         held, self._held = self._held, []
@@ -52,9 +52,9 @@ class MemoryNetwork:
             self._arrive(connection, news)
 
     async def cross(self) -> None:
-        """Let a request or an answer through; cancelled, it is lost.
+        """Carry one request or response across the network. If cancelled, the message is lost.
 
-        :raises BackendUnavailableError: if the connection breaks meanwhile.
+        :raises BackendUnavailableError: if the connection breaks before the message arrives.
         """
         connection = self._connection
         if self.delay is not None:
@@ -65,7 +65,7 @@ class MemoryNetwork:
             raise BackendUnavailableError("the connection to the memory cluster broke")
 
     def deliver(self, news: Callable[[], None]) -> None:
-        """Have ``news`` called when they arrive: over a connection that breaks before, never."""
+        """Call ``news`` when the notification arrives. It never arrives if the connection breaks first."""
         if self.news_delay > 0:
             asyncio.get_running_loop().call_later(self.news_delay, self._arrive, self._connection, news)
         else:

@@ -1,4 +1,4 @@
-"""From host names to addresses, independent of the threads that the service itself needs."""
+"""Resolves host names without using the threads of ``asyncio.to_thread()``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ __all__ = ["Resolver"]
 
 
 _PATIENCE: Final = 0.1
-"""Seconds to wait for news of a host whose addresses are known: what cuts a connection often cuts the resolver too."""
+"""Seconds to wait if a host's addresses are known: a network failure often affects the resolver too."""
 
 
 class Resolver:
-    """Looks hosts up, each in a thread of its own, and at most one at a time for each host.
+    """Resolves host names, each in a thread of its own, with at most one look-up per host at a time.
 
-    Not with ``loop.getaddrinfo()``, which takes threads from the pool that ``asyncio.to_thread()`` uses: a service that
-    keeps those busy could not reconnect, and a resolver that hangs would use them up. While a look-up takes too long or
-    fails, the addresses that the host had last are used. Threads are daemons: none keeps the process from ending.
+    ``docs/decisions.md``, "Connection and session", says why it does not use ``loop.getaddrinfo()``. If a look-up fails
+    or takes too long, the host's last known addresses are used. The threads are daemons, so they do not delay exit.
     """
 
     def __init__(self) -> None:
@@ -32,21 +31,22 @@ class Resolver:
         self._known: dict[str, list[str]] = {}
 
     def begin(self, host: str) -> None:
-        """Begin to look ``host`` up, so that several are looked up at the same time."""
+        """Start resolving ``host`` in the background, so that several hosts can be resolved concurrently."""
         if host not in self._under_way and not _is_literal(host):
             self._under_way[host] = self._look_up(host)
             self._under_way[host].add_done_callback(lambda outcome: self._finish(host, outcome))
 
     async def resolve(self, host: str, port: int, limit: float) -> list[Address]:
-        """The addresses of ``host``, after ``limit`` seconds at most.
+        """Return the addresses of ``host``. Safe to cancel.
 
-        :raises OSError: if there are none, now or from before. May be cancelled at any time.
+        :param limit: the longest time to wait, in seconds.
+        :raises OSError: if no addresses are known by then.
         """
         if _is_literal(host):
             return [Address(host, host, port)]
         self.begin(host)
         look_up = self._under_way[host]
-        # wait() rather than an await: the look-up goes on without us, for the next round.
+        # wait() does not cancel the look-up on a timeout, so the next attempt can use its result.
         await asyncio.wait({look_up}, timeout=min(limit, _PATIENCE) if host in self._known else limit)
         if host not in self._known:
             error = look_up.exception() if look_up.done() else TimeoutError("the name could not be resolved in time")
@@ -55,7 +55,7 @@ class Resolver:
 
     def _finish(self, host: str, outcome: asyncio.Future[list[str]]) -> None:
         del self._under_way[host]
-        # Asking for the exception also says that somebody has looked at it, when nobody waits any more.
+        # Reading the exception also prevents asyncio's warning that it was never retrieved, if nothing waits for it now.
         if not outcome.cancelled() and outcome.exception() is None:
             self._known[host] = outcome.result()
 
@@ -76,14 +76,14 @@ class Resolver:
                 ips = _addresses_of(host)
             except OSError as error:
                 failure = error
-            except UnicodeError as error:  # no name that DNS could have
+            except UnicodeError as error:  # not a valid name in DNS
                 failure = OSError(f"not a host name: {error}")
-            with suppress(RuntimeError):  # the loop has been closed meanwhile: nobody waits any more
+            with suppress(RuntimeError):  # the loop was closed meanwhile, so nothing waits for the result
                 loop.call_soon_threadsafe(deliver, ips, failure)
 
         try:
             threading.Thread(target=look_up, name=f"aiopartition looks up {host}", daemon=True).start()
-        except RuntimeError as error:  # the limit of threads is reached: there may be room in the next round
+        except RuntimeError as error:  # the limit of threads is reached; the next attempt may succeed
             outcome.set_exception(OSError(str(error)))
         return outcome
 
