@@ -1,4 +1,4 @@
-"""A write that comes too late is refused by the database, because it carries an older generation.
+"""The database refuses a write that comes too late, because it carries an older generation.
 
 python examples/fencing.py                                  all in this process
 python examples/fencing.py zookeeper://localhost/fencing    with a ZooKeeper server
@@ -34,7 +34,7 @@ METERS = [f"meter-{number}" for number in range(1, 9)]
 
 
 class Store:
-    """Totals by meter. Any database that can compare while it writes will do."""
+    """Stores totals by meter. Any database with a conditional write can do this."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,7 +43,7 @@ class Store:
             database.executemany("INSERT INTO totals VALUES (?, 100, 0)", [(meter,) for meter in METERS])
 
     def claim(self, meter: str, generation: int) -> int | None:
-        """The total, of which no older generation will write another; ``None`` if a newer one has claimed it."""
+        """Return the total and block writes of older generations; ``None`` if a newer one has claimed the meter."""
         with closing(self._connect()) as database:
             claimed = database.execute(
                 "UPDATE totals SET generation = :generation WHERE meter = :meter AND generation <= :generation"
@@ -53,7 +53,7 @@ class Store:
             return None if claimed is None else claimed[0]
 
     def write(self, meter: str, total: int, generation: int) -> bool:
-        """Whether it was written. It is not if a newer generation has claimed the meter."""
+        """Write the total unless a newer generation has claimed the meter. Return whether it was written."""
         with closing(self._connect()) as database:
             written = database.execute(
                 "UPDATE totals SET total = :total WHERE meter = :meter AND generation = :generation",
@@ -73,16 +73,16 @@ class Store:
 
 
 def count(store: Store, meter: str, generation: int, go_on: threading.Event) -> bool:
-    """Add one to a meter's total, in a thread, and not before ``go_on``; whether it was written."""
+    """Add one to a meter's total once ``go_on`` is set. Return whether it was written. Runs in a thread."""
     total = store.claim(meter, generation)
     if total is None:
         return False
-    go_on.wait()  # a slow meter, a long collection of garbage, a virtual machine that is moved elsewhere
+    go_on.wait()  # stands for a slow meter, a long garbage collection, or a virtual machine that is being migrated
     return store.write(meter, total + 1, generation)
 
 
 class Slow:
-    """What an agent has begun in threads, which nothing can cancel."""
+    """Work of a member in threads, which cannot be cancelled."""
 
     def __init__(self, store: Store) -> None:
         self.go_on = threading.Event()
@@ -158,7 +158,7 @@ async def show(url: str, store: Store, slow: Slow) -> bool:
 
 
 async def has_some(coordinator: PartitionCoordinator) -> None:
-    """Wait until meters have been handed over to this agent."""
+    """Wait until this member may work on some meters."""
     async for change in coordinator.changes(GROUP):
         if change.view and change.view.mine(METERS):
             return

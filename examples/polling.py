@@ -1,4 +1,4 @@
-"""Two pollers share an inventory that comes page by page; each target is polled by exactly one of them a cycle.
+"""Two members share an inventory that arrives page by page. In each cycle, exactly one of them polls each target.
 
 python examples/polling.py                                  both in this process
 python examples/polling.py zookeeper://localhost/polling    with a ZooKeeper server
@@ -23,7 +23,7 @@ class Target:
 
 
 async def inventory() -> AsyncIterator[Target]:
-    """All targets, as a slow service might list them. Both pollers ask for all of them."""
+    """Yield all targets, like a slow service that lists them. Both members ask for all of them."""
     for page in range(4):
         await asyncio.sleep(0.02)
         for number in range(6):
@@ -31,17 +31,17 @@ async def inventory() -> AsyncIterator[Target]:
 
 
 def identity(target: Target) -> tuple[str, int]:
-    """What tells a target from all others, in every process. An object as such has no key that others could know."""
+    """Return the key of a target. An arbitrary object has no key that is the same in all processes."""
     return target.host, target.port
 
 
 async def poll(coordinator: PartitionCoordinator, polled: Counter[tuple[int, Target]]) -> None:
     for cycle in range(1, CYCLES + 1):
         count = 0
-        # Whether a target is ours is decided when it is handed out, so a poller that joins or dies while a cycle is
-        # under way is reckoned with at the next item, not at the next cycle.
+        # my_subset() checks ownership as it yields each target, so a member that joins or dies during a cycle counts
+        # from the next target on, not from the next cycle.
         async for target in coordinator.my_subset(GROUP, inventory(), key=identity):
-            await asyncio.sleep(0.005)  # here the target would be asked for its figures
+            await asyncio.sleep(0.005)  # a real service would poll the target here
             polled[cycle, target] += 1
             count += 1
         print(f"cycle {cycle}: {coordinator.member_id} has polled {count} targets")
@@ -55,7 +55,7 @@ async def main(url: str) -> bool:
         PartitionCoordinator(url, member_id="poller-2") as second,
     ):
         for coordinator in (first, second):
-            # Not before both are there: otherwise the first one begins alone, and takes everything.
+            # Wait for both members. Otherwise the first would start alone and poll everything.
             await coordinator.join_group(GROUP, min_members=2)
         for coordinator in (first, second):
             async for change in coordinator.changes(GROUP):

@@ -1,4 +1,4 @@
-"""Three coordinators share a list. One of them stops, and the other two take over what it had.
+"""Three members share a list. One of them stops, and the other two take over its items.
 
 python examples/quickstart.py                                     all in this process
 python examples/quickstart.py zookeeper://localhost/quickstart    with a ZooKeeper server
@@ -14,7 +14,7 @@ HOSTS = [f"host-{number:02}" for number in range(1, 13)]
 
 async def show(*coordinators: PartitionCoordinator) -> None:
     for coordinator in coordinators:
-        # It takes a moment until everybody knows who came or left; changes() tells.
+        # Members learn of joins and departures after a moment, from changes().
         async for change in coordinator.changes("hosts"):
             if change.view and len(change.view.members) == len(coordinators):
                 break

@@ -1,9 +1,9 @@
-"""A cache server warms up the shards that it gains, and clears those that it loses, as others come and go.
+"""A cache server loads the shards that it gains and clears those that it loses, as other members join and leave.
 
 python examples/watching.py                                   all in this process
 python examples/watching.py zookeeper://localhost/watching    with a ZooKeeper server
 
-It refuses to serve alone (``min_members=2``), so at the beginning and at the end it owns nothing, and knows it.
+It does not serve alone (``min_members=2``), so at the start and at the end its ownership is unknown.
 """
 
 import argparse
@@ -16,15 +16,15 @@ SHARDS = [f"shard-{number:02}" for number in range(24)]
 
 
 async def warm_up(shard: str) -> None:
-    await asyncio.sleep(0.01)  # here the shard would be loaded
+    await asyncio.sleep(0.01)  # a real server would load the shard here
 
 
 async def watch(coordinator: PartitionCoordinator) -> None:
-    """Keep what is loaded in step with what is ours."""
+    """Keep exactly the shards loaded that this member owns."""
     loaded = set[str]()
     async for change in coordinator.changes(GROUP):
         if change.view is None:
-            # Nobody says that the shards are another's; but they may be, so they must not be served.
+            # Another member may own the shards now, so this one must not serve them.
             print(f"it is unknown what is ours: {len(loaded)} shards cleared")
             loaded.clear()
             continue
@@ -33,8 +33,8 @@ async def watch(coordinator: PartitionCoordinator) -> None:
             print(f"{member_id} has joined")
         for member_id in change.left:
             print(f"{member_id} has left")
-        # Changes that come while we are busy here are not queued: the next turn has the newest view. Hence compare
-        # with what is loaded, and not one view with the next.
+        # Changes during this loop body are not queued: the next iteration has the newest view. So compare the view
+        # with the loaded shards, not with the previous view.
         mine = set(change.view.mine(SHARDS))
         gained, lost = mine - loaded, loaded - mine
         loaded -= lost
@@ -51,7 +51,7 @@ async def main(url: str, pause: float) -> None:
         await coordinator.join_group(GROUP, min_members=2)
         watching = tasks.create_task(watch(coordinator))
         await asyncio.sleep(pause)
-        # From here on, what happens elsewhere.
+        # The code below plays the other members.
         async with PartitionCoordinator(url, member_id="cache-2") as second:
             await second.join_group(GROUP, min_members=2)
             await asyncio.sleep(pause)

@@ -1,15 +1,15 @@
-"""A web service, of which many replicas run: each polls its own part of the targets, and tells what it does.
+"""A web service with several replicas. Each replica is a member, polls its share of the targets and reports on it.
 
 pip install aiopartition fastapi uvicorn httpx
 
 python examples/web_service.py zookeeper://localhost/web --port 8000    one replica; start another on port 8001
 python examples/web_service.py --check                                  start it, ask it some questions, end
 
-GET /mine       the targets that this replica polls, and how often it has
-GET /members    all replicas, and the share of each
-GET /healthz    200, or 503 while it is unknown what is ours
+GET /mine       the targets that this replica polls, with the number of polls
+GET /members    all members with their shares
+GET /healthz    200, or 503 while ownership is unknown
 
-With --replicas 2 nothing is owned before two replicas are there, so that the first one up is not overrun.
+With --replicas 2, work starts only when two replicas run, so that the first one is not overloaded.
 """
 
 import argparse
@@ -36,15 +36,15 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
 
     async def poll() -> None:
         while True:
-            # While it is unknown what is ours this gives nothing: a poller need not care.
+            # While ownership is unknown, this list is empty, which suits a poller.
             for target in await coordinator.extract_my_subset(GROUP, TARGETS):
-                polls[target] += 1  # here the target would be asked for its figures
+                polls[target] += 1  # a real service would poll the target here
             await asyncio.sleep(INTERVAL)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with coordinator, asyncio.TaskGroup() as tasks:
-            # Comes back though the backend may be down, and so does start(): the service starts either way.
+            # Neither this nor start() waits for a backend that is down, so the service starts in any case.
             await coordinator.join_group(GROUP, min_members=replicas)
             poller = tasks.create_task(poll())
             yield
@@ -52,7 +52,7 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
 
     app = FastAPI(title="pollers", lifespan=lifespan)
 
-    # Unlike a poller, whoever asks is to be told that an empty answer would be a guess: view() raises.
+    # A client must be able to tell "nothing" from "unknown", so use view(), which raises.
     @app.exception_handler(OwnershipUnknownError)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"status": "unknown", "reason": str(error)}, status_code=503)
@@ -76,7 +76,7 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
 
 
 async def check(url: str) -> None:
-    """Start the service on a free port and ask it, alone and then in company."""
+    """Start the service on a free port and query it, first alone and then with a second member."""
     service = PartitionCoordinator(url, member_id="replica-1")
     server = uvicorn.Server(uvicorn.Config(create_app(service, replicas=2), log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -52,5 +52,5 @@ def backend_of(coordinator: PartitionCoordinator) -> MemoryBackend:
     """
     backend = coordinator._runner.backend  # pyright: ignore[reportPrivateUsage]
     if not isinstance(backend, MemoryBackend):
-        raise TypeError(f"{coordinator!r} is not on memory://: simulate faults in its network or server instead")
+        raise TypeError(f"{coordinator!r} is not on memory://: break its network or server instead")
     return backend

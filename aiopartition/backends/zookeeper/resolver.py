@@ -55,7 +55,7 @@ class Resolver:
 
     def _finish(self, host: str, outcome: asyncio.Future[list[str]]) -> None:
         del self._under_way[host]
-        # Reading the exception also prevents asyncio's warning that it was never retrieved, if nothing waits for it now.
+        # Reading the exception also avoids asyncio's warning about an exception that was never retrieved.
         if not outcome.cancelled() and outcome.exception() is None:
             self._known[host] = outcome.result()
 
