@@ -13,8 +13,8 @@
         ├── BackendUnavailableError
         └── AuthenticationError
 
-Each exception has its details as attributes, so handlers need not parse messages. The details are also its ``args``,
-which makes it picklable.
+Each carries its details as attributes, so handlers need not parse messages. The details are also its ``args``, which
+makes it picklable.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Devices are kept connected, each by exactly one agent, and never by two. Agents come and go, and connections move.
+"""Members keep devices connected. No device ever has two members, while members join and leave and devices move.
 
-python examples/connections.py                                                     agents are tasks of this process
+python examples/connections.py                                                     members are tasks of this process
 python examples/connections.py zookeeper://localhost/connections                   with a ZooKeeper server
-python examples/connections.py zookeeper://localhost/connections --processes       agents are processes
+python examples/connections.py zookeeper://localhost/connections --processes       members are processes
 
-The devices are small TCP servers of this example. Like many a real one they talk to one client at a time: a second
-that says hello meanwhile is turned away, and noted. In an exclusive group that never happens: the agent that loses a
-device says goodbye to it, and only then may the one that gains it connect. Devices that need not move do not notice.
+The devices are small TCP servers in this example. Like many real devices, each talks to one client at a time, and
+counts and rejects a second one. In an exclusive group this never happens: the member that loses a device disconnects
+before the member that gains it may connect. Devices that stay with their member notice nothing.
 
-A process that is killed says nothing to anybody. Its devices are without an agent until its session has expired, two
-seconds here; no other agent can know any sooner that it is dead.
+A killed process cannot disconnect or leave. Its devices have no member until its session expires, after two seconds
+here, because other members cannot know earlier that it is dead.
 
-The exit code is 0 if no device was ever called by two agents at once.
+The exit code is 0 if two members never called a device at once.
 """
 
 import argparse
@@ -31,28 +31,28 @@ from aiopartition import ConfigurationError, GroupPolicy, PartitionCoordinator
 GROUP = "devices"
 HOST = "127.0.0.1"
 SESSION_TIMEOUT = 2.0
-PATIENCE = 30.0  # seconds until every device must have an agent again
+PATIENCE = 30.0  # seconds until every device must have a member again
 
-# ---- an agent: all of it that concerns the library
+# ---- a member: all the code that uses the library
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a device is."""
+    """The address of a device."""
 
     name: str
     port: int
 
 
 async def agent(name: str, url: str, devices: Sequence[Address]) -> None:
-    """Keep the devices connected that are ours, until cancelled. Every agent is given all devices."""
+    """Keep this member's devices connected until cancelled. Every member is given all devices."""
     async with PartitionCoordinator(url, member_id=name, session_timeout=SESSION_TIMEOUT) as coordinator:
         await coordinator.join_group(GROUP, policy=GroupPolicy(exclusive=True))
         await coordinator.run(GROUP, devices, partial(converse, name), key=attrgetter("name"))
 
 
 async def converse(name: str, device: Address) -> None:
-    """One long-lived connection. If it breaks, this raises, and ``run()`` calls it again after a while."""
+    """Hold one long-lived connection. If it breaks, this raises, and ``run()`` calls it again after a delay."""
     reader, writer = await asyncio.open_connection(HOST, device.port)
     try:
         writer.write(f"hello, {name} here\n".encode())
@@ -61,19 +61,19 @@ async def converse(name: str, device: Address) -> None:
             writer.write(b"next\n")
         raise ConnectionError(f"{device.name} has hung up")
     finally:
-        # The device is somebody else's once this has ended, and not before: so see it hang up. It can be awaited,
-        # for run() cancels a worker once, and then waits for it.
+        # Another member may connect as soon as this function ends, so wait until the device has hung up. Awaiting is
+        # possible here because run() cancels a worker once and then waits for it.
         writer.write_eof()
         await reader.read()
         writer.close()
         await writer.wait_closed()
 
 
-# ---- an agent in a process of its own
+# ---- a member in a process of its own
 
 
 async def agent_process(name: str, url: str, devices: Sequence[Address]) -> None:
-    """Be an agent until the input ends. It ends with the parent too, however that dies."""
+    """Run a member until its input ends, which also happens when the parent dies."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -89,21 +89,21 @@ async def agent_process(name: str, url: str, devices: Sequence[Address]) -> None
 
 
 class Device:
-    """A server that talks to one client at a time, and remembers if a second one tried."""
+    """A server that talks to one client at a time and counts rejected clients."""
 
     def __init__(self, name: str, changed: asyncio.Event) -> None:
         self.name = name
         self.agent: str | None = None
-        """Who is connected."""
+        """The connected member."""
         self.connections = 0
         self.turned_away = 0
         self.pause = 0.0
-        """Seconds between the last connection and the one before."""
+        """Seconds between the end of the previous connection and the start of the current one."""
         self._left_at = 0.0
         self._changed = changed
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError), closing(writer):  # whoever is killed may be cut off in mid-sentence
+        with suppress(ConnectionError), closing(writer):  # a killed member may send half a line
             hello = await reader.readline()
             if not hello:
                 return
@@ -130,7 +130,7 @@ class Device:
 
 
 class Fleet:
-    """Runs the agents, and tells what the devices see of them."""
+    """Runs the members and reports what the devices see of them."""
 
     def __init__(self, url: str, *, processes: bool, tasks: asyncio.TaskGroup) -> None:
         self.devices: list[Device] = []
@@ -144,7 +144,7 @@ class Fleet:
         self._began = monotonic()
 
     async def serve(self, count: int, servers: AsyncExitStack) -> None:
-        """Start so many devices."""
+        """Start ``count`` devices."""
         for number in range(1, count + 1):
             device = Device(f"device-{number:02}", self._changed)
             server = await servers.enter_async_context(await asyncio.start_server(device.serve, HOST, 0))
@@ -156,7 +156,7 @@ class Fleet:
         self._lives[name] = self._tasks.create_task(attend(name))
 
     def stop(self, name: str) -> None:
-        """In good order: it says goodbye to its devices and to the others."""
+        """Stop a member cleanly: it disconnects from its devices and leaves the group."""
         self._lives.pop(name).cancel()
 
     def kill(self, name: str) -> None:
@@ -164,7 +164,7 @@ class Fleet:
         self._children[name].kill()
 
     async def change(self, what: str, change: Callable[[], None]) -> None:
-        """Make a change, wait until every device has an agent again, and say what it came to."""
+        """Make a change, wait until every device has a member again, and report the result."""
         before = {device.name: device.connections for device in self.devices}
         self._say(what)
         change()
@@ -189,12 +189,12 @@ class Fleet:
         await agent(name, self._url, self._addresses)
 
     async def _attend(self, name: str) -> None:
-        """Run an agent in a process of its own."""
+        """Run a member in a process of its own."""
         addresses = json.dumps({address.name: address.port for address in self._addresses})
         child = self._children[name] = await asyncio.create_subprocess_exec(
             *(sys.executable, __file__, self._url, "--agent", name, "--addresses", addresses),
             stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the parent alone, which ends its agents
+            start_new_session=True,  # only the parent receives Ctrl-C, and it ends the members
         )
         assert child.stdin is not None
         try:
@@ -207,7 +207,7 @@ class Fleet:
 
 
 async def show(url: str, count: int, *, processes: bool, pause: float) -> bool:
-    """Return whether no device was ever called by two agents at once."""
+    """Return whether two members never called a device at once."""
     async with AsyncExitStack() as servers, asyncio.TaskGroup() as tasks:
         fleet = Fleet(url, processes=processes, tasks=tasks)
         await fleet.serve(count, servers)
@@ -236,7 +236,7 @@ def main() -> int:
     parser.add_argument("--processes", action="store_true", help="each agent in a process of its own; one is killed")
     parser.add_argument("--devices", type=int, default=24, metavar="N", help="at least 12 (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between events (default: %(default)g)")
-    parser.add_argument("--agent", help=argparse.SUPPRESS)  # to be one agent, by that name
+    parser.add_argument("--agent", help=argparse.SUPPRESS)  # run a single member of this name
     parser.add_argument("--addresses", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:

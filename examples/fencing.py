@@ -3,18 +3,17 @@
 python examples/fencing.py                                  all in this process
 python examples/fencing.py zookeeper://localhost/fencing    with a ZooKeeper server
 
-In an exclusive group a meter is read by one agent at a time. But no library can stop what does not let itself be
-stopped: here a thread, in which a slow read is under way when its agent has to hand the meter over. The agent waits for
-it as long as it was told to, then cancels it; but only the waiting can be cancelled, the thread goes on. When it comes
-to writing at last, the meter has long been another agent's.
+In an exclusive group, one member at a time reads a meter. But no library can stop a thread. Here, a slow read runs in
+a thread when its member has to hand the meter over. The member waits until its drain timeout and cancels the work, but
+that cancels only the waiting: the thread continues. By the time it writes, another member owns the meter.
 
-So each write says under which generation it is made, and the database, which sees all of them, refuses those that are
-older than what it has seen. This works because a later owner of a meter always has a higher generation; and because
+So each write carries a generation, and the database refuses a write whose generation is older than one that it has
+seen. This works because a later owner of a meter always has a higher generation, and because
 
-- the generation is that of the view that gave us the meter, not of one that is asked for at the time of writing;
-- a new owner claims the meter, with its generation, before it reads what it builds upon.
+- the generation is that of the view in which this member got the meter, not of a view requested when writing;
+- a new owner claims the meter with its generation before it reads the total that it updates.
 
-The exit code is 0 if the late write was refused, and nothing was counted twice or lost.
+The exit code is 0 if the late writes were refused, and nothing was counted twice or lost.
 """
 
 import argparse
@@ -69,7 +68,7 @@ class Store:
         return sqlite3.connect(self._path, isolation_level=None)  # each statement is a transaction
 
 
-# ---- the agents
+# ---- the members
 
 
 def count(store: Store, meter: str, generation: int, go_on: threading.Event) -> bool:
