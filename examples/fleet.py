@@ -1,18 +1,18 @@
-"""A fleet of agents shares the files below a folder. One of them is killed on the way, later another one joins.
+"""A fleet of members shares the files below a folder. One member is killed, and later another one joins.
 
-python examples/fleet.py                                    agents are tasks of this process
-python examples/fleet.py zookeeper://localhost/fleet        agents are processes, and the kill is a kill -9
+python examples/fleet.py                                    members are tasks of this process
+python examples/fleet.py zookeeper://localhost/fleet        members are processes, and one dies by kill -9
 python examples/fleet.py --agents 8 --path ~ --files 5000
 
-Each agent checksums the files that it holds, again and again, and no others. The picture shows who holds what: once
-all agents know of the last change, every file is held by exactly one. And only what must move does: each digit in
-the picture stands for a file, and is the number of the agent that holds it.
+Each member repeatedly checksums the files that it holds, and no others. In the picture, each digit stands for a file
+and is the number of the member that holds it. Once all members know of the last change, exactly one member holds each
+file, and only the files that had to move have moved.
 
-A process that is killed says no farewell. Its files are held by nobody until its session has expired, two seconds
-here, and the picture says so. On memory:// there is no process to kill: the agent's task is cancelled, its
-coordinator says farewell on the way out, and the others take over at once.
+A killed process cannot leave the group. No member holds its files until its session expires, after two seconds here,
+and the picture shows this. On memory:// there is no process to kill: the example cancels the member's task, its
+coordinator leaves the group, and the other members take over at once.
 
-The exit code is 0 if in the end each file was held, and checksummed, by exactly one agent.
+The exit code is 0 if in the end exactly one member held and checksummed each file.
 """
 
 import argparse
@@ -36,17 +36,17 @@ from aiopartition import ConfigurationError, PartitionCoordinator, PartitionErro
 
 GROUP = "files"
 SESSION_TIMEOUT = 2.0
-REST = 1.0  # seconds that an agent pauses when it is through with its files
+REST = 1.0  # seconds that a member pauses after it has checksummed its files
 PATIENCE = 30.0  # seconds until the picture must be whole again
 
 log = logging.getLogger("aiopartition.fleet")
 
-# ---- an agent: all of it that concerns the library
+# ---- a member: all the code that uses the library
 
 
 @dataclass(frozen=True)
 class Holding:
-    """An agent holds these files, at this generation; None: it cannot tell, and so holds nothing."""
+    """A member holds these files at this generation. None: its ownership is unknown, so it holds nothing."""
 
     agent: str
     generation: int | None
@@ -56,7 +56,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class Checksum:
-    """An agent has checksummed a file that it held at this generation."""
+    """A member has checksummed a file that it held at this generation."""
 
     agent: str
     generation: int | None
@@ -68,14 +68,14 @@ Report: TypeAlias = Holding | Checksum
 
 
 async def agent(name: str, url: str, folder: Path, files: Sequence[str], report: Callable[[Report], None]) -> None:
-    """Be a member of the fleet until cancelled. Every agent is given all files, and takes those that are its own."""
+    """Be a member of the fleet until cancelled. Every member is given all files and selects its own."""
     generation: int | None = None
 
     async def work() -> None:
         while True:
             async for file in coordinator.my_subset(GROUP, files):
                 held_at = generation
-                # In a thread: a member whose event loop is blocked cannot tell the others that it is alive.
+                # In a thread: a member whose event loop is blocked cannot renew its lease.
                 digest = await asyncio.to_thread(checksum, folder / file)
                 report(Checksum(name, held_at, file, digest))
             await asyncio.sleep(REST)
@@ -100,7 +100,7 @@ def checksum(path: Path) -> str:
 
 
 def list_files(folder: Path, limit: int) -> list[str]:
-    """The names of files below ``folder``. They are the keys, so they must not tell where the folder is mounted."""
+    """The names of files below ``folder``. They are keys, so they must not depend on where it is mounted."""
 
     def walk() -> Iterator[str]:
         for place, folders, names in os.walk(folder):
@@ -111,11 +111,11 @@ def list_files(folder: Path, limit: int) -> list[str]:
     return list(itertools.islice(walk(), limit))
 
 
-# ---- an agent in a process of its own
+# ---- a member in a process of its own
 
 
 async def agent_process(name: str, url: str, folder: Path, files: Sequence[str]) -> None:
-    """Report in lines of JSON, until the input ends. It ends with the parent too, however that dies."""
+    """Report in lines of JSON until the input ends, which also happens when the parent dies."""
 
     def report(report: Report) -> None:
         print(json.dumps([type(report).__name__, asdict(report)]), flush=True)
@@ -141,7 +141,7 @@ def decode(line: bytes) -> Report:
 
 @dataclass
 class Row:
-    """What is known of one agent."""
+    """The known state of one member."""
 
     number: int
     state: str = "joining"
@@ -149,7 +149,7 @@ class Row:
     files: Sequence[str] = ()
     checksums: int = 0
     session_timeout: float = SESSION_TIMEOUT
-    expires: float = 0.0  # when the session of one that was killed has ended at the latest
+    expires: float = 0.0  # the latest time at which the session of a killed member ends
 
     @property
     def name(self) -> str:
@@ -157,11 +157,11 @@ class Row:
 
 
 class FleetError(Exception):
-    """The show cannot go on."""
+    """The example cannot continue."""
 
 
 class Fleet:
-    """Runs the agents, and puts together what they report."""
+    """Runs the members and combines their reports."""
 
     def __init__(self, url: str, folder: Path, files: Sequence[str], tasks: asyncio.TaskGroup) -> None:
         self.url = url
@@ -169,7 +169,7 @@ class Fleet:
         self.files = files
         self.rows: dict[str, Row] = {}
         self.checked: dict[str, set[str]] = {}
-        """Who has checksummed each file at the newest generation."""
+        """The members that have checksummed each file at the newest generation."""
         self._holders: dict[str, list[int]] | None = None
         self._newest = -1
         self._tasks = tasks
@@ -197,7 +197,7 @@ class Fleet:
         self._holders = None
 
     def disband(self) -> None:
-        """End all agents in good order."""
+        """Stop all members cleanly."""
         for life in self._lives.values():
             life.cancel()
 
@@ -207,7 +207,7 @@ class Fleet:
             row.checksums += 1
             if report.generation == self._newest:
                 self.checked.setdefault(report.file, set()).add(report.agent)
-        elif row.state != "killed":  # else it had said so before, and nobody had listened yet
+        elif row.state != "killed":  # a killed member may have sent reports that are read only now
             row.state = "unsure" if report.generation is None else "alive"
             row.generation, row.files, row.session_timeout = report.generation, report.files, report.session_timeout
             if report.generation is not None and report.generation > self._newest:
@@ -221,11 +221,11 @@ class Fleet:
             self._changed.clear()
             await self._changed.wait()
 
-    # ---- what the picture tells
+    # ---- the facts in the picture
 
     @property
     def holders(self) -> dict[str, list[int]]:
-        """The numbers of the agents that hold each file, by their own words."""
+        """Return the numbers of the members that report to hold each file."""
         if self._holders is None:
             self._holders = {}
             for row in self.rows.values():
@@ -235,37 +235,37 @@ class Fleet:
 
     @property
     def missing(self) -> int:
-        """How many files are held by nobody."""
+        """Return the number of files that no member holds."""
         return len(self.files) - len(self.holders)
 
     @property
     def doubled(self) -> int:
-        """How many files are held by more than one agent."""
+        """Return the number of files that several members hold."""
         return sum(len(numbers) > 1 for numbers in self.holders.values())
 
     def is_agreed(self) -> bool:
-        """Whether every agent that lives knows of the last change."""
+        """Return whether every live member knows of the last change."""
         return {row.generation for row in self.rows.values() if row.state != "killed"} == {self._newest}
 
     def is_whole(self) -> bool:
         return self.is_agreed() and self.missing == self.doubled == 0
 
     def is_checked(self) -> bool:
-        """Whether the fleet as it is now has been through all its files."""
+        """Return whether the present members have checksummed all their files."""
         return len(self.checked) == len(self.files)
 
     # ---- inside
 
     async def _attend(self, row: Row) -> None:
-        """Run an agent in a process of its own, and listen to it."""
+        """Run a member in a process of its own, and read its reports."""
         process = self._processes[row.name] = await asyncio.create_subprocess_exec(
             *(sys.executable, __file__, self.url, "--agent", row.name),
             *("--path", str(self.folder), "--files", str(len(self.files))),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            limit=2**26,  # the names of all its files are one line
-            start_new_session=True,  # Ctrl-C is for the parent alone, which ends its agents
+            limit=2**26,  # one line holds the names of all its files
+            start_new_session=True,  # only the parent receives Ctrl-C, and it ends the members
         )
         assert process.stdin is not None
         assert process.stdout is not None
@@ -291,7 +291,7 @@ class Fleet:
 
 
 class Screen(logging.Handler):
-    """Draws the fleet: on a terminal in place, else a line for each change. What is logged goes above the picture."""
+    """Draws the fleet: in place on a terminal, else one line per change. Log messages appear above the picture."""
 
     WIDTH = 78
     BAR = 18
@@ -303,8 +303,8 @@ class Screen(logging.Handler):
         super().__init__()
         self._fleet = fleet
         self._started = monotonic()
-        self._full_bar = 1.3 / (agents - 1)  # the share that it stands for
-        # As many files as there is room for, from all over the list.
+        self._full_bar = 1.3 / (agents - 1)  # the share that a full bar stands for
+        # As many files as there is room for, spread evenly over the list.
         signs = min(len(fleet.files), self.WIDTH * self.MAP_LINES)
         self._sample = [fleet.files[index * len(fleet.files) // signs] for index in range(signs)]
         terminal = shutil.get_terminal_size()
@@ -322,11 +322,11 @@ class Screen(logging.Handler):
         self.draw(record.getMessage())
 
     def draw(self, event: str = "") -> None:
-        """Draw what there is now. ``event`` is a line that stays."""
+        """Draw the present state. ``event`` is a line that stays above the picture."""
         time = f"{monotonic() - self._started:6.2f} s  "
         lines = [time + event] if event else []
         if self._live:
-            # All at once and over the old picture, for one that is erased first would flicker.
+            # Overwrite the old picture in one write: erasing it first would flicker.
             picture = ["", *self._table(), "", *self._map(), "", self._sum(), self._note()]
             back = f"\x1b[{self._height}A" if self._height else ""
             sys.stdout.write(back + "".join(f"{line}\x1b[K\n" for line in lines + picture))
@@ -361,7 +361,7 @@ class Screen(logging.Handler):
             yield "".join(signs[start : start + self.WIDTH])
 
     def _sign(self, holders: list[int]) -> str:
-        """A file, by who holds it."""
+        """Return the character that shows which member holds a file."""
         if len(holders) != 1:
             return self._paint("+" if holders else "·", self.RED)
         return self._paint("0123456789abcdefghijklmnopqrstuvwxyz"[holders[0] % 36], self._color(holders[0]))
@@ -373,7 +373,7 @@ class Screen(logging.Handler):
         return self._paint(text, 32 if fleet.is_whole() else self.RED)
 
     def _note(self) -> str:
-        """Why the picture is not whole."""
+        """Return why the picture is incomplete."""
         for row in self._fleet.rows.values():
             if self._fleet.missing and (left := row.expires - monotonic()) > 0:
                 return f"(session of {row.name} expires within {left:.1f} s)"
@@ -392,7 +392,7 @@ class Screen(logging.Handler):
 
 
 async def show(url: str, folder: Path, files: Sequence[str], agents: int, pause: float) -> bool:
-    """Return whether each file was held, and checksummed, by exactly one agent in the end."""
+    """Return whether exactly one member held and checksummed each file in the end."""
     summary: list[str] = []
     before: dict[str, list[int]] = {}
 
@@ -456,7 +456,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=2000, metavar="N", help="at most so many (default: %(default)s)")
     parser.add_argument("--path", type=Path, default=sysconfig.get_path("stdlib"), help="default: Python's library")
     parser.add_argument("--seconds", type=float, default=3.0, help="pause between events (default: %(default)g)")
-    parser.add_argument("--agent", help=argparse.SUPPRESS)  # to be one agent, by that name
+    parser.add_argument("--agent", help=argparse.SUPPRESS)  # run a single member of this name
     options = parser.parse_args()
     try:
         PartitionCoordinator(options.url)
