@@ -44,7 +44,7 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with coordinator, asyncio.TaskGroup() as tasks:
-            # Neither this nor start() waits for a backend that is down, so the service starts in any case.
+            # Like start(), this returns even if the backend is down, so the service starts in any case.
             await coordinator.join_group(GROUP, min_members=replicas)
             poller = tasks.create_task(poll())
             yield
