@@ -23,9 +23,8 @@ from aiopartition.checks import (
 )
 from aiopartition.errors import ConfigurationError
 from aiopartition.group.membership import Membership
-from aiopartition.group.registry import Participation
 from aiopartition.group.status import GroupStatus
-from aiopartition.group.terms import Terms
+from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.keys import Key
 from aiopartition.placement.policy import GroupPolicy, require_policy
 from aiopartition.placement.view import Change, View, require_iterable
@@ -102,7 +101,7 @@ class PartitionCoordinator:
             metadata=metadata,
         )
         self._runner = Runner(settings)
-        self._participation = Participation(self._runner)
+        self._registry = self._runner.registry
 
     @classmethod
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
@@ -163,7 +162,7 @@ class PartitionCoordinator:
     @property
     def connected(self) -> bool:
         """Whether the session is connected at this moment."""
-        return self._runner.backend.connected
+        return self._registry.backend.connected
 
     @property
     def member_id(self) -> str:
@@ -173,12 +172,12 @@ class PartitionCoordinator:
     @property
     def session_timeout(self) -> float:
         """Seconds after which the backend gives this member up, as negotiated with the server."""
-        return self._runner.backend.session_timeout
+        return self._registry.backend.session_timeout
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The ids of the joined groups, sorted."""
-        return tuple(sorted(self._runner.memberships))
+        return tuple(sorted(self._registry.memberships))
 
     def __repr__(self) -> str:
         backend = "no backend" if self._runner.settings.url is None else str(self._runner.settings.url)
@@ -214,14 +213,14 @@ class PartitionCoordinator:
         """
         self._runner.require_started("join_group")
         require_id("group_id", group_id)
-        terms = Terms(
+        options = JoinOptions(
             require_weight(weight),
             require_policy(policy),
             # Partitioning being off, nobody else will ever come.
             require_min_members(min_members) if self.is_active() else 1,
             require_settle(settle),
         )
-        await self._participation.take_part(group_id, terms)
+        await self._registry.join(group_id, options)
 
     async def leave_group(self, group_id: str) -> None:
         """Leave a group at once: from the call on, nothing in it is ours. Leaving a group never joined does nothing.
@@ -233,11 +232,11 @@ class PartitionCoordinator:
         :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` does so all the same.
         """
         self._runner.require_started("leave_group")
-        membership = self._runner.memberships.get(group_id)
+        membership = self._registry.memberships.get(group_id)
         if membership is None:
             return
         membership.release(asyncio.current_task())  # before it is revoked: we are the ones that let go
-        self._runner.leave(group_id)
+        self._registry.leave(group_id)
         with anyio.move_on_after(_LEAVE_TIMEOUT + membership.drain_timeout):
             while self.connected and not membership.finished.is_set() and membership.error is None:
                 await membership.changed.wait()
@@ -250,7 +249,7 @@ class PartitionCoordinator:
         :raises BackendUnavailableError: if the backend does not answer.
         """
         self._runner.require_started("heartbeat")
-        await self._runner.heartbeat()
+        await self._registry.heartbeat()
 
     async def view(self, group_id: str) -> View:
         """The current view of a group, which is joined if need be.
@@ -258,7 +257,7 @@ class PartitionCoordinator:
         :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
         """
         self._runner.require_started("view")
-        return self._participation.certain_view(await self._participation.membership(group_id))
+        return self._registry.certain_view(await self._registry.membership(group_id))
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
         """The sorted ids of the members in the current view; otherwise as :meth:`view`."""
@@ -273,7 +272,7 @@ class PartitionCoordinator:
         :raises ConfigurationError: if the group is not joined.
         """
         self._runner.require_started("status")
-        membership = self._runner.memberships.get(group_id)
+        membership = self._registry.memberships.get(group_id)
         if membership is None:
             raise ConfigurationError("group_id", f"{group_id!r} is not joined")
         return membership.status()
@@ -303,8 +302,8 @@ class PartitionCoordinator:
         require_iterable(iterable)
         if not group_id or not self.is_active():
             return list(iterable)
-        membership = await self._participation.membership(group_id)
-        view = self._participation.known_view(membership)
+        membership = await self._registry.membership(group_id)
+        view = self._registry.known_view(membership)
         if view is None:
             return []
         lapses = membership.lapses
@@ -315,10 +314,10 @@ class PartitionCoordinator:
             await checkpoint()
             mine += chunk
         # It may have taken a while, and what it is returned to must not act on a lease that has ended meanwhile.
-        if self._participation.known_view(membership) is None:
+        if self._registry.known_view(membership) is None:
             return []
         if membership.lapses != lapses:
-            return self._participation.give_up(membership, [])
+            return self._registry.unknown(membership, [])
         return mine
 
     def my_subset(
@@ -342,11 +341,11 @@ class PartitionCoordinator:
         """
         self._runner.require_started("my_subset")
         shared = bool(group_id) and self.is_active()
-        known = self._participation.known_view
+        known = self._registry.known_view
 
         async def join() -> Membership:
             self._runner.require_started("my_subset")
-            return await self._participation.membership(group_id or "")
+            return await self._registry.membership(group_id or "")
 
         steps: AsyncGenerator[T, None]
         if isinstance(source, AsyncIterable):
@@ -399,7 +398,7 @@ class PartitionCoordinator:
         """
         self._runner.require_started("run")
         require_run_arguments(refresh, drain_timeout, on_error)
-        membership = await self._participation.membership(group_id) if group_id and self.is_active() else None
+        membership = await self._registry.membership(group_id) if group_id and self.is_active() else None
         supervisor = Supervisor(
             membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
         )
@@ -428,11 +427,11 @@ class PartitionCoordinator:
 
         async def enter() -> tuple[Membership, View]:
             self._runner.require_started("hold")
-            joined = self._runner.memberships.get(group_id)
+            joined = self._registry.memberships.get(group_id)
             if joined is None or not joined.exclusive:  # to join one by the default policy would be of no use
                 raise ConfigurationError("hold", f"group {group_id!r} is not exclusive: join it with that policy first")
-            membership = await self._participation.membership(group_id)
-            return membership, self._participation.certain_view(membership)
+            membership = await self._registry.membership(group_id)
+            return membership, self._registry.certain_view(membership)
 
         return Hold(enter, drain_timeout)
 
@@ -450,7 +449,8 @@ class PartitionCoordinator:
     # ---- inside
 
     async def _changes(self, group_id: str) -> AsyncGenerator[Change, None]:
-        membership = await self._participation.membership(group_id)
+        self._runner.require_started("changes")
+        membership = await self._registry.membership(group_id)
         view = known = membership.view
         yield Change.between(None, view)
         while True:

@@ -1,7 +1,7 @@
-"""What runs behind a coordinator: the session, one task for each group, the heartbeat, the watch on the lease.
+"""The tasks behind a coordinator: the session, one for each group, the heartbeat, the watches on the leases.
 
-anyio's task groups and scopes must be left in the task that entered them, while ``start()`` and ``stop()`` are calls
-of whoever comes along. So one task of its own, the runner, owns the task group; calls only signal to it.
+anyio's task groups and scopes must be left in the task that entered them, while any task may call ``start()`` and
+``stop()``. So the runner is a task of its own that owns the task group; calls only signal to it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import Enum
@@ -21,14 +20,11 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from aiopartition.backends.base import Backend
 from aiopartition.backends.opening import open_backend
 from aiopartition.errors import AuthenticationError, BackendError, NotStartedError
 from aiopartition.forks import tell_child
-from aiopartition.group.membership import Membership
-from aiopartition.group.terms import Terms
+from aiopartition.group.registry import Registry
 from aiopartition.home import INHERITED, Home
-from aiopartition.placement.builder import TableBuilder
 from aiopartition.settings import Settings
 from aiopartition.version import __version__
 
@@ -39,17 +35,8 @@ _logger: Final = logging.getLogger("aiopartition")
 _CLOSE_TIMEOUT: Final = 1.0
 """Seconds for a farewell to the backend. Without it our entries go with the session's timeout."""
 
-_HEARTBEATS_AT_ONCE: Final = 16
-"""Enough to fill the way to the server; all of a thousand at once would stall the event loop."""
-
 _TURNS_TO_STOP: Final = 3
 """Of the event loop, for an ``async with`` that asyncio.run() cancels at the same time to call stop()."""
-
-_LONGEST_SLEEP: Final = 1.0
-"""Seconds. The loop's clock stands still while the machine is suspended, and the lease's goes on."""
-
-_GONE_KEPT: Final = 1000
-"""Of entries of groups that were left. Each costs a question after each reconnecting."""
 
 
 class State(Enum):
@@ -63,20 +50,17 @@ class State(Enum):
 
 
 class Runner:
-    """Runs a coordinator from ``start()`` to ``stop()``. Implements :class:`~aiopartition.backends.Listener`."""
+    """Runs a coordinator from ``start()`` to ``stop()``."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Settings = settings
-        self.backend: Backend = open_backend(settings, self)
-        self.memberships: dict[str, Membership] = {}
-        """The joined groups."""
+        self.registry: Registry = Registry(
+            partial(open_backend, settings), settings.connect_timeout, raises_unknown=settings.on_unknown == "raise"
+        )
+        self._backend = self.registry.backend
         self.state: State = State.NEW
         self.home: Home = Home()
-        self._description = b""
         self._pid = os.getpid()
-        self._tended: set[Membership] = set()  # the joined ones, and those whose leaving is not through yet
-        self._gone: deque[tuple[str, str]] = deque(maxlen=_GONE_KEPT)  # group, entry: deleted in this session
-        self._tasks: TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._told = False  # that we were cancelled
@@ -84,7 +68,6 @@ class Runner:
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
         self._stopping = asyncio.Event()
-        self._lease_moved = {quorum: asyncio.Event() for quorum in (False, True)}  # of either lease of the backend
 
     @property
     def inherited(self) -> bool:
@@ -107,7 +90,6 @@ class Runner:
             self.settings = self.settings.with_another_id()
         tell_child(self)
         self.home.settle()
-        self._description = _description(self.settings)
         self._task = asyncio.create_task(self._run(), name=f"aiopartition {self.settings.member_id}")
         try:
             await self._ready.wait()
@@ -135,11 +117,9 @@ class Runner:
             self._signal_stop()
             return
         self.home.require("stop")
-        if (
-            self.state is State.CANCELLED and not self._told
-        ):  # the caller was cancelled too: that is a stop in good order
-            self._failure = None
-        self.release(asyncio.current_task())
+        if self.state is State.CANCELLED and not self._told:
+            self._failure = None  # the caller was cancelled together with us: that is a stop in good order
+        self.registry.release(asyncio.current_task())
         self._signal_stop()
         # Not awaited itself: the cancellation of one who waits is none of the runner's business.
         await asyncio.wait({self._task})
@@ -150,113 +130,16 @@ class Runner:
             return
         self.state = State.INHERITED
         self.home.forked()
-        for membership in self._tended:
-            membership.forked()
-        self.memberships, self._tended = {}, set()
-
-    def release(self, task: object) -> None:
-        """``task`` is about to wait for us: what it has in flight, in whatever group, ends here."""
-        self._tell(lambda membership: membership.release(task))
-
-    def join(self, group_id: str, terms: Terms) -> Membership:
-        """Begin to take part in a group; the rest happens in the background."""
-        assert self._tasks is not None
-        membership = Membership(
-            self.backend,
-            TableBuilder.of_running_loop(),
-            group_id,
-            self.settings.member_id,
-            terms,
-            description=self._description,
-            in_use=lambda name: any(name.endswith(each.nonce) for each in self._tended if each.group_id == group_id),
-        )
-        for predecessor in self._tended:
-            if predecessor.group_id == group_id:
-                membership.succeed(predecessor)
-        self._begin(self._tasks, partial(self._tend, membership), f"aiopartition group {group_id}")
-        self.memberships[group_id] = membership
-        self._tended.add(membership)
-        return membership
-
-    def leave(self, group_id: str) -> Membership | None:
-        """Begin to leave a group; the rest happens in the background."""
-        membership = self.memberships.pop(group_id, None)
-        if membership is not None:
-            membership.leave()
-        return membership
-
-    async def heartbeat(self) -> None:
-        """Ask the backend for each group's generation; without groups, whether it is there.
-
-        :raises BackendError: the first failure, after all have been asked.
-        """
-        failures: list[BackendError] = []
-        memberships = iter(list(self._tended))
-
-        async def beat() -> None:
-            for membership in memberships:
-                try:
-                    await membership.heartbeat()
-                except BackendError as error:
-                    failures.append(error)
-                except Exception as error:
-                    membership.fail(error)
-
-        if not self._tended:
-            await self.backend.ping()
-            return
-        async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
-            for _ in range(min(_HEARTBEATS_AT_ONCE, len(self._tended))):
-                beats.create_task(beat())
-        if failures:
-            raise failures[0]
-
-    # ---- Listener
-
-    def session_opened(self, *, fresh: bool) -> None:
-        self._tell(lambda membership: membership.session_opened(fresh=fresh))
-        self._leases_moved()
-        if fresh:
-            self._gone.clear()
-        elif self._gone and self._tasks is not None:
-            self._begin(self._tasks, self._withdraw_again, "aiopartition farewells")
-
-    def session_suspended(self, reason: str) -> None:
-        self._tell(Membership.session_suspended)
-
-    def session_expired(self) -> None:
-        self._tell(Membership.session_expired)
-
-    def lease_renewed(self, *, quorum: bool) -> None:
-        self._tell_of_lease(quorum, Membership.lease_renewed)
-        self._lease_moved[quorum].set()
-
-    def lease_shortened(self) -> None:
-        self._leases_moved()
-
-    def needs_quorum(self) -> bool:
-        return any(membership.exclusive for membership in self._tended)
-
-    def group_changed(self, group_id: str) -> None:
-        membership = self.memberships.get(group_id)
-        if membership is not None:
-            _tell(membership, lambda membership: membership.group_changed())
-
-    def group_activated(self, group_id: str) -> None:
-        membership = self.memberships.get(group_id)
-        if membership is not None:
-            _tell(membership, lambda membership: membership.group_activated())
-
-    def may_end(self) -> bool:
-        return all(membership.idle for membership in self._tended)
+        self.registry.forked()
 
     # ---- the runner's task and its children
 
     async def _run(self) -> None:
         try:
             async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                self._begin(tasks, self.backend.run, "aiopartition session")
+                member_id = self.settings.member_id
+                self.registry.open(member_id, _description(self.settings), partial(self._begin, tasks))
+                self._begin(tasks, self._backend.run, "aiopartition session")
                 self._begin(tasks, self._await_connection, "aiopartition first connection")
                 try:
                     await self._watched(partial(self._until_stopped, tasks))
@@ -306,10 +189,11 @@ class Runner:
         if self.state is State.CANCELLED and not self._told:
             self._told = True
             _logger.warning("the coordinator %s; call stop() before that, or use 'async with'", self.state.value)
-        if await self._drained():
-            await self._retracted()
+        if await self.registry.drain(_CLOSE_TIMEOUT):
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                await self.backend.close()
+                await self.registry.until_retracted()
+            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+                await self._backend.close()
 
     async def _open(self, tasks: TaskGroup) -> None:
         """Wait for the first connection, but not for ever; then let the calls in."""
@@ -320,14 +204,14 @@ class Runner:
         if self._refusal is not None:
             self._close_down()
             return
-        if not self.backend.connected:
+        if not self._backend.connected:
             _logger.error(
                 "no connection to %s within %g s (%s); going on without, and trying in the background",
-                self.settings.url, self.settings.connect_timeout, self.backend.trouble,
+                self.settings.url, self.settings.connect_timeout, self._backend.trouble,
             )  # fmt: skip
         self._begin(tasks, self._beat, "aiopartition heartbeat")
-        for quorum in self._lease_moved:
-            self._begin(tasks, partial(self._watch_lease, quorum), "aiopartition lease")
+        for quorum in (False, True):
+            self._begin(tasks, partial(self.registry.watch_lease, quorum), "aiopartition lease")
         self.state = State.STARTED
         self._ready.set()
 
@@ -340,82 +224,23 @@ class Runner:
         )  # fmt: skip
         self._stopping.set()
         self._ready.set()
-        self.memberships.clear()
-        self._tell(Membership.abandon)
-
-    async def _drained(self) -> bool:
-        """Wait until no work of exclusive groups is in flight: nobody else may begin before. Not for ever."""
-        memberships = list(self._tended)
-        timeout = max((membership.drain_timeout for membership in memberships), default=0.0)
-        with anyio.move_on_after(timeout + _CLOSE_TIMEOUT, shield=True):  # what is cancelled then takes a moment to end
-            for membership in memberships:
-                await membership.until_idle()
-        busy = [membership.group_id for membership in memberships if not membership.idle]
-        if busy:
-            _logger.error(
-                "stopping, but work that nobody else may do is still in flight after %g s in %s; "
-                "others take it over when the session has timed out, %g s from now",
-                timeout, ", ".join(map(repr, busy)), self.backend.session_timeout,
-            )  # fmt: skip
-        return not busy
-
-    async def _retracted(self) -> None:
-        """Wait until acknowledgements are deleted: with many, the end of the session would be a transaction that is too
-        long for servers to read."""
-        with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            for membership in list(self._tended):
-                await membership.until_retracted()
+        self.registry.abandon()
 
     async def _await_connection(self) -> None:
         try:
-            await self.backend.first_connection()
+            await self._backend.first_connection()
         except AuthenticationError as error:
             self._refusal = error
         self._decided.set()
-
-    async def _tend(self, membership: Membership) -> None:
-        await membership.tend()
-        # Not if it is cancelled: what it has in flight is asked for until the session has ended.
-        self._tended.discard(membership)
-        self._gone.extend((membership.group_id, name) for name in membership.gone)
-        if membership.group_id not in self.memberships:
-            self.backend.forget(membership.group_id)
-
-    async def _withdraw_again(self) -> None:
-        """Servers that have come together again may have forgotten that an entry was deleted (ZOOKEEPER-4643).
-
-        Others would take it for a member that owns keys. Who takes part in the group sees to that itself.
-        """
-        try:
-            for group_id, name in list(self._gone):
-                if await self.backend.is_ours(group_id, name):
-                    await self.backend.withdraw(group_id, name)
-        except BackendError as error:
-            _logger.debug("looking for entries of groups that were left: %s", error)
-        except Exception:
-            _logger.exception("looking for entries of groups that were left")
 
     async def _beat(self) -> None:
         while not self.inherited:
             await anyio.sleep(self.settings.heartbeat)
             try:
-                await self.heartbeat()
+                await self.registry.heartbeat()
             except BackendError as error:
                 # The next one asks again, and whoever wants to know what is theirs is told that it is unknown.
                 _logger.debug("heartbeat: %s", error)
-
-    async def _watch_lease(self, quorum: bool) -> None:
-        """Tell those who go by one of the leases when it ends. Whoever asks reads the clock, and needs no telling."""
-        moved = self._lease_moved[quorum]
-        while True:
-            moved.clear()
-            left = self.backend.lease_left(quorum=quorum)
-            if left > 0:
-                with anyio.move_on_after(min(left + 0.001, _LONGEST_SLEEP)):
-                    await moved.wait()
-            else:
-                self._tell_of_lease(quorum, Membership.lease_ended)
-                await moved.wait()
 
     # ---- inside
 
@@ -428,27 +253,6 @@ class Runner:
     def _signal_stop(self) -> None:
         self._close_down()
         self._decided.set()
-
-    def _leases_moved(self) -> None:
-        for moved in self._lease_moved.values():
-            moved.set()
-
-    def _tell_of_lease(self, quorum: bool, event: Callable[[Membership], None]) -> None:
-        for membership in list(self._tended):
-            if membership.exclusive == quorum:
-                event(membership)
-
-    def _tell(self, event: Callable[[Membership], None]) -> None:
-        for membership in list(self._tended):
-            _tell(membership, event)
-
-
-def _tell(membership: Membership, event: Callable[[Membership], None]) -> None:
-    """What goes wrong with it in one group concerns neither the others nor whoever brings the news."""
-    try:
-        event(membership)
-    except Exception as error:
-        membership.fail(error)
 
 
 def _description(settings: Settings) -> bytes:

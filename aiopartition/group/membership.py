@@ -18,7 +18,7 @@ from aiopartition.group.handoff_task import HandoffWatch
 from aiopartition.group.state import Group
 from aiopartition.group.status import GroupState, GroupStatus, Rebalance
 from aiopartition.group.step import Step
-from aiopartition.group.terms import Terms
+from aiopartition.group.terms import JoinOptions
 from aiopartition.group.work import Work
 from aiopartition.placement.builder import TableBuilder
 from aiopartition.placement.view import Change, Member, View
@@ -47,14 +47,14 @@ class Membership:
         tables: TableBuilder,
         group_id: str,
         member_id: str,
-        terms: Terms,
+        options: JoinOptions,
         *,
         description: bytes,
         in_use: Callable[[str], bool],
     ) -> None:
         self.group_id = group_id
-        self.terms: Terms = terms
-        """On which it was joined."""
+        self.options: JoinOptions = options
+        """The options the group was joined with."""
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self.announced_view: View | None = None
@@ -63,9 +63,9 @@ class Membership:
         self._tables = tables
         self._description = description
         self._in_use = in_use
-        self._namesakes: set[str] = set()  # of others, as far as we have asked
-        member = Member(member_id, terms.weight)
-        self._group = Group(group_id, member, terms.policy, terms.min_members, secrets.token_hex(8))
+        self._strangers: set[str] = set()  # of others, as far as we have asked
+        member = Member(member_id, options.weight)
+        self._group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
         self._handoff = self._group.handoff
         self.lease_left: Callable[[], float] = (
             backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
@@ -103,9 +103,9 @@ class Membership:
         return self._group.nonce
 
     @property
-    def gone(self) -> AbstractSet[str]:
+    def deleted(self) -> AbstractSet[str]:
         """The names of entries that were deleted for us in this session."""
-        return self._group.gone
+        return self._group.leftovers.deleted
 
     @property
     def error(self) -> PartitionError | None:
@@ -415,7 +415,7 @@ class Membership:
         if step is Step.JOIN:
             await self._join()
         elif step is Step.WITHDRAW:
-            for name in sorted(self._group.unwanted):
+            for name in sorted(self._group.leftovers.to_delete):
                 await self._backend.withdraw(self.group_id, name)
                 self._group.withdrawn(name)
         elif step is Step.PROBE:
@@ -428,13 +428,13 @@ class Membership:
         elif step is Step.READ or await self._settled():
             latest = self._group.reading()
             entries = await self._backend.read(self.group_id, watch=True, latest=latest)
-            await self._look_for_ghosts(entries)
+            await self._look_for_orphans(entries)
             self._group.read(entries)
 
     async def _settled(self) -> bool:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.terms.settle):
+            async with asyncio.timeout(self.options.settle):
                 while self._group.next_step() is Step.SETTLE:
                     self._woken.clear()
                     await self._woken.wait()
@@ -447,7 +447,7 @@ class Membership:
             check_document(document, self.group_id, group.policy)
             # The latest, as whom we find here counts as having been there before us.
             entries = await self._backend.read(self.group_id, watch=False, latest=True)
-            await self._look_for_ghosts(entries)
+            await self._look_for_orphans(entries)
             if group.leaving:
                 return
             entry = group.choose_entry(entries)
@@ -455,18 +455,18 @@ class Membership:
                 group.entered(entry)
                 return
 
-    async def _look_for_ghosts(self, entries: Entries | None) -> None:
+    async def _look_for_orphans(self, entries: Entries | None) -> None:
         """Whose are the other entries under our id? Each is asked for once; mostly there are none."""
-        names = self._group.namesakes(entries)
-        self._namesakes.intersection_update(names)
+        names = self._group.same_id_entries(entries)
+        self._strangers.intersection_update(names)
         for name in names:
-            if name in self._namesakes or self._in_use(name):
+            if name in self._strangers or self._in_use(name):
                 continue
             ours = await self._backend.is_ours(self.group_id, name)
             if ours:
-                self._group.disown(name)
+                self._group.leftovers.disown(name)
             elif ours is not None:
-                self._namesakes.add(name)
+                self._strangers.add(name)
 
     async def _build(self) -> None:
         members = self._group.wanted

@@ -1,29 +1,45 @@
-"""The live state of one group, as one member sees it. No I/O, no clock: events go in, the next step comes out.
+"""The state of one group, as one member sees it. No I/O, no clock: events go in, the next step comes out.
 
-The owner (:mod:`aiopartition.group.membership`) tells what happened through the methods below ``events``, asks
-:meth:`Group.next_step` what to do, does it, and tells the outcome. At any moment :meth:`Group.view` is what may be
-believed: the current view, or ``None`` with a reason.
+:mod:`aiopartition.group.membership` tells what happened through the methods below ``events``, asks
+:meth:`Group.next_step` what to do, does it, and tells the outcome. At any moment :attr:`Group.view` is the view that
+can be relied on, or ``None``.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from enum import Enum
 from typing import Final
 
 from aiopartition.backends.base import Entries
 from aiopartition.errors import MemberSupersededError, PartitionError
-from aiopartition.group.entry import MAX_INCARNATION, Entry
+from aiopartition.group.candidacy import Candidacy
+from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
+from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Table
 from aiopartition.placement.view import Member, View
 from aiopartition.quoting import quote_component
 
-__all__ = ["Group"]
+__all__ = ["Group", "Phase"]
 
 _logger: Final = logging.getLogger("aiopartition")
+
+
+class Phase(Enum):
+    """Where this member stands in the group. The values say why it has no view there."""
+
+    JOINING = "this member has not joined yet"
+    """It has no entry, or cannot know whether it has one."""
+    MEMBER = "the members are being read"
+    """Its entry exists."""
+    SUPERSEDED = "another process has joined with this member id"
+    """Final, until the group is left."""
+    LEAVING = "the group was left"
+    """Final. Its work ends, then its entry is deleted."""
 
 
 class Group:
@@ -39,34 +55,25 @@ class Group:
         self.member = member
         self.policy = policy
         self.min_members = min_members
-        self.nonce = nonce
+        self.phase: Phase = Phase.JOINING
         self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
         """What may be worked on, in an exclusive group. Its events are told to it; :meth:`shift` follows each."""
         self.error: PartitionError | None = None
         """What keeps us from taking part, beyond a missing connection."""
-        self.unwanted: set[str] = set()
-        """Names of entries that are ours to delete."""
-        self.gone: set[str] = set()
-        """Names of those that were deleted in this session."""
+        self.leftovers: Leftovers = Leftovers()
         self.wanted: dict[str, int] = {}
         """The members, with weights, of the newest entries read."""
-
-        self.ghosts: set[str] = set()
-        """Names of entries in our session behind which there is no participation any more."""
-
         self.established: bool = False
         """Whether this member has ever taken part."""
         self.lapses: int = 0
         """How often what was ours could have become another's without our being told."""
 
+        self._candidacy = Candidacy(group_id, member, nonce, self.leftovers)
         self._connected = False
-        self._leaving = False
         self._abandoned = False  # left, and the session is about to end
         self._paused = False  # after a failed step, until the next heartbeat or connection
         self._handoff_paused = False  # likewise, after one of the handoff's
-        self._entry: Entry | None = None  # ours, while it can be taken to exist
-        self._attempted: Entry | None = None  # what we have tried to create in this session
-        self._predecessors: set[str] | None = None  # nonces of our id's entries that were there before we first came
+        self._entry: Entry | None = None  # ours, in phase MEMBER
         self._generation: int | None = None  # of the newest entries read
         self._due: Step | None = None  # PROBE, SETTLE or READ
         self._alone = False  # when we looked before we joined
@@ -82,6 +89,11 @@ class Group:
     # ---- what holds now
 
     @property
+    def nonce(self) -> str:
+        """The last part of our entries' names."""
+        return self._candidacy.nonce
+
+    @property
     def view(self) -> View | None:
         """The view that holds, as far as the members are concerned; the lease is the caller's to check."""
         return self._view if self._trusted else None  # none while leaving
@@ -89,22 +101,19 @@ class Group:
     @property
     def settled(self) -> bool:
         """Whether a join has come to its first end: a view, the reason for none, or an error."""
-        return self._view is not None or self._short or self.error is not None or self._leaving
+        return self._view is not None or self._short or self.error is not None or self.leaving
 
     @property
     def leaving(self) -> bool:
-        return self._leaving
+        """Whether the group is being left, or was."""
+        return self.phase is Phase.LEAVING
 
     @property
     def unknown_reason(self) -> str:
         """Why there is no view, while there is a connection."""
-        if self._leaving:
-            return "the group was left"
-        if self._entry is None:
-            return "this member has not joined yet"
-        if self._short:
+        if self.phase is Phase.MEMBER and self._short:
             return f"{len(self.wanted)} of at least {self.min_members} members are present"
-        return "the members are being read"
+        return self.phase.value
 
     @property
     def _short(self) -> bool:
@@ -120,8 +129,7 @@ class Group:
             self._forget_session()
         elif self._entry is not None and self._due is None:
             self._due = Step.PROBE
-        # Servers that have come together again may have forgotten something (ZOOKEEPER-4643), of which no watch tells.
-        self.unwanted |= self.gone
+        self.leftovers.delete_again()
         if self.handoff is not None:
             self.handoff.moved()
 
@@ -156,13 +164,14 @@ class Group:
 
         Except a supersession, which is final.
         """
-        if isinstance(self.error, MemberSupersededError):
+        if self.phase is Phase.SUPERSEDED:
             self._paused = True
             return
         self.error = error
         self._trusted = False
         if isinstance(error, MemberSupersededError):
             self._forget_entry()
+            self.phase = Phase.SUPERSEDED
         else:
             self._paused = True
             self._due = Step.READ if self._entry is not None else None
@@ -183,24 +192,23 @@ class Group:
         self.failed(error)
 
     def leave(self) -> None:
-        self._leaving = True
+        entries = (self._entry, self._candidacy.attempted)
+        self.leftovers.to_delete.update(entry.name for entry in entries if entry is not None)
+        self.phase = Phase.LEAVING
         self._paused = False
         self.error = None  # from now on: what keeps us from leaving
-        self._view = None
+        self._entry = self._view = None
         self._let_go()
-        self.unwanted.update(entry.name for entry in (self._entry, self._attempted) if entry is not None)
 
     def abandon(self) -> None:
         """Leave, and trust that the end of the session deletes our entry. Acknowledgements go before, if they can."""
         self.leave()
         self._abandoned = True
-        self.unwanted.clear()
-        self.gone.clear()
+        self.leftovers.abandon()
 
     def withdrawn(self, name: str) -> None:
         """The entry of that name is gone."""
-        self.unwanted.discard(name)
-        self.gone.add(name)
+        self.leftovers.was_deleted(name)
 
     def probed(self, generation: int | None) -> None:
         """What the backend says the generation is now."""
@@ -214,61 +222,28 @@ class Group:
 
     # ---- joining
 
-    def namesakes(self, entries: Entries | None) -> list[str]:
-        """The names of entries under our id that this participation has not made, but for known ghosts."""
+    def same_id_entries(self, entries: Entries | None) -> list[str]:
+        """Return the names of entries under our id that this participation did not make, but for known orphans."""
         names = () if entries is None else entries.names
         prefix = f"{quote_component(self.member.id)};"
-        own = [name for name in names if name.startswith(prefix) and name not in self.ghosts]
+        own = [name for name in names if name.startswith(prefix) and name not in self.leftovers.orphans]
         return [name for name in own if (entry := Entry.parse(name)) is not None and entry.nonce != self.nonce]
 
-    def disown(self, name: str) -> None:
-        """An entry is one of our session, and its participation has ended: it goes, and nobody need yield to it.
-
-        An ensemble can forget that an entry was deleted (ZOOKEEPER-4643). Then it is back in the midst of our session,
-        and would be waited for in each handoff, or be taken for somebody who has come in our place.
-        """
-        self.ghosts.add(name)
-        self.unwanted.add(name)
-
     def choose_entry(self, entries: Entries | None) -> Entry:
-        """The entry to create, given those that are there.
+        """Return the entry to create, given those that are there.
 
-        :raises MemberSupersededError: if somebody has joined with our id since we first did.
+        :raises MemberSupersededError: if another process has joined with our id since we first did.
         """
         own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
-        others = [entry for entry in own if entry.nonce != self.nonce and entry.name not in self.ghosts]
         self._alone = len(self._parsed) == len(own)
-        if self._predecessors is None:
-            self._predecessors = {entry.nonce for entry in others}
-        # What an earlier session of ours has left would count as another incarnation until that session ends.
-        self.unwanted.update(entry.name for entry in own if entry.nonce == self.nonce)
-        attempted = self._attempted
-        if attempted is not None:
-            self.unwanted.add(attempted.name)  # unless it is kept; it may be there, though this look does not show it
-        # Coming back after an expired session we may find that somebody has taken our place. Theirs is the later start,
-        # whatever the incarnation: they may have found none of our entries left, and begun to count anew. But if only
-        # the answer to an attempt was lost, then as in any reading the higher one of two incarnations is the live one.
-        successors = [
-            entry
-            for entry in others
-            if entry.nonce not in self._predecessors and (attempted is None or entry.seniority > attempted.seniority)
-        ]
-        if successors:
-            raise self._superseded(max(successors, key=_seniority))
-        if attempted is None or any(entry.seniority > attempted.seniority for entry in others):
-            newest = max((entry.incarnation for entry in own), default=0)
-            incarnation = min(newest + 1, MAX_INCARNATION)
-            attempted = self._attempted = Entry(self.member.id, self.member.weight, incarnation, self.nonce)
-        for names in (self.unwanted, self.gone):  # an earlier entry of ours may have had that name
-            names.discard(attempted.name)
-        return attempted
+        return self._candidacy.choose(own)
 
     def entered(self, entry: Entry) -> None:
         """Our entry exists."""
-        if self._leaving:
-            self.unwanted.add(entry.name)
-        elif entry == self._attempted:  # else the session ended while the answer was on its way
-            self._entry = entry
+        if self.leaving:
+            self.leftovers.to_delete.add(entry.name)
+        elif entry == self._candidacy.attempted:  # else the session ended while the answer was on its way
+            self._entry, self.phase = entry, Phase.MEMBER
             # The others settle before they do without our keys; then so do we before we have them.
             self._due = Step.READ if self._alone else Step.SETTLE
 
@@ -285,7 +260,7 @@ class Group:
 
     def read(self, entries: Entries | None) -> None:
         """What the read has found."""
-        if self._leaving or self._entry is None:
+        if self._entry is None:
             return
         self._interruptions = 0
         insisted, self._insist = self._insist, False
@@ -298,13 +273,13 @@ class Group:
             self._forget_entry()  # an operator deleted it, or the whole group: join again
             return
         incarnations: dict[str, Entry] = {}
-        for entry in sorted(self._parse(entries), key=_seniority):
-            if entry.name in self.ghosts:
-                self.unwanted.add(entry.name)
+        for entry in sorted(self._parse(entries), key=lambda entry: entry.seniority):
+            if entry.name in self.leftovers.orphans:
+                self.leftovers.to_delete.add(entry.name)
                 continue
             incarnations[entry.member_id] = entry
             if entry.nonce == self.nonce and entry != self._entry:
-                self.unwanted.add(entry.name)  # of an attempt that we had given up
+                self.leftovers.to_delete.add(entry.name)  # of an attempt that we had given up
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
             self._be_outdone(live)
@@ -327,7 +302,7 @@ class Group:
     def built(self, members: dict[str, int], table: Table) -> None:
         """The table of ``members`` is compiled."""
         self._table, self._table_members = table, members
-        if self._entry is not None and not self._leaving and members == self.wanted and not self._short:
+        if self._entry is not None and members == self.wanted and not self._short:
             self._publish(table)
 
     # ---- handing over
@@ -352,20 +327,20 @@ class Group:
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
         obsolete = self.handoff is not None and self.handoff.obsolete is not None
-        if self._leaving and not self.unwanted and self.idle and (not obsolete or (self.stuck and self._abandoned)):
+        leftovers = bool(self.leftovers.to_delete)
+        if self.leaving and not leftovers and self.idle and (not obsolete or (self.stuck and self._abandoned)):
             return Step.FINISH
         if self.stuck:
             return Step.REST
-        ending = self._leaving or isinstance(self.error, MemberSupersededError)
-        if ending and obsolete and self.idle:
-            return Step.RETRACT  # before the entry: when that has gone, nothing of ours remains
-        # Not before our new entry exists, lest our keys move for a moment; nor while others must not have them.
-        if self.unwanted and (self.idle if ending else self._entry is not None):
+        if self.phase in (Phase.LEAVING, Phase.SUPERSEDED):
+            if not self.idle:
+                return Step.REST  # other members must not have our keys yet
+            # Acknowledgements go before the entry: when that is gone, nothing of ours remains.
+            return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else Step.REST
+        if self.phase is Phase.JOINING:
+            return Step.JOIN  # leftovers wait until our new entry exists, lest our keys move for a moment
+        if leftovers:
             return Step.WITHDRAW
-        if ending:
-            return Step.REST
-        if self._entry is None:
-            return Step.JOIN
         if self._due is not None:
             return self._due
         stale = self._generation is not None and not self._short and self._table_members != self.wanted
@@ -408,30 +383,28 @@ class Group:
         self._trusted = True
 
     def _forget_entry(self) -> None:
+        if self.phase is Phase.MEMBER:
+            self.phase = Phase.JOINING
         self.lapses += 1
-        self._entry = self._attempted = self._view = self._due = self._generation = None
+        self._entry = self._candidacy.attempted = self._view = self._due = self._generation = None
         self._trusted = self._insist = False
         self.wanted = {}
         self._let_go()
 
     def _forget_session(self) -> None:
         self._forget_entry()
-        for names in (self.unwanted, self.gone, self.ghosts):
-            names.clear()  # they went with the session
+        self.leftovers.session_ended()
         if self.handoff is not None:
             self.handoff.session_ended()
 
     def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:
-            self.unwanted.add(self._entry.name)
-        if self._predecessors is not None and live.nonce in self._predecessors:
+            self.leftovers.to_delete.add(self._entry.name)
+        if self._candidacy.is_predecessor(live):
             # Both of us lost our entries and began to count anew at once. We are the later start: count on.
             self._forget_entry()
         else:
-            self.failed(self._superseded(live))
-
-    def _superseded(self, live: Entry) -> MemberSupersededError:
-        return MemberSupersededError(self.group_id, self.member.id, live.incarnation)
+            self.failed(self._candidacy.superseded_by(live))
 
     def _parse(self, entries: Entries | None) -> list[Entry]:
         names = () if entries is None else entries.names
@@ -444,7 +417,3 @@ class Group:
         if entry is None:
             _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
         return entry
-
-
-def _seniority(entry: Entry) -> tuple[int, str]:
-    return entry.seniority

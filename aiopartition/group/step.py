@@ -23,7 +23,7 @@ class Step(Enum):
     BUILD = auto()
     """Compile the table of :attr:`Group.wanted`."""
     WITHDRAW = auto()
-    """Delete the entries in :attr:`Group.unwanted`."""
+    """Delete the entries in :attr:`Group.leftovers`."""
     FINISH = auto()
     """Left, and nothing remains to be done."""
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from aiopartition.placement.policy import GroupPolicy
 
-__all__ = ["Terms"]
+__all__ = ["JoinOptions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class JoinOptions:
     """What one member joins a group with, validated; the fields as ``join_group`` describes them."""
 
     weight: int = 1

@@ -12,8 +12,8 @@ from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.backends.memory.store import MemoryCluster
 from aiopartition.coordinator import PartitionCoordinator
 from aiopartition.group.entry import Entry
+from aiopartition.group.registry import Registry
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.runner import Runner
 from aiopartition.testing.faults import backend_of
 from aiopartition.testing.virtual_time import VirtualTimeLoop
 
@@ -51,9 +51,7 @@ class PartitionCluster:
         await self.close()
 
     def __repr__(self) -> str:
-        return (
-            f"<PartitionCluster {self.url}: {[_runner(client).settings.member_id for client in self._cluster.clients]}>"
-        )
+        return f"<PartitionCluster {self.url}: {[_registry(client).member_id for client in self._cluster.clients]}>"
 
     # ---- members
 
@@ -204,7 +202,7 @@ class PartitionCluster:
 
     def _client(self, member_id: str) -> MemoryBackend:
         for client in reversed(self._cluster.clients):
-            if _runner(client).settings.member_id == member_id:
+            if _registry(client).member_id == member_id:
                 return client
         raise LookupError(f"no started coordinator on {self!r} has the id {member_id!r}")
 
@@ -219,13 +217,13 @@ class PartitionCluster:
         """Return the generation that each connected member has reached; ``None`` without a view or during a handoff."""
         standing: dict[str, int | None] = {}
         for client in self._cluster.clients:
-            membership = _runner(client).memberships.get(group_id)
+            membership = _registry(client).memberships.get(group_id)
             if membership is None or not client.connected or client.network.is_silent or membership.error is not None:
                 continue
             view = membership.view
             # In an exclusive group, a member owns the keys it gains only when their previous owners have released them.
             arrived = view is not None and tuple(view.mask) == tuple(view.table.mask(view.member_id))
-            standing[_runner(client).settings.member_id] = view.generation if view is not None and arrived else None
+            standing[_registry(client).member_id] = view.generation if view is not None and arrived else None
         return standing
 
 
@@ -242,7 +240,7 @@ class _LoopClock:
         return self.loop.time() + self.ahead
 
 
-def _runner(client: MemoryBackend) -> Runner:
-    """Return the runner that uses this client."""
-    assert isinstance(client.listener, Runner)
+def _registry(client: MemoryBackend) -> Registry:
+    """Return the registry that uses this client."""
+    assert isinstance(client.listener, Registry)
     return client.listener

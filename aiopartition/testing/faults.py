@@ -50,7 +50,7 @@ def backend_of(coordinator: PartitionCoordinator) -> MemoryBackend:
 
     :raises TypeError: if the coordinator is not on ``memory://``.
     """
-    backend = coordinator._runner.backend  # pyright: ignore[reportPrivateUsage]
+    backend = coordinator._registry.backend  # pyright: ignore[reportPrivateUsage]
     if not isinstance(backend, MemoryBackend):
         raise TypeError(f"{coordinator!r} is not on memory://: break its network or server instead")
     return backend

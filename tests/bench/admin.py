@@ -116,7 +116,7 @@ async def end_session(hosts: str, session: Session) -> None:
 
 def session_of(coordinator: PartitionCoordinator) -> Session:
     """A coordinator's session, for what cannot be asked from outside."""
-    backend = coordinator._runner.backend
+    backend = coordinator._registry.backend
     assert isinstance(backend, ZooKeeperBackend)
     return backend._session
 

@@ -113,7 +113,7 @@ class Fleet:
 
 def describe(member: PartitionCoordinator) -> str:
     """Where a member stands, for the text of a failure."""
-    membership = member._runner.memberships.get(GROUP)
+    membership = member._registry.memberships.get(GROUP)
     session = session_of(member)
     return (
         f"{member!r} connected={member.connected} session=0x{session.session_id & (1 << 64) - 1:x} "

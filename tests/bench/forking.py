@@ -172,7 +172,7 @@ class Parent:
             return list(await coordinator.get_members(GROUP))
 
     def session(self) -> int:
-        backend = self.coordinator._runner.backend
+        backend = self.coordinator._registry.backend
         return backend._session.session_id if isinstance(backend, ZooKeeperBackend) else 0
 
     async def after(self, code: int, before: int) -> None:

@@ -80,7 +80,7 @@ class Agent:
         gc.collect()
         names = sorted(task.get_name() for task in asyncio.all_tasks())
         names = [name for name in names if not name.endswith(".beat")]  # of a heartbeat, which waits for it
-        watched = len(cast("ZooKeeperBackend", self._coordinator._runner.backend)._session._watched)
+        watched = len(cast("ZooKeeperBackend", self._coordinator._registry.backend)._session._watched)
         self._journal.write("report", names=names, tasks=len(names), blocks=sys.getallocatedblocks(), watched=watched)
 
     def _work_ended(self, work: asyncio.Task[None]) -> None:

@@ -135,7 +135,7 @@ class MemoryWorld(Cluster):
 
     @staticmethod
     def _backend(coordinator: PartitionCoordinator) -> MemoryBackend:
-        return cast("MemoryBackend", coordinator._runner.backend)
+        return cast("MemoryBackend", coordinator._registry.backend)
 
 
 class ZooKeeperWorld(Cluster):
@@ -155,7 +155,7 @@ class ZooKeeperWorld(Cluster):
 
     async def expire(self, coordinator: PartitionCoordinator) -> None:
         # Whoever knows a session's id and password may take it over, and end it.
-        session = cast("ZooKeeperBackend", coordinator._runner.backend)._session
+        session = cast("ZooKeeperBackend", coordinator._registry.backend)._session
         session_id, password = session.session_id, session._password
         while session.session_id == session_id:  # its owner reconnects, and may take it back before it is closed
             with suppress(ConnectionLostError):

@@ -7,11 +7,11 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
-from anyio._backends._asyncio import TaskGroup
 
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from tests.bench import wait_until
@@ -263,10 +263,10 @@ async def test_a_loop_that_was_closed_around_it(anyio_backend: str) -> None:
 
 def tasks_of(member: PartitionCoordinator) -> list[asyncio.Task[Any]]:
     """The runner and what it runs."""
-    runner = member._runner
-    assert runner._task is not None
-    assert isinstance(runner._tasks, TaskGroup)
-    return [runner._task, *runner._tasks._tasks]
+    begin = member._registry._begin
+    assert member._runner._task is not None
+    assert isinstance(begin, partial)
+    return [member._runner._task, *begin.args[0]._tasks]
 
 
 PARTS = {
@@ -319,7 +319,7 @@ async def test_a_defect_ends_it_and_says_so(
     async def fail() -> None:
         raise error
 
-    monkeypatch.setattr(member._runner, "heartbeat", fail)
+    monkeypatch.setattr(member._registry, "heartbeat", fail)
     await wait_until(lambda: "has failed" in repr(member))
     with pytest.raises(NotStartedError, match=rf"view\(\).*has failed: {type(error).__name__}: {error}") as refused:
         await member.view("g")
@@ -341,7 +341,7 @@ def test_an_interrupt_out_of_a_task(kind: type[BaseException], caplog: pytest.Lo
 
     async def main() -> None:
         await member.start()
-        member._runner.heartbeat = fail  # type: ignore[method-assign]
+        member._registry.heartbeat = fail  # type: ignore[method-assign]
         await asyncio.Event().wait()
 
     with pytest.raises(kind):

@@ -21,7 +21,7 @@ LONG = 10.0
 
 WHERE: dict[str, tuple[type, str]] = {
     "parsing": (Group, "_parse"),
-    "reading": (Membership, "_look_for_ghosts"),
+    "reading": (Membership, "_look_for_orphans"),
     "building": (Membership, "_build"),
     "a step of the handoff": (HandoffWatch, "take"),
     "a decision": (Group, "next_step"),
@@ -188,7 +188,7 @@ async def test_work_whose_revocation_fails_keeps_no_other(cluster: Cluster, monk
         raise BrokenError("boom")
 
     async with first.hold("bad"):
-        [work] = first._runner.memberships["bad"]._works()
+        [work] = first._registry.memberships["bad"]._works()
         work.revoke = broken
         with pytest.raises(OwnershipLostError):
             async with first.hold("bad"):

@@ -585,7 +585,7 @@ async def test_leaving_while_something_else_is_refused(
         await go_on.wait()
         raise BackendError("refused", "/somewhere")
 
-    monkeypatch.setattr(second._runner.backend, step, refuse)
+    monkeypatch.setattr(second._registry.backend, step, refuse)
     third = await joined(cluster, "third")
     await asked.wait()
     leaving = asyncio.create_task(second.leave_group("g"))
@@ -600,7 +600,7 @@ async def test_who_may_not_see_the_acknowledgements_learns_that_all_are_there(
 ) -> None:
     """From somebody who may. And of what was refused before nothing is said any more."""
     first, second = await joined(cluster, "first"), await cluster.started("second", heartbeat=0.2)
-    acknowledge = second._runner.backend.acknowledge
+    acknowledge = second._registry.backend.acknowledge
     refused = 0
 
     async def refuse(*_: Any) -> None:
@@ -612,8 +612,8 @@ async def test_who_may_not_see_the_acknowledgements_learns_that_all_are_there(
         count = await acknowledge(group_id, generation, name)
         return None if count is None else 2  # as if first were there already, and had not looked since
 
-    monkeypatch.setattr(second._runner.backend, "acknowledgements", refuse)
-    monkeypatch.setattr(second._runner.backend, "acknowledge", acknowledge_last)
+    monkeypatch.setattr(second._registry.backend, "acknowledgements", refuse)
+    monkeypatch.setattr(second._registry.backend, "acknowledge", acknowledge_last)
     async with first.hold("g"):
         await join(second)
         await wait_until(lambda: "refused" in second.status("g").reason)

@@ -425,13 +425,13 @@ async def test_an_entry_that_was_left_comes_back(cluster: Cluster, incarnation: 
         await member.leave_group(group_id)
         await member.join_group(group_id, policy=policy)
         (own,) = [name for name in await cluster.entries(group_id) if name.startswith("m")]
-        await member._runner.backend.enter(group_id, ghost, b"")  # as its session did before
+        await member._registry.backend.enter(group_id, ghost, b"")  # as its session did before
         await wait_until(lambda: is_at_rest(member, other, group_id))  # noqa: B023
         assert ghost not in await cluster.entries(group_id)
         assert own in await cluster.entries(group_id)
 
         # The entry that was made since is forgotten as well.
-        await member._runner.backend.enter(group_id, ghost, b"")
+        await member._registry.backend.enter(group_id, ghost, b"")
         await cluster.delete_entry(group_id, own)
         await wait_until(lambda: is_at_rest(member, other, group_id))  # noqa: B023
         assert ghost not in await cluster.entries(group_id)
@@ -452,7 +452,7 @@ async def test_nobody_waits_for_an_entry_that_has_come_back_for_nobody(cluster: 
     await wait_until(lambda: is_at_rest(heir, other, "g"))
     assert ghost not in await cluster.entries("g")
 
-    await member._runner.backend.enter("g", ghost, b"")  # as its session did before
+    await member._registry.backend.enter("g", ghost, b"")  # as its session did before
     assert ghost in await cluster.entries("g")
     await cluster.cut_off(member)
     await cluster.reconnect(member)
@@ -464,7 +464,7 @@ async def is_at_rest(member: PartitionCoordinator, other: PartitionCoordinator, 
     """Whether both are at one generation at which there are two entries, and share everything."""
     view, theirs = (each.status(group_id) for each in (member, other))
     shares = [await each.extract_my_subset(group_id, range(100)) for each in (member, other)]
-    entries = await member._runner.backend.read(group_id, watch=False, latest=True)
+    entries = await member._registry.backend.read(group_id, watch=False, latest=True)
     assert entries is not None
     return (
         view.state == theirs.state == "steady"

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from aiopartition import View
 from tests.exploration.fleet import GROUP, Fleet
-from tests.exploration.internals import Group, Handoff, Work, cluster_of, state_machines
+from tests.exploration.internals import Candidacy, Group, Handoff, Leftovers, Work, cluster_of, state_machines
 
 __all__ = ["fingerprint"]
 
@@ -92,6 +92,6 @@ def _frozen(value: object) -> object:
         return tuple(map(_frozen, value))
     if isinstance(value, float):
         return round(value, 6)
-    if isinstance(value, Group | Handoff):
+    if isinstance(value, Candidacy | Group | Handoff | Leftovers):
         return _frozen(vars(value))
     return value if value is None or isinstance(value, bool | int | str | bytes) else repr(type(value))

@@ -134,7 +134,7 @@ class Machine:
             case Step.JOIN:
                 return Pending(step, 0, Request("read"))
             case Step.WITHDRAW:
-                name = min(group.unwanted)
+                name = min(group.leftovers.to_delete)
                 return Pending(step, 0, Request("withdraw", name), name)
             case Step.PROBE:
                 return Pending(step, 0, Request("generation"))
@@ -217,6 +217,9 @@ class Machine:
         twin._key = None
         twin.group = copied(self.group)
         twin.group.handoff = copied(self.handoff)
+        twin.group.leftovers = copied(self.group.leftovers)
+        twin.group._candidacy = copied(self.group._candidacy)
+        twin.group._candidacy._leftovers = twin.group.leftovers
         return twin
 
     def key(self) -> object:
@@ -235,19 +238,28 @@ class Machine:
         )
         view = group["_view"]
         state += (type(self.group.error).__name__, view and (view.generation, view.active), frozenset(group["_parsed"]))
-        handoff = vars(self.handoff)
-        state += [_frozen(group[name]) for name in _compared(*group)]
-        state += [_frozen(handoff[name]) for name in _compared(*handoff)]
+        for part in (group, vars(self.handoff), vars(group["leftovers"]), vars(group["_candidacy"])):
+            state += [_frozen(part[name]) for name in _compared(*part)]
         return tuple(state)
 
 
 UNCOMPARED: Final = frozenset(
     {
         *("group_id", "member", "policy", "min_members", "nonce", "handoff", "error", "lapses", "_lapses_at_reading"),
-        *("_interruptions", "_view", "_parsed", "_table"),
+        *(
+            "_interruptions",
+            "_view",
+            "_parsed",
+            "_table",
+            "leftovers",
+            "_candidacy",
+            "_group_id",
+            "_member",
+            "_leftovers",
+        ),
     }
 )
-"""Attributes of a group that never change, or that only count and are compared otherwise."""
+"""Attributes of a group and its parts that never change, or that are compared otherwise."""
 
 
 @cache

@@ -11,13 +11,15 @@ from unittest.mock import patch
 
 from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator, View
 from aiopartition.backends.memory.store import MemoryCluster
+from aiopartition.group.candidacy import Candidacy
 from aiopartition.group.handoff import Acknowledgement, Handoff
+from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.membership import Membership
+from aiopartition.group.registry import Registry
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
 from aiopartition.group.work import Work
 from aiopartition.placement.keys import encode
-from aiopartition.runner import Runner
 from aiopartition.testing import PartitionCluster
 from aiopartition.testing.faults import backend_of
 from aiopartition.work import subset as subset_module
@@ -27,13 +29,15 @@ from aiopartition.work.run import Supervisor
 __all__ = [
     "ROUNDING",
     "Acknowledgement",
+    "Candidacy",
     "Group",
     "GroupPolicy",
     "Handoff",
     "Hold",
+    "Leftovers",
     "MemberSupersededError",
     "Membership",
-    "Runner",
+    "Registry",
     "Step",
     "Supervisor",
     "Work",
@@ -54,7 +58,7 @@ ROUNDING = 0.001
 
 def usable_view(coordinator: PartitionCoordinator, group_id: str, late: float = 0.0) -> View | None:
     """The view that a member goes by now, if there is one and the lease has not ended, or that many seconds ago."""
-    membership = _runner(coordinator).memberships.get(group_id)
+    membership = _registry(coordinator).memberships.get(group_id)
     if membership is None or membership.lease_left() <= -late:
         return None
     return membership.announced_view
@@ -94,7 +98,7 @@ def state_machines(coordinator: PartitionCoordinator, group_id: str) -> Iterator
     yield backend.network
     yield backend._suspended
     yield backend._safe_until - backend.cluster.clock()
-    membership = _runner(coordinator).memberships.get(group_id)
+    membership = _registry(coordinator).memberships.get(group_id)
     if membership is not None:
         yield membership._group
 
@@ -111,5 +115,5 @@ def numbered_nonces() -> Iterator[None]:
         yield
 
 
-def _runner(coordinator: PartitionCoordinator) -> Runner:
-    return cast("Runner", cast("Any", coordinator)._runner)
+def _registry(coordinator: PartitionCoordinator) -> Registry:
+    return cast("Registry", cast("Any", coordinator)._registry)

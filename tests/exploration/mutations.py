@@ -15,7 +15,7 @@ import pytest
 
 from aiopartition import PartitionCoordinator, View
 from tests.exploration.explorer import every_injection, sample
-from tests.exploration.internals import Group, Handoff, Hold, Membership, Runner, Work, subset_module
+from tests.exploration.internals import Group, Handoff, Hold, Membership, Registry, Work, subset_module
 from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
 
@@ -257,10 +257,10 @@ def leaving_does_not_wait_for_work(mutate: pytest.MonkeyPatch) -> None:
 
 
 def stopping_does_not_wait_for_work(mutate: pytest.MonkeyPatch) -> None:
-    async def at_once(self: Runner) -> bool:
+    async def at_once(self: Registry, extra: float) -> bool:
         return True
 
-    mutate.setattr(Runner, "_drained", at_once)
+    mutate.setattr(Registry, "drain", at_once)
 
 
 def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ async def test_a_generation_that_cannot_be_is_refused(zookeeper: ZooKeeperServer
     over and over: that is an error, after which a handoff waits for the next heartbeat."""
     async with PartitionCoordinator(zookeeper.url(namespace)) as member:
         await member.join_group("g", policy=GroupPolicy(exclusive=True))
-        backend = member._runner.backend
+        backend = member._registry.backend
         generation = await backend.generation("g")
         assert generation is not None
         with pytest.raises(BackendError, match="later than the transaction"):

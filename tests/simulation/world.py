@@ -95,7 +95,7 @@ class Member:
 
     @property
     def backend(self) -> MemoryBackend:
-        return cast("MemoryBackend", self.coordinator._runner.backend)
+        return cast("MemoryBackend", self.coordinator._registry.backend)
 
 
 @dataclass
@@ -212,7 +212,7 @@ class World:
         """P7: at this very moment no key is at two members."""
         claims: dict[str, str] = {}
         for member in self.members:
-            membership = member.coordinator._runner.memberships.get(GROUP)
+            membership = member.coordinator._registry.memberships.get(GROUP)
             view = None if membership is None else membership.view
             for key in {*([] if view is None else view.mine(KEYS)), *member.in_flight}:
                 assert key not in claims, f"{key} is at {claims[key]} and at {member.id} at once"

@@ -138,7 +138,7 @@ def test_lost_answer_makes_no_second_entry() -> None:
     group.session_opened(fresh=False)
     assert group.next_step() is Step.JOIN
     assert group.choose_entry(found(2, another("m", incarnation=4), entry)) == entry
-    assert group.unwanted == set()
+    assert group.leftovers.to_delete == set()
 
 
 def test_what_was_deleted_is_deleted_again_after_reconnecting_unless_it_is_ours_by_now() -> None:
@@ -157,7 +157,7 @@ def test_what_was_deleted_is_deleted_again_after_reconnecting_unless_it_is_ours_
 
     group.session_suspended()
     group.session_opened(fresh=False)
-    assert group.unwanted == {first.name}
+    assert group.leftovers.to_delete == {first.name}
     group.withdrawn(first.name)
 
     read(group, found(4))
@@ -166,7 +166,7 @@ def test_what_was_deleted_is_deleted_again_after_reconnecting_unless_it_is_ours_
     group.entered(third)
     group.session_suspended()
     group.session_opened(fresh=False)
-    assert group.unwanted == set()
+    assert group.leftovers.to_delete == set()
 
 
 def test_group_that_vanished_meanwhile_is_joined_with_the_same_entry() -> None:
@@ -250,7 +250,7 @@ def test_predecessor_never_supersedes() -> None:
     assert higher.seniority > older.seniority
     group.entered(higher)
     assert group.next_step() is Step.WITHDRAW
-    assert group.unwanted == {again.name}
+    assert group.leftovers.to_delete == {again.name}
     group.withdrawn(again.name)
     read(group, found(8, higher, older))
     assert group.view is not None
@@ -294,7 +294,7 @@ def test_superseded_while_the_answer_was_lost() -> None:
     with pytest.raises(MemberSupersededError) as caught:
         group.choose_entry(found(3, entry, another("m", incarnation=2)))
     group.failed(caught.value)
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
     assert group.next_step() is Step.WITHDRAW
     group.withdrawn(entry.name)
     assert group.next_step() is Step.REST
@@ -311,7 +311,7 @@ def test_superseded_by_what_a_lagging_server_shows() -> None:
     with pytest.raises(MemberSupersededError) as caught:
         group.choose_entry(found(3, another("m", nonce=HIGHER)))
     group.failed(caught.value)
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
     assert group.next_step() is Step.WITHDRAW
 
 
@@ -329,7 +329,7 @@ def test_attempt_that_is_replaced_is_deleted() -> None:
     second = group.choose_entry(found(3, older))
     assert second.seniority > older.seniority > first.seniority
     group.entered(second)
-    assert group.unwanted == {first.name}
+    assert group.leftovers.to_delete == {first.name}
     assert group.next_step() is Step.WITHDRAW
 
 
@@ -357,7 +357,7 @@ def test_ghost_of_an_earlier_session_is_deleted_once_we_are_back() -> None:
     group.session_opened(fresh=True)
     entry = group.choose_entry(found(5, ghost))
     assert entry.seniority > ghost.seniority
-    assert group.unwanted == {ghost.name}
+    assert group.leftovers.to_delete == {ghost.name}
     assert group.next_step() is Step.JOIN
     group.entered(entry)
     assert group.next_step() is Step.WITHDRAW
@@ -375,7 +375,7 @@ def test_ghost_found_later_is_deleted(incarnation: int) -> None:
     ghost = another("m", incarnation=incarnation, nonce=OURS)
     group.changed()
     read(group, found(5, entry, ghost))
-    assert group.unwanted == {ghost.name}
+    assert group.leftovers.to_delete == {ghost.name}
     assert group.next_step() is Step.WITHDRAW
     assert members_of(group.view) == {"m": 1}
     assert group.error is None
@@ -389,7 +389,7 @@ def test_ghost_seen_beside_a_successor_is_deleted_too() -> None:
     with pytest.raises(MemberSupersededError) as caught:
         group.choose_entry(found(5, ghost, another("m", incarnation=2)))
     group.failed(caught.value)
-    assert group.unwanted == {ghost.name}
+    assert group.leftovers.to_delete == {ghost.name}
     assert group.next_step() is Step.WITHDRAW
 
 
@@ -449,7 +449,7 @@ def test_superseded_by_a_higher_incarnation(live: Entry) -> None:
     error = group.error
     assert isinstance(error, MemberSupersededError)
     assert (error.group_id, error.member_id, error.incarnation) == ("g", "m", live.incarnation)
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
     assert group.next_step() is Step.WITHDRAW
     group.withdrawn(entry.name)
     assert group.next_step() is Step.REST
@@ -509,7 +509,7 @@ def test_superseded_tries_again_to_delete_its_entry() -> None:
     group.interrupted()
     group.session_opened(fresh=False)
     assert group.next_step() is Step.WITHDRAW
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
 
 
 def test_own_entry_deleted_by_an_operator() -> None:
@@ -1248,11 +1248,11 @@ def test_leaving_in_every_phase(phase: Callable[[], Group], entries: int, connec
     assert group.view is None
     assert group.settled
     assert group.unknown_reason == "the group was left"
-    assert len(group.unwanted) == entries
+    assert len(group.leftovers.to_delete) == entries
     if entries and (not connected or phase is in_new):
         assert group.next_step() is Step.REST
         group.session_opened(fresh=False)
-    for name in sorted(group.unwanted):
+    for name in sorted(group.leftovers.to_delete):
         assert group.next_step() is Step.WITHDRAW
         group.withdrawn(name)
     assert group.next_step() is Step.FINISH
@@ -1287,7 +1287,7 @@ def test_nothing_comes_back_after_leaving(phase: Callable[[], Group], entries: i
         assert group.view is None
         assert group.next_step() in (Step.REST, Step.WITHDRAW, Step.FINISH)
     # What was deleted before the connection broke is deleted again: the servers may have forgotten it.
-    assert group.next_step() is (Step.WITHDRAW if entries or group.gone else Step.FINISH)
+    assert group.next_step() is (Step.WITHDRAW if entries or group.leftovers.deleted else Step.FINISH)
 
 
 @each_phase
@@ -1298,7 +1298,7 @@ def test_end_of_the_session_completes_leaving(phase: Callable[[], Group], entrie
     group.leave()
     group.session_expired()
     assert group.next_step() is Step.FINISH
-    assert group.unwanted == set()
+    assert group.leftovers.to_delete == set()
 
 
 @each_phase
@@ -1315,10 +1315,10 @@ def test_entry_that_comes_into_being_while_leaving() -> None:
     group = in_entering()
     entry = Entry("m", 1, 1, OURS)
     group.leave()
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
     group.withdrawn(entry.name)
     group.entered(entry)
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
     assert group.next_step() is Step.WITHDRAW
     group.withdrawn(entry.name)
     assert group.next_step() is Step.FINISH
@@ -1329,7 +1329,7 @@ def test_leaving_twice_is_leaving() -> None:
     group, entry = joined_group()
     group.leave()
     group.leave()
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
     group.abandon()
     assert group.next_step() is Step.FINISH
 
@@ -1346,7 +1346,7 @@ def test_leaving_clears_nothing_but_ours() -> None:
     """Entries of other members, or other incarnations, are never ours to delete."""
     group, entry = joined_group(another("n"), another("m", incarnation=0))
     group.leave()
-    assert group.unwanted == {entry.name}
+    assert group.leftovers.to_delete == {entry.name}
 
 
 # ---- asking
@@ -1363,5 +1363,16 @@ def test_asking_changes_nothing(phase: Callable[[], Group], entries: int) -> Non
     assert state_of(group) == before
 
 
-def state_of(group: Group) -> dict[str, Any]:
-    return {name: value.copy() if isinstance(value, set | dict) else value for name, value in vars(group).items()}
+def state_of(group: object) -> dict[str, Any]:
+    return {
+        name: value.copy()
+        if isinstance(value, set | dict)
+        else state_of(value)
+        if name in PARTS and value is not None
+        else value
+        for name, value in vars(group).items()
+    }
+
+
+PARTS = {"leftovers", "_candidacy", "_leftovers", "handoff"}
+"""What a group's state is made of."""
