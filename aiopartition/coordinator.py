@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-
-import anyio
-from anyio.lowlevel import checkpoint
+from typing import Any, Self, TypeVar
 
 from aiopartition.checks import (
     require_id,
@@ -22,7 +18,6 @@ from aiopartition.checks import (
     require_weight,
 )
 from aiopartition.errors import ConfigurationError
-from aiopartition.group.membership import Membership
 from aiopartition.group.status import GroupStatus
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.keys import Key
@@ -30,20 +25,17 @@ from aiopartition.placement.policy import GroupPolicy, require_policy
 from aiopartition.placement.view import Change, View, require_iterable
 from aiopartition.runner import Runner
 from aiopartition.settings import OnUnknown, Settings, arguments_from_environment
+from aiopartition.work.changes import follow_changes
 from aiopartition.work.hold import Hold
-from aiopartition.work.holder import running_task
 from aiopartition.work.iteration import Iteration
 from aiopartition.work.listing import Resources
 from aiopartition.work.run import Supervisor
-from aiopartition.work.subset import all_async_items, all_items, my_async_items, my_items
+from aiopartition.work.subset import filter_list, filter_stream
 from aiopartition.work.workers import OnError, Worker
 
 __all__ = ["PartitionCoordinator"]
 
 T = TypeVar("T")
-
-_LEAVE_TIMEOUT: Final = 1.0
-"""Seconds that leave_group() waits; beyond that the entry is deleted as soon as the backend answers again."""
 
 
 class PartitionCoordinator:
@@ -52,28 +44,28 @@ class PartitionCoordinator:
     >>> async with PartitionCoordinator("zookeeper://zk1,zk2,zk3/pollers") as coordinator:
     ...     mine = await coordinator.extract_my_subset("switches", switches)
 
-    It holds one session with the backend, for any number of groups. The membership is kept current in the background;
-    asking what is mine is a local calculation.
+    It holds one session with the backend, for any number of groups. It keeps the memberships current in the background,
+    so asking what is mine is a local calculation.
 
     All methods belong to the event loop in which it was started; elsewhere they raise :class:`NotStartedError` at once.
-    From another thread or event loop use :func:`asyncio.run_coroutine_threadsafe`. What only states a fact
-    (:attr:`member_id`, :attr:`connected`, :attr:`session_timeout`, :attr:`groups`, :meth:`is_active`) may be asked
-    anywhere. In a process that is forked from this one nothing of the coordinator acts; it needs one of its own.
+    From another thread or event loop use :func:`asyncio.run_coroutine_threadsafe`. Only facts can be asked anywhere:
+    :attr:`member_id`, :attr:`connected`, :attr:`session_timeout`, :attr:`groups`, :meth:`is_active`. In a process that
+    is forked from this one nothing of the coordinator acts; the child needs a coordinator of its own.
 
     :param backend_url: ``zookeeper://[user:password@]host[:port][,host[:port]…][/namespace][?option=seconds&…]``, with
         the options ``session_timeout``, ``connect_timeout`` and ``heartbeat``; ``memory://[name]`` for coordinators in
         this process; ``None``: partitioning is off, everything is mine.
-    :param member_id: who this is, at most 1,024 bytes; a stable one lets a restart keep its keys. Default: a new UUID.
-    :param heartbeat: seconds between looks for news that got lost (default 1).
+    :param member_id: at most 1,024 bytes; with a stable id a restart keeps its keys. Default: a new UUID.
+    :param heartbeat: seconds between checks for lost notifications (default 1).
     :param session_timeout: seconds after which the backend gives up a silent member. A server may grant another.
         Default 10.
     :param connect_timeout: seconds that :meth:`start` waits for a first connection (default 10).
     :param on_unknown: while this member cannot prove what it owns, subsets are empty, with one warning an episode
-        (``"empty"``), or raise :class:`OwnershipUnknownError` (``"raise"``).
+        (``"empty"``), or calls raise :class:`OwnershipUnknownError` (``"raise"``).
     :param ssl: for TLS to every server.
-    :param auth: user and password (ZooKeeper's digest scheme). With it, nodes that are created admit only this user.
-    :param metadata: free text that operators find with this member's entry; never used for placement.
-    :raises ConfigurationError: for anything above that cannot mean something. No I/O is done here.
+    :param auth: user and password (ZooKeeper's digest scheme). New nodes then admit only this user.
+    :param metadata: free text for operators, stored with this member's entry; never used for placement.
+    :raises ConfigurationError: for an invalid argument. No I/O is done here.
     """
 
     def __init__(
@@ -105,11 +97,12 @@ class PartitionCoordinator:
 
     @classmethod
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
-        """A coordinator configured by environment variables: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
+        """Return a coordinator that environment variables configure: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
         ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN`` and
         ``<prefix>AUTH`` (``user:password``).
 
-        Unset and empty variables stand for the defaults; ``overrides``, arguments of the class, beat variables.
+        A variable that is unset or empty means the default. ``overrides`` are arguments of the class and take
+        precedence.
 
         :raises ConfigurationError: naming the variable or argument.
         """
@@ -118,10 +111,10 @@ class PartitionCoordinator:
     # ---- from start to stop
 
     async def start(self) -> None:
-        """Connect, and run what has to run in the background.
+        """Connect, and start the background tasks.
 
-        Returns when connected. If nothing answers within ``connect_timeout``, logs one error and returns all the
-        same: a service need not care whether the backend is up, as everything goes on by itself once it is.
+        Returns when connected. If nothing answers within ``connect_timeout`` seconds, it logs one error and returns
+        all the same: once the backend is up, everything goes on by itself.
 
         Cancelled, it stops the coordinator cleanly, in about a second at most.
 
@@ -132,15 +125,15 @@ class PartitionCoordinator:
         await self._runner.start()
 
     async def stop(self) -> None:
-        """Leave every group, end the session, and end every task. From the call on, nothing is ours any more.
+        """Leave every group, end the session and all tasks. From the call on this member owns nothing.
 
-        The others are told at once; in exclusive groups, when what is in flight there has ended: workers of
-        :meth:`run` are cancelled, items of :meth:`my_subset` and bodies of :meth:`hold` are waited for, up to 30 s or
-        their ``drain_timeout``. The rest takes about a second at most, even if the backend is dead; then the session
-        ends with its timeout. May be called at any time, any number of times; a coordinator that was stopped stays
-        stopped. Cancelled, it only stops waiting. In a forked process it does nothing.
+        Other members learn of it at once; in exclusive groups, when the work in flight has ended: workers of
+        :meth:`run` are cancelled; items of :meth:`my_subset` and bodies of :meth:`hold` are waited for, up to 30 s or
+        their ``drain_timeout``. The rest takes about a second at most. If the backend is dead, the session ends with
+        its timeout. It may be called at any time and any number of times; a stopped coordinator stays stopped.
+        Cancelled, it only stops waiting. In a forked process it does nothing.
 
-        :raises NotStartedError: in another event loop than that in which the coordinator runs.
+        :raises NotStartedError: in another event loop than the one in which the coordinator runs.
         """
         await self._runner.stop()
 
@@ -166,7 +159,7 @@ class PartitionCoordinator:
 
     @property
     def member_id(self) -> str:
-        """Who this coordinator is in all its groups."""
+        """The id of this member in all its groups."""
         return self._runner.settings.member_id
 
     @property
@@ -194,57 +187,50 @@ class PartitionCoordinator:
         min_members: int = 1,
         settle: float = 0.05,
     ) -> None:
-        """Take part in a group, creating it at need. Returns with the first view loaded.
+        """Join a group, which is created if necessary. Returns when the first view is there.
 
-        Joining a joined group with the same arguments does nothing. Without a connection, or if none comes back within
-        ``connect_timeout``, it returns like :meth:`start` does: joining goes on by itself, and until it is through,
-        ownership is unknown. So does an expired session: the group is joined again. Cancelled, it only stops waiting;
-        :meth:`leave_group` takes the joining back.
+        Joining again with the same arguments does nothing. Without a connection, or if a lost one does not come back
+        within ``connect_timeout`` seconds, it returns as :meth:`start` does: joining goes on in the background, and
+        ownership is unknown until it has succeeded. After an expired session the group is joined again in the same
+        way. Cancelled, it only stops waiting; :meth:`leave_group` undoes the joining.
 
         :param weight: how many shares of the work this member takes, 1 to 1,000.
         :param policy: how keys are placed; all members must agree.
-        :param min_members: while fewer are present, at the start or later, ownership is unknown to this member.
+        :param min_members: while fewer members are present, at the start or later, ownership is unknown to this one.
         :param settle: seconds to wait after a change of the membership before acting on it, so that a fleet that starts
             or stops together moves its keys once.
         :raises PolicyMismatchError: if the group exists with another policy.
         :raises AuthenticationError: naming the node and the right that is missing.
-        :raises MemberSupersededError: if this member was superseded here. It stays so until it leaves the group.
-        :raises ConfigurationError: for a bad argument, or one that differs from those the group was joined with.
+        :raises MemberSupersededError: if this member was superseded. It remains so until it leaves the group.
+        :raises ConfigurationError: for an invalid argument, or one that differs from those of the first call.
         """
         self._runner.require_started("join_group")
         require_id("group_id", group_id)
         options = JoinOptions(
             require_weight(weight),
             require_policy(policy),
-            # Partitioning being off, nobody else will ever come.
+            # While partitioning is off, no other member will ever come.
             require_min_members(min_members) if self.is_active() else 1,
             require_settle(settle),
         )
         await self._registry.join(group_id, options)
 
     async def leave_group(self, group_id: str) -> None:
-        """Leave a group at once: from the call on, nothing in it is ours. Leaving a group never joined does nothing.
+        """Leave a group. From the call on this member owns nothing in it. Without effect in a group not joined.
 
-        Waits up to a second until the others can know; in an exclusive group also for what is in flight there, as long
-        as it may take to end. If the backend does not answer, it is told as soon as it does. Cancelled, it only stops
-        waiting.
+        Waits up to a second until other members can know; in an exclusive group also until the work in flight has
+        ended, as long as its ``drain_timeout`` allows. A backend that does not answer is told as soon as it does.
+        Cancelled, it only stops waiting.
 
         :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` does so all the same.
         """
         self._runner.require_started("leave_group")
-        membership = self._registry.memberships.get(group_id)
-        if membership is None:
-            return
-        membership.release(asyncio.current_task())  # before it is revoked: we are the ones that let go
-        self._registry.leave(group_id)
-        with anyio.move_on_after(_LEAVE_TIMEOUT + membership.drain_timeout):
-            while self.connected and not membership.finished.is_set() and membership.error is None:
-                await membership.changed.wait()
-        if membership.error is not None and not membership.finished.is_set():
-            raise membership.error  # our entry stays: the others count on us until the session ends
+        await self._registry.leave_and_wait(group_id)
 
     async def heartbeat(self) -> None:
-        """One look whether any news got lost, now. The background takes one every ``heartbeat`` seconds by itself.
+        """Check now whether a notification was lost. A background task does so every ``heartbeat`` seconds.
+
+        Safe to cancel.
 
         :raises BackendUnavailableError: if the backend does not answer.
         """
@@ -252,7 +238,7 @@ class PartitionCoordinator:
         await self._registry.heartbeat()
 
     async def view(self, group_id: str) -> View:
-        """The current view of a group, which is joined if need be.
+        """Return the current view of a group, which is joined if necessary. Safe to cancel.
 
         :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
         """
@@ -260,14 +246,12 @@ class PartitionCoordinator:
         return self._registry.certain_view(await self._registry.membership(group_id))
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
-        """The sorted ids of the members in the current view; otherwise as :meth:`view`."""
+        """Return the sorted ids of the members in the current view; otherwise as :meth:`view`."""
         self._runner.require_started("get_members")
         return tuple(member.id for member in (await self.view(group_id)).members)
 
     def status(self, group_id: str) -> GroupStatus:
-        """A snapshot of a joined group for operators: what holds, who is waited for, what the last change moved.
-
-        A look at what is known here, without any network.
+        """Return a snapshot of a joined group for operators. It needs no network.
 
         :raises ConfigurationError: if the group is not joined.
         """
@@ -282,14 +266,14 @@ class PartitionCoordinator:
     async def extract_my_subset(
         self, group_id: str | None, iterable: Iterable[T], *, key: Callable[[T], Key] | None = None
     ) -> list[T]:
-        """The resources of ``iterable`` that are mine, in order, by one view of the group, which is joined at need.
+        """Return the resources of ``iterable`` that are mine, in order, by one view of the group.
 
-        Once the group is joined this is a local calculation: no network, and no suspension either unless the input is
-        long; then other tasks get their turn every 2,048 resources, and ``iterable`` must not be changed meanwhile.
-        May be cancelled at any time.
+        The group is joined if necessary. From then on this is a local calculation: no network, and no suspension
+        unless the input is long. Then other tasks get their turn every 2,048 resources, and ``iterable`` must not be
+        changed meanwhile. Safe to cancel.
 
-        In an exclusive group these are the resources whose handoff to this member is through. Nothing holds them here
-        once the list is returned: :meth:`hold`, :meth:`run` and :meth:`my_subset` do.
+        In an exclusive group these are the resources whose handoff to this member is complete. Nothing keeps them here
+        once the list is returned; :meth:`hold`, :meth:`run` and :meth:`my_subset` do.
 
         :param group_id: with ``None`` or ``""`` all resources are mine.
         :param key: gives what identifies a resource: a ``str``, ``bytes``, ``int``, ``UUID``, ``Enum`` member, path,
@@ -300,25 +284,9 @@ class PartitionCoordinator:
         """
         self._runner.require_started("extract_my_subset")
         require_iterable(iterable)
-        if not group_id or not self.is_active():
+        if (group_id := self._shared(group_id)) is None:
             return list(iterable)
-        membership = await self._registry.membership(group_id)
-        view = self._registry.known_view(membership)
-        if view is None:
-            return []
-        lapses = membership.lapses
-        chunks = view.table.filter_chunks(view.mask, iterable, key)
-        mine: list[T] = []
-        mine += next(chunks, mine)
-        for chunk in chunks:
-            await checkpoint()
-            mine += chunk
-        # It may have taken a while, and what it is returned to must not act on a lease that has ended meanwhile.
-        if self._registry.known_view(membership) is None:
-            return []
-        if membership.lapses != lapses:
-            return self._registry.unknown(membership, [])
-        return mine
+        return await filter_list(self._registry, group_id, iterable, key)
 
     def my_subset(
         self,
@@ -329,33 +297,20 @@ class PartitionCoordinator:
     ) -> AsyncGenerator[T, None]:
         """Iterate over those items of ``source`` that are mine.
 
-        For each item ownership and lease are looked at when it is handed out, so a long or endless iteration follows
-        the group: an item that is another's by now is passed over. While ownership is unknown, items are passed over
-        (or :class:`OwnershipUnknownError` is raised, by ``on_unknown``). Ends with the source,
-        or when the group is left.
+        Ownership and lease are looked at for each item when it is handed out, so a long or endless iteration follows
+        the group and skips what has become another member's. While ownership is unknown, it skips every item, or
+        raises :class:`OwnershipUnknownError`, by ``on_unknown``. It ends with the source, or when the group is left.
 
-        In an exclusive group an item is in flight until the loop asks for the next one, or is closed; so long nobody
-        else gets its key.
+        In an exclusive group an item is in flight until the loop asks for the next one, or is closed; until then no
+        other member gets its key.
 
-        Parameters and errors as in :meth:`extract_my_subset`. May be cancelled at any time.
+        Parameters and errors as in :meth:`extract_my_subset`. Safe to cancel.
         """
         self._runner.require_started("my_subset")
-        shared = bool(group_id) and self.is_active()
-        known = self._registry.known_view
-
-        async def join() -> Membership:
-            self._runner.require_started("my_subset")
-            return await self._registry.membership(group_id or "")
-
-        steps: AsyncGenerator[T, None]
-        if isinstance(source, AsyncIterable):
-            steps = my_async_items(join, source, key, known, running_task()) if shared else all_async_items(source)
-        else:
-            require_iterable(source)
-            steps = my_items(join, source, key, known, running_task()) if shared else all_items(source)
+        steps = filter_stream(self._registry, self._shared(group_id), source, key)
         return Iteration(self._runner.home, "my_subset", steps)
 
-    # ---- work that nobody else does meanwhile
+    # ---- work that no other member does meanwhile
 
     async def run(
         self,
@@ -370,10 +325,10 @@ class PartitionCoordinator:
     ) -> None:
         """Supervise one task ``worker(resource)`` for each resource that is mine, until cancelled.
 
-        A worker is started when its resource is gained, and cancelled and awaited when it is lost, or when the lease
-        is over. It is cancelled once, as by :meth:`asyncio.Task.cancel`, so it may take its leave in a ``finally``. If
-        it has not ended after ``drain_timeout`` seconds, that is logged as an error, it is cancelled again each
-        second, and in an exclusive group the others go on waiting for it.
+        A worker is started when its resource is gained. It is cancelled and awaited when the resource is lost, or when
+        the lease ends; once, as by :meth:`asyncio.Task.cancel`, so it can clean up in a ``finally``. If it has not
+        ended after ``drain_timeout`` seconds, that is logged as an error, it is cancelled again each second, and in an
+        exclusive group the other members go on waiting for it.
 
         A worker that returns is done until its resource is gained anew. Of several resources with one key the first
         counts; a worker keeps the object that it was started with. A listing that goes wrong ends no work: that is
@@ -398,7 +353,8 @@ class PartitionCoordinator:
         """
         self._runner.require_started("run")
         require_run_arguments(refresh, drain_timeout, on_error)
-        membership = await self._registry.membership(group_id) if group_id and self.is_active() else None
+        group_id = self._shared(group_id)
+        membership = None if group_id is None else await self._registry.membership(group_id)
         supervisor = Supervisor(
             membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
         )
@@ -409,11 +365,11 @@ class PartitionCoordinator:
                 raise
 
     def hold(self, group_id: str, *, drain_timeout: float = 30.0) -> AbstractAsyncContextManager[View]:
-        """``async with coordinator.hold(group_id) as view``: while inside, nothing that is mine passes to another.
+        """``async with coordinator.hold(group_id) as view``: inside it, nothing that is mine passes to another member.
 
-        For batches in exclusive groups: ``view.mine(iterable)`` is what is mine throughout. A handoff waits for the
-        body; after ``drain_timeout`` seconds the body is cancelled, as it is at once when the lease ends, and
-        :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it may clean up in a ``finally``.
+        For batches in exclusive groups: ``view.mine(iterable)`` stays mine throughout. A handoff waits for the body.
+        After ``drain_timeout`` seconds, or at once when the lease ends, the body is cancelled, and
+        :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it can clean up in a ``finally``.
         Call this method and enter its result in the task that runs the body: that task is the one that is cancelled.
 
         :raises ConfigurationError: when the group is not exclusive, in which nothing could be promised.
@@ -424,16 +380,7 @@ class PartitionCoordinator:
         self._runner.require_started("hold")
         require_id("group_id", group_id)
         require_seconds("drain_timeout", drain_timeout)
-
-        async def enter() -> tuple[Membership, View]:
-            self._runner.require_started("hold")
-            joined = self._registry.memberships.get(group_id)
-            if joined is None or not joined.exclusive:  # to join one by the default policy would be of no use
-                raise ConfigurationError("hold", f"group {group_id!r} is not exclusive: join it with that policy first")
-            membership = await self._registry.membership(group_id)
-            return membership, self._registry.certain_view(membership)
-
-        return Hold(enter, drain_timeout)
+        return Hold(self._registry, group_id, drain_timeout)
 
     def changes(self, group_id: str) -> AsyncGenerator[Change, None]:
         """Iterate over the changes of a group, which is joined if need be. The current view comes first.
@@ -444,24 +391,10 @@ class PartitionCoordinator:
         :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
         """
         self._runner.require_started("changes")
-        return Iteration(self._runner.home, "changes", self._changes(require_id("group_id", group_id)))
+        return Iteration(self._runner.home, "changes", follow_changes(self._registry, require_id("group_id", group_id)))
 
     # ---- inside
 
-    async def _changes(self, group_id: str) -> AsyncGenerator[Change, None]:
-        self._runner.require_started("changes")
-        membership = await self._registry.membership(group_id)
-        view = known = membership.view
-        yield Change.between(None, view)
-        while True:
-            changed = membership.changed
-            if membership.left:
-                return
-            if membership.error is not None:
-                raise membership.error
-            if membership.view is view:
-                await changed.wait()
-                continue
-            view = membership.view
-            yield Change.between(known, view)
-            known = view or known
+    def _shared(self, group_id: str | None) -> str | None:
+        """The group whose members share the work; ``None`` if everything is mine."""
+        return group_id if group_id and self.is_active() else None

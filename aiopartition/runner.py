@@ -55,7 +55,10 @@ class Runner:
     def __init__(self, settings: Settings) -> None:
         self.settings: Settings = settings
         self.registry: Registry = Registry(
-            partial(open_backend, settings), settings.connect_timeout, raises_unknown=settings.on_unknown == "raise"
+            partial(open_backend, settings),
+            self.require_started,
+            settings.connect_timeout,
+            raises_unknown=settings.on_unknown == "raise",
         )
         self._backend = self.registry.backend
         self.state: State = State.NEW

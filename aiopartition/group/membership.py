@@ -11,17 +11,17 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from aiopartition.backends.base import Backend, Entries
+from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
-from aiopartition.group.document import check_document, document_of
 from aiopartition.group.handoff_task import HandoffWatch
+from aiopartition.group.in_flight import InFlight
+from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
-from aiopartition.group.status import GroupState, GroupStatus, Rebalance
+from aiopartition.group.status import GroupState, GroupStatus, RebalanceWatch
 from aiopartition.group.step import Step
 from aiopartition.group.terms import JoinOptions
-from aiopartition.group.work import Work
 from aiopartition.placement.builder import TableBuilder
-from aiopartition.placement.view import Change, Member, View
+from aiopartition.placement.view import Member, View
 
 __all__ = ["Membership"]
 
@@ -60,13 +60,13 @@ class Membership:
         self.announced_view: View | None = None
         """As far as the members are concerned; to be believed only while there is lease left."""
         self._backend = backend
-        self._tables = tables
-        self._description = description
-        self._in_use = in_use
-        self._strangers: set[str] = set()  # of others, as far as we have asked
         member = Member(member_id, options.weight)
         self._group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
+        self._requests = Requests(backend, tables, self._group, description, in_use)
         self._handoff = self._group.handoff
+        self.exclusive: Final[bool] = self._handoff is not None
+        """Whether no key may ever have two owners, so that work in flight has to be told."""
+        self.in_flight: InFlight = InFlight(group_id, self._handoff, self._work_ended)
         self.lease_left: Callable[[], float] = (
             backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
         )
@@ -76,16 +76,13 @@ class Membership:
         )
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
-        self._calm = asyncio.Event()  # no work is in flight
         self._changed = asyncio.Event()  # replaced at each announcement
         self._subscribers: list[Callable[[], None]] = []
-        self._successors: list[Membership] = []  # later participations, which wait for our work to end
         self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
         self._retry = asyncio.Event()  # the task may go on after one
         self._announced: tuple[object, ...] = ()
         self._warned = False
-        self._seen: tuple[View | None, View | None] = (None, None)  # the last two generations
-        self._seen_at = 0.0
+        self._rebalances = RebalanceWatch()
         if backend.connected:
             self._group.session_opened(fresh=True)
 
@@ -167,8 +164,6 @@ class Membership:
             state, reason = "unknown", self.unknown().reason
         elif handoff is not None and handoff.waiting:
             state, reason = "handing over", "" if self._handoff_watch is None else self._handoff_watch.trouble
-        before, after = self._seen
-        change = None if before is None else Change.between(before, after)
         return GroupStatus(
             self.group_id,
             self._group.member.id,
@@ -183,67 +178,8 @@ class Membership:
             0 if handoff is None else len(handoff.works),
             max(0.0, self.lease_left()),
             self._backend.server,
-            None
-            if change is None
-            else Rebalance(self._loop.time() - self._seen_at, change.joined, change.left, change.moved),
+            self._rebalances.last(self._loop.time()),
         )
-
-    # ---- work in flight
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether no key may ever have two owners, so that work in flight has to be told."""
-        return self._handoff is not None
-
-    @property
-    def idle(self) -> bool:
-        """Whether no work is in flight that nobody else may do meanwhile."""
-        return self._group.idle
-
-    @property
-    def drain_timeout(self) -> float:
-        """Seconds in which all that is in flight can be expected to end."""
-        return max((work.drain_timeout for work in self._works()), default=0.0)
-
-    def begin(self, work: Work) -> None:
-        """Work begins on slots that are active by :attr:`view`, with no suspension since that was looked at."""
-        if self._handoff is not None:
-            self._handoff.began(work)
-
-    def end(self, work: Work) -> None:
-        """It has ended. Idempotent."""
-        handoff = self._handoff
-        if handoff is None:
-            return
-        handoff.ended(work)
-        if handoff.waiting or self.left or self.error is not None:
-            self._woken.set()
-        if handoff.idle:
-            self._calm.set()
-        for successor in self._successors:
-            successor.end(work)
-
-    def succeed(self, predecessor: Membership) -> None:
-        """Take up nothing before all that an earlier participation of this process has in flight has ended.
-
-        Mostly its entry holds us back, for which we wait as for any other. But the session that both are in may expire,
-        and the entry with it, while that work goes on.
-        """
-        if self._handoff is not None:
-            self._handoff.inherited(predecessor._works())
-            predecessor._successors.append(self)
-
-    def release(self, task: object) -> None:
-        """What ``task`` has in flight ends here: it waits for us to let go, so nothing else could end it."""
-        for work in self._works():
-            if work.task() is task:
-                self.end(work)
-
-    async def until_idle(self) -> None:
-        """Wait until no work is in flight."""
-        while not self.idle:
-            self._calm.clear()
-            await self._calm.wait()
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
@@ -262,7 +198,7 @@ class Membership:
 
     def session_expired(self) -> None:
         self._group.session_expired()
-        self._revoke_at_once()  # others may have it already, whatever the lease said
+        self.in_flight.revoke()  # others may have it already, whatever the lease said
         self._wake()
 
     def lease_renewed(self) -> None:
@@ -271,7 +207,7 @@ class Membership:
 
     def lease_ended(self) -> None:
         """Nothing is ours until the lease is renewed, and what is in flight has to end before somebody else begins."""
-        self._revoke_at_once()
+        self.in_flight.revoke()
         self.announce()
 
     def group_changed(self) -> None:
@@ -307,7 +243,7 @@ class Membership:
         self._defect = defect
         self._retry.clear()
         self._group.upset(defect)
-        self._revoke_at_once()  # whatever it was, it may have been the news that others have it already
+        self.in_flight.revoke()  # whatever it was, it may have been the news that others have it already
         self._publish()
 
     def forked(self) -> None:
@@ -339,8 +275,7 @@ class Membership:
         """Revoke what has to end, and wake those who wait for a change, if there is one."""
         if self._handoff is not None:
             self._group.shift()
-            for work in self._handoff.revocations():
-                work.revoke(False)
+            self.in_flight.revoke_lost()
         self._publish()
 
     def _publish(self) -> None:
@@ -355,8 +290,7 @@ class Membership:
         self._announced = state
         if view is not None:
             self._warned = False
-            if self._seen[1] is None or self._seen[1].generation != view.generation:
-                self._seen, self._seen_at = (self._seen[1], view), self._loop.time()
+            self._rebalances.saw(view, self._loop.time())
         self._changed.set()
         self._changed = asyncio.Event()
         for tell in tuple(self._subscribers):
@@ -412,24 +346,11 @@ class Membership:
             self._handoff_watch.overdue()
 
     async def _take(self, step: Step) -> None:
-        if step is Step.JOIN:
-            await self._join()
-        elif step is Step.WITHDRAW:
-            for name in sorted(self._group.leftovers.to_delete):
-                await self._backend.withdraw(self.group_id, name)
-                self._group.withdrawn(name)
-        elif step is Step.PROBE:
-            self._group.probed(await self._backend.generation(self.group_id))
-        elif step is Step.BUILD:
-            await self._build()
-        elif self._handoff_watch is not None and step in self._handoff_watch.STEPS:
+        if self._handoff_watch is not None and step in self._handoff_watch.STEPS:
             if not await self._handoff_watch.take(step):
                 self._group.changed()
-        elif step is Step.READ or await self._settled():
-            latest = self._group.reading()
-            entries = await self._backend.read(self.group_id, watch=True, latest=latest)
-            await self._look_for_orphans(entries)
-            self._group.read(entries)
+        elif step is not Step.SETTLE or await self._settled():
+            await self._requests.take(step)
 
     async def _settled(self) -> bool:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
@@ -439,45 +360,6 @@ class Membership:
                     self._woken.clear()
                     await self._woken.wait()
         return self._group.next_step() is Step.SETTLE
-
-    async def _join(self) -> None:
-        group = self._group
-        while not group.leaving:
-            document = await self._backend.ensure_group(self.group_id, document_of(group.policy))
-            check_document(document, self.group_id, group.policy)
-            # The latest, as whom we find here counts as having been there before us.
-            entries = await self._backend.read(self.group_id, watch=False, latest=True)
-            await self._look_for_orphans(entries)
-            if group.leaving:
-                return
-            entry = group.choose_entry(entries)
-            if await self._backend.enter(self.group_id, entry.name, self._description):
-                group.entered(entry)
-                return
-
-    async def _look_for_orphans(self, entries: Entries | None) -> None:
-        """Whose are the other entries under our id? Each is asked for once; mostly there are none."""
-        names = self._group.same_id_entries(entries)
-        self._strangers.intersection_update(names)
-        for name in names:
-            if name in self._strangers or self._in_use(name):
-                continue
-            ours = await self._backend.is_ours(self.group_id, name)
-            if ours:
-                self._group.leftovers.disown(name)
-            elif ours is not None:
-                self._strangers.add(name)
-
-    async def _build(self) -> None:
-        members = self._group.wanted
-
-        def wanted() -> bool:
-            return self._group.wanted is members and not self._group.leaving
-
-        table = await self._tables.table_of(members, self._group.policy, wanted)
-        if table is not None:
-            table.mask(self._group.member.id)  # made now rather than by the first call
-            self._group.built(members, table)
 
     def _failed(self, step: Step, error: PartitionError) -> None:
         if isinstance(error, BackendUnavailableError):
@@ -495,15 +377,9 @@ class Membership:
         if self.established and str(known) != str(error):
             _logger.error("in the background of group %r: %s", self.group_id, error)
 
-    def _revoke_at_once(self) -> None:
-        for work in self._works():
-            try:
-                work.revoke(True)
-            except Exception:  # the others have to end all the same
-                _logger.exception("group %r: %s could not be revoked", self.group_id, work.what)
-
-    def _works(self) -> list[Work]:
-        return [] if self._handoff is None else list(self._handoff.works)
+    def _work_ended(self) -> None:
+        if self._handoff is not None and (self._handoff.waiting or self.left or self.error is not None):
+            self._woken.set()
 
     def _wake(self) -> None:
         self._woken.set()

@@ -29,6 +29,9 @@ Begin: TypeAlias = Callable[[Callable[[], Awaitable[None]], str], None]
 
 _logger: Final = logging.getLogger("aiopartition")
 
+_LEAVE_TIMEOUT: Final = 1.0
+"""Seconds to wait until others can know; beyond that the entry is deleted as soon as the backend answers again."""
+
 _HEARTBEATS_AT_ONCE: Final = 16
 """Enough to keep the connection busy; all of a thousand at once would stall the event loop."""
 
@@ -45,13 +48,20 @@ class Registry:
     An error that nobody expected in one group fails that group alone.
 
     :param open_backend: makes the backend that reports to the given listener.
+    :param require_started: raises :class:`NotStartedError`, naming the method, unless the coordinator can be used here.
     :param connect_timeout: seconds for which a call waits for a group to be joined.
     :param raises_unknown: whether unknown ownership is an error rather than empty.
     """
 
     def __init__(
-        self, open_backend: Callable[[Listener], Backend], connect_timeout: float, *, raises_unknown: bool
+        self,
+        open_backend: Callable[[Listener], Backend],
+        require_started: Callable[[str], None],
+        connect_timeout: float,
+        *,
+        raises_unknown: bool,
     ) -> None:
+        self.require_started = require_started
         self.memberships: dict[str, Membership] = {}
         """The joined groups by their ids."""
         self.member_id: str = ""
@@ -144,9 +154,25 @@ class Registry:
         if membership is not None:
             membership.leave()
 
+    async def leave_and_wait(self, group_id: str) -> None:
+        """Leave a group, and wait until other members can know.
+
+        :raises PartitionError: why our entry could not be deleted. Others count on us until the session ends.
+        """
+        membership = self.memberships.get(group_id)
+        if membership is None:
+            return
+        membership.in_flight.release(asyncio.current_task())  # before its work is revoked: it is the one that lets go
+        self.leave(group_id)
+        with anyio.move_on_after(_LEAVE_TIMEOUT + membership.in_flight.drain_timeout):
+            while self.backend.connected and not membership.finished.is_set() and membership.error is None:
+                await membership.changed.wait()
+        if membership.error is not None and not membership.finished.is_set():
+            raise membership.error
+
     def release(self, task: object) -> None:
         """End the work that ``task`` has in hand, in any group: it is about to wait for the coordinator."""
-        self._tell(lambda membership: membership.release(task))
+        self._tell(lambda membership: membership.in_flight.release(task))
 
     async def heartbeat(self) -> None:
         """Ask the backend for each group's generation; without groups, whether it is there.
@@ -188,11 +214,11 @@ class Registry:
         :returns: whether all work has ended.
         """
         memberships = list(self._unfinished)
-        timeout = max((membership.drain_timeout for membership in memberships), default=0.0)
+        timeout = max((membership.in_flight.drain_timeout for membership in memberships), default=0.0)
         with anyio.move_on_after(timeout + extra, shield=True):
             for membership in memberships:
-                await membership.until_idle()
-        busy = [membership.group_id for membership in memberships if not membership.idle]
+                await membership.in_flight.until_idle()
+        busy = [membership.group_id for membership in memberships if not membership.in_flight.idle]
         if busy:
             _logger.error(
                 "stopping, but exclusive work is still in flight after %g s in %s; "
@@ -241,7 +267,7 @@ class Registry:
         return any(membership.exclusive for membership in self._unfinished)
 
     def may_end(self) -> bool:
-        return all(membership.idle for membership in self._unfinished)
+        return all(membership.in_flight.idle for membership in self._unfinished)
 
     def group_changed(self, group_id: str) -> None:
         if group_id in self.memberships:
@@ -278,7 +304,7 @@ class Registry:
             in_use=lambda name: any(name.endswith(each.nonce) for each in self._of_group(group_id)),
         )
         for predecessor in self._of_group(group_id):
-            membership.succeed(predecessor)
+            membership.in_flight.succeed(predecessor.in_flight)
         self._begin(partial(self._tend, membership), f"aiopartition group {group_id}")
         self.memberships[group_id] = membership
         self._unfinished.add(membership)

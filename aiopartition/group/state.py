@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from enum import Enum
 from typing import Final
 
 from aiopartition.backends.base import Entries
@@ -18,28 +17,16 @@ from aiopartition.group.candidacy import Candidacy
 from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.leftovers import Leftovers
+from aiopartition.group.phase import Phase
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Table
 from aiopartition.placement.view import Member, View
 from aiopartition.quoting import quote_component
 
-__all__ = ["Group", "Phase"]
+__all__ = ["Group"]
 
 _logger: Final = logging.getLogger("aiopartition")
-
-
-class Phase(Enum):
-    """Where this member stands in the group. The values say why it has no view there."""
-
-    JOINING = "this member has not joined yet"
-    """It has no entry, or cannot know whether it has one."""
-    MEMBER = "the members are being read"
-    """Its entry exists."""
-    SUPERSEDED = "another process has joined with this member id"
-    """Final, until the group is left."""
-    LEAVING = "the group was left"
-    """Final. Its work ends, then its entry is deleted."""
 
 
 class Group:
@@ -59,7 +46,7 @@ class Group:
         self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
         """What may be worked on, in an exclusive group. Its events are told to it; :meth:`shift` follows each."""
         self.error: PartitionError | None = None
-        """What keeps us from taking part, beyond a missing connection."""
+        """What keeps us from taking part, other than a missing connection."""
         self.leftovers: Leftovers = Leftovers()
         self.wanted: dict[str, int] = {}
         """The members, with weights, of the newest entries read."""
@@ -160,10 +147,7 @@ class Group:
         self._paused = self._handoff_paused = False
 
     def failed(self, error: PartitionError) -> None:
-        """A step was refused. It is tried again at the next heartbeat, for an operator may have mended the cause.
-
-        Except a supersession, which is final.
-        """
+        """A step was refused. Unless superseded, we try again at the next heartbeat: an operator may mend the cause."""
         if self.phase is Phase.SUPERSEDED:
             self._paused = True
             return
@@ -186,8 +170,7 @@ class Group:
                 self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
 
     def upset(self, error: PartitionError) -> None:
-        """Something went wrong that nobody had thought of. An event may have been lost with it: nothing that we know is
-        used before it was looked at again, as after :meth:`failed`."""
+        """Something unexpected went wrong, and an event may be lost: all is read again before it is used."""
         self.lapses += 1
         self.failed(error)
 

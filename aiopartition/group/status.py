@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from aiopartition.parsing import parse_json
-from aiopartition.placement.view import Member
+from aiopartition.placement.view import Change, Member, View
 
-__all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance"]
+__all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance", "RebalanceWatch"]
 
 _PIDS: Final = 2**63
 
@@ -107,3 +107,24 @@ class GroupStatus:
     lease_left: float
     server: str | None
     last_rebalance: Rebalance | None
+
+
+class RebalanceWatch:
+    """Remembers the last two generations that a member has seen."""
+
+    def __init__(self) -> None:
+        self._before: View | None = None
+        self._after: View | None = None
+        self._at = 0.0
+
+    def saw(self, view: View, now: float) -> None:
+        """A view holds."""
+        if self._after is None or self._after.generation != view.generation:
+            self._before, self._after, self._at = self._after, view, now
+
+    def last(self, now: float) -> Rebalance | None:
+        """Return the change between the two, if there are two."""
+        if self._before is None:
+            return None
+        change = Change.between(self._before, self._after)
+        return Rebalance(now - self._at, change.joined, change.left, change.moved)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final
 
-from aiopartition.errors import OwnershipLostError
-from aiopartition.group.membership import Membership
+from aiopartition.errors import ConfigurationError, OwnershipLostError
+from aiopartition.group.registry import Registry
 from aiopartition.group.work import Work
 from aiopartition.placement.view import View
 from aiopartition.work.holder import Holder, Task, running_task
@@ -25,18 +24,17 @@ class Hold:
     The body is cancelled once, not in each turn of the loop as by an anyio scope, which would cancel its cleaning up
     as well. The cancellation is told from others by counting, as :class:`asyncio.Timeout` does it.
 
-    :param enter: finds the membership, with a view that holds; raises if there is none.
     :param drain_timeout: seconds that the body has to end once another member waits for it.
     """
 
-    def __init__(self, enter: Callable[[], Awaitable[tuple[Membership, View]]], drain_timeout: float) -> None:
-        self._enter = enter
+    def __init__(self, registry: Registry, group_id: str, drain_timeout: float) -> None:
+        self._registry = registry
+        self._group_id = group_id
         self._drain_timeout = drain_timeout
         self._asked_by = running_task()
         self._holder = Holder(self._asked_by, self._orphaned)
         self._cancelling: dict[Task, int] = {}  # how many cancellations of a task were under way at the beginning
         self._entered = False
-        self._group_id = ""
         self._timer: asyncio.TimerHandle | None = None
         self._reason = ""
         self._cancelled: Task | None = None
@@ -46,8 +44,14 @@ class Hold:
         if self._entered:
             raise RuntimeError("a hold can be entered once; call hold() again")
         self._entered = True
-        membership, view = await self._enter()  # with no suspension after the look at the view
-        self._group_id = membership.group_id
+        self._registry.require_started("hold")
+        joined = self._registry.memberships.get(self._group_id)
+        if joined is None or not joined.exclusive:  # to join one with the default policy would be of no use
+            raise ConfigurationError(
+                "hold", f"group {self._group_id!r} is not exclusive: join it with that policy first"
+            )
+        membership = await self._registry.membership(self._group_id)
+        view = self._registry.certain_view(membership)  # no suspension from here on
         now = asyncio.get_running_loop().time()
         self._cancelling = {task: task.cancelling() for task in (self._asked_by, running_task()) if task is not None}
         work = Work("a hold()", view.mask, now, self._holder.task, self._drain_timeout, self._revoke)

@@ -45,13 +45,13 @@ class Holder:
         if taken_by is not self._taken_by:
             self._watch(taken_by)
         self._membership, self._work = membership, work
-        membership.begin(work)
+        membership.in_flight.begin(work)
 
     def drop(self) -> None:
         """The work has ended. Idempotent."""
         membership, work, self._work = self._membership, self._work, None
         if membership is not None and work is not None:
-            membership.end(work)
+            membership.in_flight.end(work)
 
     def close(self) -> None:
         """As :meth:`drop`; and no other work will come."""

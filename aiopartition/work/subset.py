@@ -1,139 +1,163 @@
-"""Iterating over what is mine: ownership and lease are looked at for each item when it is handed out.
+"""Filtering: what of a list, or of a stream, is this member's.
 
-In an exclusive group an item is in flight until the loop asks for the next one, or is closed.
+In a stream ownership and lease are looked at for each item when it is handed out. In an exclusive group an item is in
+flight until the loop asks for the next one, or is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from anyio.lowlevel import checkpoint
 
 from aiopartition.group.membership import Membership
+from aiopartition.group.registry import Registry
 from aiopartition.group.work import Work
 from aiopartition.placement.keys import Key, encode, hash_key
 from aiopartition.placement.table import Mask
-from aiopartition.placement.view import View
-from aiopartition.work.holder import Holder, Task
+from aiopartition.placement.view import View, require_iterable
+from aiopartition.work.holder import Holder, running_task
 
-__all__ = ["Join", "KnownView", "all_async_items", "all_items", "my_async_items", "my_items"]
+__all__ = ["filter_list", "filter_stream"]
 
 T = TypeVar("T")
 
-Join: TypeAlias = Callable[[], Awaitable[Membership]]
-"""The membership in the group, which is joined if need be."""
-
-KnownView: TypeAlias = Callable[[Membership], View | None]
-"""The view that holds now; if there is none, ``None`` or an error, as the coordinator was told."""
+KeyOf: TypeAlias = Callable[[T], Key] | None
 
 _NOT_MINE: Final = -1
-_UNKNOWN: Final = -2  # nobody can say; the group may be about to be left
+_UNKNOWN: Final = -2  # ownership is unknown; the group may have been left
 
 PAUSE: Final = 512
-"""Items between two checkpoints. One costs some seven times of what it does in ``Table.filter()``, and others wait for
-up to four such turns."""
+"""Items between two checkpoints. An item costs some seven times of what it does in ``Table.filter()``, and other tasks
+wait for up to four such turns."""
 
 _DRAIN_TIMEOUT: Final = 30.0
-"""Seconds that a stop waits for the body of a loop to be through with its item."""
+"""Seconds for which a stop waits until the body of a loop has finished with its item."""
 
 
-async def all_items(source: Iterable[T]) -> AsyncGenerator[T, None]:
-    """Every one."""
+async def filter_list(registry: Registry, group_id: str, resources: Iterable[T], key: KeyOf[T]) -> list[T]:
+    """Return the resources that are ours, by one view of the group."""
+    membership = await registry.membership(group_id)
+    view = registry.known_view(membership)
+    if view is None:
+        return []
+    lapses = membership.lapses
+    chunks = view.table.filter_chunks(view.mask, resources, key)
+    mine: list[T] = []
+    mine += next(chunks, mine)
+    for chunk in chunks:
+        await checkpoint()
+        mine += chunk
+    # It may have taken a while, and the caller must not act on a lease that has ended meanwhile.
+    if registry.known_view(membership) is None:
+        return []
+    return mine if membership.lapses == lapses else registry.unknown(membership, [])
+
+
+def filter_stream(
+    registry: Registry, group_id: str | None, source: Iterable[T] | AsyncIterable[T], key: KeyOf[T]
+) -> AsyncGenerator[T, None]:
+    """Iterate over the items that are ours, until the group is left. Without a group all of them are."""
+    if isinstance(source, AsyncIterable):
+        return _all_async(source) if group_id is None else _Stream(registry, group_id, key).of_async(source)
+    require_iterable(source)
+    return _all(source) if group_id is None else _Stream(registry, group_id, key).of(source)
+
+
+async def _all(source: Iterable[T]) -> AsyncGenerator[T, None]:
     for item in source:
         yield item
 
 
-async def all_async_items(source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
-    """Every one."""
+async def _all_async(source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
     async for item in source:
         yield item
 
 
-async def my_items(
-    join: Join, source: Iterable[T], key: Callable[[T], Key] | None, known: KnownView, asked_by: Task | None
-) -> AsyncGenerator[T, None]:
-    """Those of a plain iterable. Ends when the group is left."""
-    membership = await join()
-    if membership.exclusive:
-        async with aclosing(_held_items(membership, all_items(source), key, known, asked_by)) as items:
-            async for item in items:
-                yield item
-        return
-    slot_of_mine = _ownership(membership, key, known)
-    for count, item in enumerate(source, start=1):
-        if count % PAUSE == 0:
-            await checkpoint()
-        slot = slot_of_mine(item)
-        if slot >= 0:
-            yield item
-        elif slot == _UNKNOWN and membership.left:
+class _Stream:
+    """What one iteration of ``my_subset()`` goes by."""
+
+    def __init__(self, registry: Registry, group_id: str, key: Callable[[Any], Key] | None) -> None:
+        self._registry = registry
+        self._group_id = group_id
+        self._key = key
+        self._holder = Holder(running_task())
+
+    async def _join(self) -> Membership:
+        self._registry.require_started("my_subset")  # the iterator may outlive the coordinator
+        return await self._registry.membership(self._group_id)
+
+    # Two loops that are alike, as an async wrapper around a plain iterable would cost each item.
+
+    async def of(self, source: Iterable[T]) -> AsyncGenerator[T, None]:
+        membership = await self._join()
+        if membership.exclusive:
+            async with aclosing(self._held(membership, _all(source))) as items:
+                async for item in items:
+                    yield item
             return
-
-
-async def my_async_items(
-    join: Join, source: AsyncIterable[T], key: Callable[[T], Key] | None, known: KnownView, asked_by: Task | None
-) -> AsyncGenerator[T, None]:
-    """Those of an async iterable. Ends when the group is left."""
-    membership = await join()
-    if membership.exclusive:
-        async with aclosing(_held_items(membership, source, key, known, asked_by)) as items:
-            async for item in items:
-                yield item
-        return
-    slot_of_mine = _ownership(membership, key, known)
-    count = 0
-    async for item in source:
-        count += 1
-        if count % PAUSE == 0:  # a source that always has an item at hand never suspends
-            await checkpoint()
-        slot = slot_of_mine(item)
-        if slot >= 0:
-            yield item
-        elif slot == _UNKNOWN and membership.left:
-            return
-
-
-async def _held_items(
-    membership: Membership,
-    source: AsyncIterable[T],
-    key: Callable[[T], Key] | None,
-    known: KnownView,
-    asked_by: Task | None,
-) -> AsyncGenerator[T, None]:
-    slot_of_mine = _ownership(membership, key, known)
-    loop = asyncio.get_running_loop()
-    holder = Holder(asked_by)
-    count = 0
-    try:
-        async for item in source:
-            count += 1
+        slot_of_mine = _ownership(self._registry, membership, self._key)
+        for count, item in enumerate(source, start=1):
             if count % PAUSE == 0:
                 await checkpoint()
             slot = slot_of_mine(item)
-            if slot < 0:
-                if slot == _UNKNOWN and membership.left:
-                    return
-                continue
-            holder.take(
-                membership, Work("an item of my_subset()", slot, loop.time(), holder.task, _DRAIN_TIMEOUT, _ignore)
-            )
-            try:
+            if slot >= 0:
                 yield item
-            finally:
-                holder.drop()
-    finally:
-        holder.close()
+            elif slot == _UNKNOWN and membership.left:
+                return
+
+    async def of_async(self, source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+        membership = await self._join()
+        if membership.exclusive:
+            async with aclosing(self._held(membership, source)) as items:
+                async for item in items:
+                    yield item
+            return
+        slot_of_mine = _ownership(self._registry, membership, self._key)
+        count = 0
+        async for item in source:
+            count += 1
+            if count % PAUSE == 0:  # a source that always has an item at hand never suspends
+                await checkpoint()
+            slot = slot_of_mine(item)
+            if slot >= 0:
+                yield item
+            elif slot == _UNKNOWN and membership.left:
+                return
+
+    async def _held(self, membership: Membership, source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+        slot_of_mine = _ownership(self._registry, membership, self._key)
+        loop, holder = asyncio.get_running_loop(), self._holder
+        count = 0
+        try:
+            async for item in source:
+                count += 1
+                if count % PAUSE == 0:
+                    await checkpoint()
+                slot = slot_of_mine(item)
+                if slot < 0:
+                    if slot == _UNKNOWN and membership.left:
+                        return
+                    continue
+                work = Work("an item of my_subset()", slot, loop.time(), holder.task, _DRAIN_TIMEOUT, _ignore)
+                holder.take(membership, work)
+                try:
+                    yield item
+                finally:
+                    holder.drop()
+        finally:
+            holder.close()
 
 
 def _ignore(_at_once: bool) -> None:
     """The body of a loop cannot be told; it is waited for."""
 
 
-def _ownership(membership: Membership, key: Callable[[T], Key] | None, known: KnownView) -> Callable[[T], int]:
-    """An item's slot if it is mine at the moment of asking, else a negative number."""
+def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Callable[[T], int]:
+    """Return what tells an item's slot if it is ours at the moment of asking, else a negative number."""
     view: View | None = None
     mask: Mask = ()
     shift = 0
@@ -144,7 +168,7 @@ def _ownership(membership: Membership, key: Callable[[T], Key] | None, known: Kn
         digest = hash_key(encode(item if key is None else key(item)))  # first, as the user's key() may take its time
         now = membership.announced_view
         if now is None or lease_left() <= 0:  # as membership.view, without a call that costs each item a tenth
-            now = known(membership)
+            now = registry.known_view(membership)
             if now is None:
                 return _UNKNOWN
         if now is not view:

@@ -90,7 +90,7 @@ class Workers(Generic[T]):
             what = f"a worker of run() on key {shown_key(key)}"
             # Not told by a call: a new view, or the end of the lease, comes first.
             work = Work(what, view.table.slot(key), self._loop.time(), _no_task, self._drain_timeout, _ignore)
-            self._membership.begin(work)
+            self._membership.in_flight.begin(work)
         job = self._jobs[key] = _Job(work)
         try:
             # An eager task runs its first step here, and out of that come KeyboardInterrupt and SystemExit.
@@ -167,7 +167,7 @@ class Workers(Generic[T]):
         del self._jobs[key]
         self._ending.pop(key, None)
         if job.work is not None and self._membership is not None:
-            self._membership.end(job.work)
+            self._membership.in_flight.end(job.work)
 
 
 async def call_user(function: Callable[..., Awaitable[T]], *arguments: object) -> T:

@@ -11,6 +11,7 @@ import pytest
 from aiopartition import GroupPolicy, OwnershipLostError, PartitionCoordinator, PartitionError
 from aiopartition.group.handoff_task import HandoffWatch
 from aiopartition.group.membership import Membership
+from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
@@ -21,8 +22,8 @@ LONG = 10.0
 
 WHERE: dict[str, tuple[type, str]] = {
     "parsing": (Group, "_parse"),
-    "reading": (Membership, "_look_for_orphans"),
-    "building": (Membership, "_build"),
+    "reading": (Requests, "_look_for_orphans"),
+    "building": (Requests, "_build"),
     "a step of the handoff": (HandoffWatch, "take"),
     "a decision": (Group, "next_step"),
     "an announcement": (Membership, "announce"),
@@ -42,6 +43,8 @@ def of_group(of: Any) -> tuple[str, str]:
         return of.group_id, of.member.id
     if isinstance(of, HandoffWatch):
         return of._group_id, of._member_id
+    if isinstance(of, Requests):
+        return of_group(of._group)
     return of.group_id, of._group.member.id
 
 
@@ -188,7 +191,7 @@ async def test_work_whose_revocation_fails_keeps_no_other(cluster: Cluster, monk
         raise BrokenError("boom")
 
     async with first.hold("bad"):
-        [work] = first._registry.memberships["bad"]._works()
+        [work] = first._registry.memberships["bad"].in_flight.works
         work.revoke = broken
         with pytest.raises(OwnershipLostError):
             async with first.hold("bad"):

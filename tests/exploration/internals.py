@@ -13,6 +13,7 @@ from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinato
 from aiopartition.backends.memory.store import MemoryCluster
 from aiopartition.group.candidacy import Candidacy
 from aiopartition.group.handoff import Acknowledgement, Handoff
+from aiopartition.group.in_flight import InFlight
 from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.membership import Membership
 from aiopartition.group.registry import Registry
@@ -34,6 +35,7 @@ __all__ = [
     "GroupPolicy",
     "Handoff",
     "Hold",
+    "InFlight",
     "Leftovers",
     "MemberSupersededError",
     "Membership",

@@ -15,7 +15,7 @@ import pytest
 
 from aiopartition import PartitionCoordinator, View
 from tests.exploration.explorer import every_injection, sample
-from tests.exploration.internals import Group, Handoff, Hold, Membership, Registry, Work, subset_module
+from tests.exploration.internals import Group, Handoff, Hold, InFlight, Membership, Registry, Work, subset_module
 from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
 
@@ -177,7 +177,7 @@ def workers_are_not_waited_for(mutate: pytest.MonkeyPatch) -> None:
 
 
 def run_is_not_told_of_the_end_of_the_lease(mutate: pytest.MonkeyPatch) -> None:
-    mutate.setattr(Membership, "lease_ended", lambda self: self._revoke_at_once())
+    mutate.setattr(Membership, "lease_ended", lambda self: self.in_flight.revoke())
 
 
 def the_lease_does_not_matter(mutate: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def items_are_handed_out_by_the_first_view(mutate: pytest.MonkeyPatch) -> None:
         return slots.setdefault(id(membership), once_and_for_all(membership, key, known))
 
     mutate.setattr(subset_module, "_ownership", kept)
-    mutate.setattr(Membership, "begin", lambda self, work: None)  # which refuses work on slots that are not active
+    mutate.setattr(InFlight, "begin", lambda self, work: None)  # which refuses work on slots that are not active
 
 
 def items_are_handed_out_without_a_lease(mutate: pytest.MonkeyPatch) -> None:
@@ -332,13 +332,13 @@ def a_handoff_is_not_looked_after(mutate: pytest.MonkeyPatch) -> None:
 
 
 def _not_in_flight(mutate: pytest.MonkeyPatch, what: str) -> None:
-    begin = Membership.begin
+    begin = InFlight.begin
 
-    def unless_it_is_that(self: Membership, work: Work) -> None:
+    def unless_it_is_that(self: InFlight, work: Work) -> None:
         if not work.what.startswith(what):
             begin(self, work)
 
-    mutate.setattr(Membership, "begin", unless_it_is_that)
+    mutate.setattr(InFlight, "begin", unless_it_is_that)
 
 
 CHANGES: Final = ("join", "leave", "stop", "second start", "restart")

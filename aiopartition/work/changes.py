@@ -1,0 +1,30 @@
+"""``changes()``: the changes of a group, from one view to the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from aiopartition.group.registry import Registry
+from aiopartition.placement.view import Change
+
+__all__ = ["follow_changes"]
+
+
+async def follow_changes(registry: Registry, group_id: str) -> AsyncGenerator[Change, None]:
+    """Iterate over changes, the current view first, until the group is left. A slow consumer misses no last state."""
+    registry.require_started("changes")
+    membership = await registry.membership(group_id)
+    view = known = membership.view
+    yield Change.between(None, view)
+    while True:
+        changed = membership.changed
+        if membership.left:
+            return
+        if membership.error is not None:
+            raise membership.error
+        if membership.view is view:
+            await changed.wait()
+            continue
+        view = membership.view
+        yield Change.between(known, view)
+        known = view or known
