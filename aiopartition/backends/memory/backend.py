@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.base import Entries, Listener
+from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.memory.network import MemoryNetwork
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
 from aiopartition.errors import BackendUnavailableError
@@ -40,7 +41,7 @@ class MemoryBackend:
         self.network: MemoryNetwork = MemoryNetwork()
         self._session: MemorySession | None = None
         self._suspended = False
-        self._safe_until = -math.inf
+        self._lease = NO_LEASE
         self._opened = asyncio.Event()
         self._woken = asyncio.Event()
         self._watched: set[str] = set()
@@ -61,7 +62,7 @@ class MemoryBackend:
         return f"memory cluster {self.cluster.name!r}" if self.connected else None
 
     def lease_left(self, *, quorum: bool = False) -> float:  # each request reaches the whole cluster
-        return self._safe_until - self.cluster.clock()
+        return self._lease.safe_until - self.cluster.clock()
 
     async def run(self) -> None:
         tell_child(self)
@@ -82,7 +83,7 @@ class MemoryBackend:
         """In a child the cluster is another one, which nobody uses yet."""
         self._inherited = True
         self._session = None
-        self._safe_until = -math.inf
+        self._lease = NO_LEASE
         self.cluster.forked()
 
     async def first_connection(self) -> None:
@@ -203,11 +204,11 @@ class MemoryBackend:
             fresh = False
         else:
             if session is not None:
-                self._safe_until = -math.inf
+                self._lease = NO_LEASE
                 self.listener.session_expired()
             loop = asyncio.get_running_loop()
             session = self.cluster.open(self.session_timeout, partial(self._tell, loop))
-            self._session, self._safe_until, fresh = session, sent + self.session_timeout * 2 / 3, True
+            self._session, self._lease, fresh = session, Lease.starting(sent, self.session_timeout), True
         if fresh or self._suspended:
             self._suspended = False
             self._opened.set()
@@ -221,8 +222,8 @@ class MemoryBackend:
         return None if seconds == math.inf else seconds
 
     def _renew(self, sent: float) -> None:
-        lapsed = self.lease_left() <= 0
-        self._safe_until = max(self._safe_until, sent + self.session_timeout * 2 / 3)
+        lapsed = self._lease.lapsed(self.cluster.clock())
+        self._lease = self._lease.renewed(sent, self.session_timeout)
         if lapsed:
             for quorum in (False, True):
                 self.listener.lease_renewed(quorum=quorum)

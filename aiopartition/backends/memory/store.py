@@ -7,14 +7,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from aiopartition.backends.base import Entries
+from aiopartition.backends.base import Backend, Entries
 from aiopartition.clock import Clock, now
 from aiopartition.errors import BackendError, BackendUnavailableError
-
-if TYPE_CHECKING:
-    from aiopartition.backends.memory.backend import MemoryBackend
 
 __all__ = ["MemoryCluster", "MemorySession"]
 
@@ -62,7 +59,7 @@ class MemoryCluster:
         self._sessions: dict[MemorySession, None] = {}
         self._groups: dict[str, _Group] = {}
         self._generation = 0
-        self._clients: list[MemoryBackend] = []
+        self._clients: list[Backend] = []
 
     @classmethod
     def named(cls, name: str, clock: Clock = now) -> MemoryCluster:
@@ -76,17 +73,17 @@ class MemoryCluster:
     # ---- clients and their sessions
 
     @property
-    def clients(self) -> tuple[MemoryBackend, ...]:
+    def clients(self) -> tuple[Backend, ...]:
         """Those that use the cluster, in the order in which they came."""
         with self._lock:
             return tuple(self._clients)
 
-    def attach(self, client: MemoryBackend) -> None:
+    def attach(self, client: Backend) -> None:
         """A client begins to use the cluster."""
         with self._lock:
             self._clients.append(client)
 
-    def detach(self, client: MemoryBackend) -> None:
+    def detach(self, client: Backend) -> None:
         """A client is through with it. The last one leaves nothing behind."""
         with self._lock:
             self._clients.remove(client)
