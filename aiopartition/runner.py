@@ -323,7 +323,7 @@ class Runner:
         if not self.backend.connected:
             _logger.error(
                 "no connection to %s within %g s (%s); going on without, and trying in the background",
-                self.settings.url, self.settings.connect_timeout, self.backend.trouble,
+                self.settings.url, self.settings.connect_timeout, self.backend.last_error,
             )  # fmt: skip
         self._begin(tasks, self._beat, "aiopartition heartbeat")
         for quorum in self._lease_moved:

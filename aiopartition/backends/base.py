@@ -69,7 +69,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         """Why the session is not connected, in words for a log; of no meaning while it is."""
         ...
 

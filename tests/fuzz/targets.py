@@ -127,12 +127,13 @@ class _Heard:
     def may_end(self) -> bool:
         return True
 
-    def watch_fired(self, path: str) -> None: ...
+    def group_changed(self, group_id: str) -> None: ...
+    def group_activated(self, group_id: str) -> None: ...
 
 
 async def _hear(pieces: Sequence[bytes]) -> None:
     clock = iter(range(1 << 30)).__next__
-    session = Session([("h", 1)], 4.0, _Heard(), clock=clock)
+    session = Session([("h", 1)], 4.0, _Heard(), lambda path: None, clock=clock)
     connection, wire = Connection(clock, session), _Wire()
     connection.connection_made(wire)
     handshake = asyncio.create_task(session._attach(connection))

@@ -54,7 +54,7 @@ class MemoryBackend:
         return self._session is not None and not self.network.is_cut
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         return f"cut off from memory cluster {self.cluster.name!r}"
 
     @property

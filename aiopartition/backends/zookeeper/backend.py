@@ -51,8 +51,9 @@ class ZooKeeperBackend:
         self._generations: dict[str, int] = {}  # group id -> the one that we have read last
         self._left_behind: dict[str, set[str]] = {}  # group id -> nodes of past handoffs that we may not delete
         self._session = Session(
-            settings.url.hosts, settings.session_timeout, self, clock=clock, ssl=settings.ssl, auth=settings.auth
-        )
+            settings.url.hosts, settings.session_timeout, listener, self._watch_fired,
+            clock=clock, ssl=settings.ssl, auth=settings.auth,
+        )  # fmt: skip
 
     # ---- the session
 
@@ -61,8 +62,8 @@ class ZooKeeperBackend:
         return self._session.connected
 
     @property
-    def trouble(self) -> str:
-        return self._session.error
+    def last_error(self) -> str:
+        return self._session.last_error
 
     @property
     def server(self) -> str | None:
@@ -89,28 +90,7 @@ class ZooKeeperBackend:
         with self._translated("/", "READ"):
             await self._session.ping()
 
-    def session_opened(self, *, fresh: bool) -> None:
-        self._listener.session_opened(fresh=fresh)
-
-    def session_suspended(self, reason: str) -> None:
-        self._listener.session_suspended(reason)
-
-    def session_expired(self) -> None:
-        self._listener.session_expired()
-
-    def lease_renewed(self, *, quorum: bool) -> None:
-        self._listener.lease_renewed(quorum=quorum)
-
-    def lease_shortened(self) -> None:
-        self._listener.lease_shortened()
-
-    def needs_quorum(self) -> bool:
-        return self._listener.needs_quorum()
-
-    def may_end(self) -> bool:
-        return self._listener.may_end()
-
-    def watch_fired(self, path: str) -> None:
+    def _watch_fired(self, path: str) -> None:
         group_id = self._group_ids.get(path)
         if group_id is not None:
             self._listener.group_changed(group_id)
@@ -392,7 +372,7 @@ class ZooKeeperBackend:
                 raise
             if error.code == ErrorCode.NO_AUTH:
                 raise AuthenticationError("these credentials do not have it", path, permission) from error
-            if error.code in (ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED):
+            if error.code in codec.REFUSALS:
                 raise AuthenticationError(f"{self._url} demands authentication that was not given: {error}") from error
             if error.code in (ErrorCode.CONNECTION_LOSS, ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED):
                 raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error

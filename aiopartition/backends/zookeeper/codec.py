@@ -16,6 +16,7 @@ from aiozk import exc, protocol  # pyright: ignore[reportMissingTypeStubs]
 
 __all__ = [
     "MAX_FRAME",
+    "REFUSALS",
     "Children",
     "ConnectReply",
     "ErrorCode",
@@ -90,6 +91,10 @@ class ErrorCode(IntEnum):
     SESSION_MOVED = -118
     AUTH_REQUIRED = -124
     """Unknown to aiozk: the server demands authentication of a kind that was not given."""
+
+
+REFUSALS: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
+"""The server refuses this client's credentials, or demands some."""
 
 
 class ReplyError(Exception):
