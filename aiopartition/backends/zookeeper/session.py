@@ -123,11 +123,6 @@ class Session:
             raise ConnectionLostError(self.last_error)
         return await self._connection.request(operation)
 
-    async def ping(self) -> None:
-        """Make one round trip, which renews the lease."""
-        # Not a ping of the protocol: all of those have the same number, so only one can be under way.
-        await self.send(codec.no_watches())
-
     def forget_watches(self, path: str) -> None:
         """Do not arm the watches on ``path`` again on the next connection."""
         self._watched -= {Watch(path), Watch(path, data=True)}
