@@ -11,8 +11,9 @@ from typing import Final
 
 import anyio
 
-from aiopartition.backends.zookeeper.codec import REFUSALS, ProtocolError, ReplyError
+from aiopartition.backends.zookeeper.codec import REFUSALS, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, ConnectionLostError
+from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.resolver import Resolver
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ProtocolError, ReplyError, Stat
+from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, Stat
 from aiopartition.backends.zookeeper.connection import ConnectionLostError
+from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError
 from aiopartition.url import Url
