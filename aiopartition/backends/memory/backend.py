@@ -158,7 +158,7 @@ class MemoryBackend:
         self.listener.session_suspended("cut off from the memory cluster")
 
     def silence(self) -> None:
-        """Lose all requests and answers from now on, while the connection appears to stay open."""
+        """Hold back all requests, answers and notifications, while the connection appears to stay open."""
         self.network.silence()
 
     def reconnect(self) -> None:
@@ -215,7 +215,7 @@ class MemoryBackend:
             self.listener.session_opened(fresh=fresh)
 
     def _idle_seconds(self) -> float | None:
-        """Return the seconds to the next request that keeps the session alive, or the next expiry; ``None`` for never."""
+        """Return the seconds until the session must be kept alive, or another one expires; ``None`` for never."""
         if not self.network.open:
             return None
         seconds = min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))

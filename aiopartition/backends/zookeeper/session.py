@@ -56,7 +56,7 @@ class Session:
 
     :param hosts: names or addresses with ports. All addresses of a name are tried.
     :param timeout: the session timeout to ask for, in seconds. A server grants 2 to 20 of its ticks.
-    :param listener: hears of the session and its leases. It does not hear of groups.
+    :param listener: receives the events of the session and its leases, but not those of groups.
     :param watch_fired: called with the path of a node whose watch has fired. Must neither block nor raise.
     :param auth: user and password for digest authentication, sent again on each connection.
     """
@@ -82,7 +82,7 @@ class Session:
         self._dialer = Dialer(hosts, self._connect, clock)
         self._connection: Connection | None = None
         self._closing = False
-        self._watched: set[Watch] = set()  # by the server
+        self._watched: set[Watch] = set()  # the watches that the server holds
         self._last_zxid = 0
         self._password: bytes = _NO_PASSWORD
         self.session_id: int = 0
@@ -144,7 +144,7 @@ class Session:
         connection.abort("closed")
 
     def forked(self) -> None:
-        """In a child nothing is connected. A connection made there would take the session from the parent."""
+        """In a child, stay disconnected: a connection made there would take over the parent's session."""
         self._closing = True
         self._connection = self.peer = None
         self._dialer.connection_ended("the session belongs to the parent process")
@@ -241,7 +241,7 @@ class Session:
         finally:
             if not self._closing and self._listener.may_end():
                 # The event loop is being closed without a call of close(). What is written now still reaches the
-                # server, which then ends the session at once.
+                # server, so the session does not have to time out.
                 connection.farewell()
             connection.abort("cancelled")
 
