@@ -210,7 +210,7 @@ class Runner:
         if not self._backend.connected:
             _logger.error(
                 "no connection to %s within %g s (%s); going on without, and trying in the background",
-                self.settings.url, self.settings.connect_timeout, self._backend.trouble,
+                self.settings.url, self.settings.connect_timeout, self._backend.last_error,
             )  # fmt: skip
         self._begin(tasks, self._beat, "aiopartition heartbeat")
         for quorum in (False, True):

@@ -1,9 +1,9 @@
-"""What the library asks of a coordination backend.
+"""The protocols between the library and a coordination backend.
 
-A backend keeps, for each group, a document (the policy) and a set of *entries*: names that vanish with the session
-that made them. It gives one number, the generation, that grows with every change of the set. It holds one
-session, whose lease it knows, and calls a :class:`Listener` when something happens. Everything else (who is a
-member, which incarnation is the live one, who owns what) is decided above it, the same way for every backend.
+A backend keeps a document (the policy) for each group, and a set of entries: names that vanish with the session that
+created them. Each change of the set increases one number, the group's generation. A backend holds one session, knows
+its lease, and reports events to a :class:`Listener`. Everything else is decided above the backends, for all of them
+alike: which entries are members, which incarnation counts, and which member owns what.
 """
 
 from __future__ import annotations
@@ -23,44 +23,47 @@ class Entries:
 
 
 class Listener(Protocol):
-    """What a backend reports. All are called in the event loop's thread, and must neither block nor raise."""
+    """Receives a backend's events. All calls are made in the event loop's thread, and must neither block nor raise."""
 
     def session_opened(self, *, fresh: bool) -> None:
-        """Connected. ``fresh``: the session is a new one, so no entry of ours is left; else it is the one before."""
+        """The session is connected.
+
+        :param fresh: the session is a new one, so entries from before do not exist any more.
+        """
 
     def session_suspended(self, reason: str) -> None:
-        """The connection is gone; the session may live on."""
+        """The connection is lost. The session may still be alive."""
 
     def session_expired(self) -> None:
-        """The session is over, and our entries with it. A fresh one is opened next."""
+        """The session has ended, and its entries with it. The backend opens a new one next."""
 
     def lease_renewed(self, *, quorum: bool) -> None:
-        """One of the two leases holds again after it had lapsed: what was seen before may be out of date."""
+        """One of the two leases holds again after it had lapsed. Anything read before may be out of date."""
 
     def lease_shortened(self) -> None:
-        """Both leases end earlier than they would have; they may be over already."""
+        """Both leases now end earlier than before. They may have ended already."""
 
     def needs_quorum(self) -> bool:
-        """Whether the lease that only a quorum renews is to be renewed all the time."""
+        """Return whether to keep the quorum lease renewed."""
         ...
 
     def group_changed(self, group_id: str) -> None:
-        """The entries of a group changed since they were last read with ``watch=True``. Once for each such read."""
+        """A group's entries have changed since the last read with ``watch=True``. Reported once for each such read."""
 
     def may_end(self) -> bool:
-        """Whether the session may be ended early: not while work is in flight that others would then begin as well."""
+        """Return whether the session may end before its timeout: no exclusive work is in flight."""
         ...
 
     def group_activated(self, group_id: str) -> None:
-        """The active generation of a group changed since it was last asked for. Once for each such question."""
+        """A group's active generation has changed since it was last read. Reported once for each such read."""
 
 
 class Backend(Protocol):
     """One session with a coordination service.
 
-    Every method raises :class:`BackendUnavailableError` when there is no connection or it breaks before the answer
-    (what was asked may then have been done or not), :class:`AuthenticationError` when it is refused, and
-    :class:`BackendError` for whatever else the service says. All may be cancelled at any time.
+    All methods that send requests raise :class:`BackendUnavailableError` if there is no connection or it breaks before
+    the answer arrives (the request may have been carried out or not), :class:`AuthenticationError` if the service
+    refuses the client, and :class:`BackendError` for any other refusal. All may be cancelled at any time.
     """
 
     @property
@@ -69,20 +72,21 @@ class Backend(Protocol):
         ...
 
     @property
-    def trouble(self) -> str:
-        """Why the session is not connected, in words for a log; of no meaning while it is."""
+    def last_error(self) -> str:
+        """Why the session is not connected, as text for a log. Meaningless while it is connected."""
         ...
 
     @property
     def server(self) -> str | None:
-        """What it is connected to, for people; ``None`` while it is not."""
+        """The server to which the session is connected, as text for a log, or ``None``."""
         ...
 
     def lease_left(self, *, quorum: bool = False) -> float:
-        """Seconds for which no service can yet have expired the session; 0 or less: it may have. Reads the clock.
+        """Return the seconds in which no service can have expired the session; 0 or less if it may have. Reads the
+        clock.
 
-        :param quorum: by what a quorum of the service has agreed to, so that it also holds where the part of the
-            service that answers us is cut off from the rest. Without, by any answer.
+        :param quorum: count only answers that took a quorum, rather than any answer. This lease holds even if the
+            server that answers us is cut off from the rest.
         """
         ...
 
@@ -92,88 +96,94 @@ class Backend(Protocol):
         ...
 
     async def run(self) -> None:
-        """Hold the session, reconnecting for ever, until cancelled. One task's whole work."""
+        """Hold the session, and reconnect whenever the connection is lost, until cancelled. Needs a task of its own."""
         ...
 
     async def first_connection(self) -> None:
-        """Wait until connected. :class:`AuthenticationError` when every server refuses this client."""
+        """Wait until connected.
+
+        :raises AuthenticationError: if every server refuses this client.
+        """
         ...
 
     async def close(self) -> None:
-        """End the session, which withdraws all its entries at once. Waits at most a second."""
+        """End the session, which deletes all its entries at once. Waits at most a second."""
         ...
 
     async def ping(self) -> None:
-        """One round trip."""
+        """Make one round trip."""
         ...
 
     async def ensure_group(self, group_id: str, document: bytes) -> bytes:
-        """The group's document; it is ``document`` when the group had none. Idempotent."""
+        """Return the group's document. If the group has none, it gets ``document``. Idempotent."""
         ...
 
     async def enter(self, group_id: str, name: str, data: bytes) -> bool:
-        """Create an entry of this session; ``False`` if the group does not exist (any more).
+        """Create an entry of this session. Return ``False`` if the group does not exist.
 
-        Idempotent: each incarnation has a name of its own, so one that is there and ours is the one asked for.
+        Idempotent: each incarnation has a name of its own, so an existing entry of this session is the one wanted.
 
-        :param data: a document for operators; placement never reads it.
+        :param data: a document for operators. Placement never reads it.
         """
         ...
 
     async def withdraw(self, group_id: str, name: str) -> None:
-        """Delete an entry, if it is there."""
+        """Delete an entry if it exists."""
         ...
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
-        """The entries now, ``None`` if the group does not exist.
+        """Return the current entries, or ``None`` if the group does not exist.
 
-        :param watch: report the next change to the listener. The watch is armed by the same request that reads.
-        :param latest: do not accept what a lagging server knows, but all that was done before this call.
+        :param watch: report the next change to the listener. The same request reads and arms the watch.
+        :param latest: see everything that was done before this call, even if our server lags behind.
         """
         ...
 
     async def generation(self, group_id: str) -> int | None:
-        """The group's generation alone, ``None`` if the group does not exist: the cheapest question there is."""
+        """Return the group's generation, or ``None`` if the group does not exist.
+
+        No other request about a group costs the service less.
+        """
         ...
 
     def forget(self, group_id: str) -> None:
-        """No longer report changes of this group."""
+        """Stop reporting changes of this group."""
         ...
 
     async def is_ours(self, group_id: str, name: str) -> bool | None:
-        """Whether an entry was created in this session; ``None`` if there is no such entry (any more)."""
+        """Return whether an entry was created in this session, or ``None`` if there is no such entry."""
         ...
 
     async def describe(self, group_id: str, name: str) -> bytes | None:
-        """The document with which an entry was created, ``None`` if there is no such entry."""
+        """Return the document with which an entry was created, or ``None`` if there is no such entry."""
         ...
 
-    # ---- exclusive groups (see aiopartition.handoff)
+    # ---- exclusive groups (see aiopartition.group.handoff)
 
     async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
-        """Put an acknowledgement of a generation, which vanishes with this session. Idempotent.
+        """Create an acknowledgement of a generation, which vanishes with this session. Idempotent.
 
-        :param name: of our entry.
-        :returns: how many there are of that generation now; ``None`` if the group does not exist (any more).
+        :param name: the name of our entry.
+        :returns: how many acknowledgements of that generation exist now, or ``None`` if the group does not exist.
         """
         ...
 
     async def retract(self, group_id: str, generation: int, name: str) -> None:
-        """Delete an acknowledgement, if it is there.
+        """Delete an acknowledgement if it exists.
 
-        :param name: of the entry that made it.
+        :param name: the name of the entry that it acknowledges for.
         """
         ...
 
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
-        """The names of those who have acknowledged a generation."""
+        """Return the names of the entries that have acknowledged a generation."""
         ...
 
     async def activate(self, group_id: str, generation: int) -> None:
-        """Make that the active generation, unless a later one is. Acknowledgements of earlier ones are removed."""
+        """Make a generation the active one, unless a later one is. Delete acknowledgements of earlier generations."""
         ...
 
     async def active(self, group_id: str) -> int:
-        """The active generation, 0 before the first; the next change of it is reported to the listener. The watch is
-        armed by the same request that reads."""
+        """Return the active generation, 0 if there has been none, and report its next change to the listener. The same
+        request reads and arms the watch."""
         ...

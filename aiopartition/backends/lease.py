@@ -1,4 +1,4 @@
-"""What a server's answers prove about a session: until when no ensemble can have ended it."""
+"""A session's lease: the time in which no service can have expired it. The rule is P4 in ``docs/guarantees.md``."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ __all__ = ["NO_LEASE", "Lease"]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What the last answered request proves about the session.
-
-    ``sent``: when it was sent. ``safe_until``: until then no ensemble can have expired the session.
-    ``lost_at``: from then on even a healthy one may have.
-    """
+    """The lease that the last answered request gives. Times are in seconds, on the clock of the backend."""
 
     sent: float
+    """When the request was sent."""
     safe_until: float
+    """The end of the lease. No service can have expired the session before."""
     lost_at: float
+    """From then on even a healthy service may have expired the session."""
 
     @classmethod
     def starting(cls, sent: float, timeout: float) -> Lease:
+        """Return the lease that a request sent at ``sent`` gives, with a session timeout of ``timeout`` seconds."""
         return cls(sent, sent + timeout * 2 / 3, sent + timeout)
 
     def lapsed(self, now: float) -> bool:
-        """Whether it is over. One that never began is not."""
+        """Return whether the lease has ended. A lease that never began has not."""
         return math.isfinite(self.sent) and now >= self.safe_until
 
     def renewed(self, sent: float, timeout: float) -> Lease:
-        """After an answer to a request that was sent at ``sent``. Answers may come in any order."""
+        """Return the lease after the answer to a request that was sent at ``sent``. Answers may come in any order."""
         return Lease.starting(sent, timeout) if sent >= self.sent else self
 
     def cut(self, timeout: float) -> Lease:
-        """After a handshake that granted ``timeout``. Less ends the lease earlier; more does not lengthen it."""
+        """Return the lease after a handshake that granted ``timeout``. A longer timeout does not lengthen it."""
         granted = Lease.starting(self.sent, timeout)
         return Lease(self.sent, min(self.safe_until, granted.safe_until), min(self.lost_at, granted.lost_at))
 

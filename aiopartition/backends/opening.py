@@ -1,4 +1,4 @@
-"""The choice of a backend by URL."""
+"""Chooses a backend by its URL."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ __all__ = ["open_backend"]
 
 
 def open_backend(settings: Settings, listener: Listener, clock: Clock = now) -> Backend:
-    """The backend that ``settings.url`` names; without a URL, a cluster of this coordinator alone. Does no I/O."""
-    # Imported here so that a process on one backend need not load the other.
+    """Return the backend that ``settings.url`` names. Without a URL it is a cluster of this coordinator alone.
+
+    Does no I/O.
+    """
+    # Imported here so that a process loads only the backend that it uses.
     if settings.url is not None and settings.url.scheme == "zookeeper":
         from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 

@@ -132,7 +132,7 @@ class Membership:
     def unknown(self) -> OwnershipUnknownError:
         """The error that says why :attr:`view` is ``None``."""
         if not self._backend.connected:
-            reason = f"no connection to the backend ({self._backend.trouble})"
+            reason = f"no connection to the backend ({self._backend.last_error})"
         elif self._group.view is not None and self._backend.lease_left() > 0:
             reason = "no quorum of the backend has answered for so long that the session may have expired"
         elif self._group.view is not None:

@@ -51,7 +51,7 @@ class PartitionCluster:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<PartitionCluster {self.url}: {[_registry(client).member_id for client in self._cluster.clients]}>"
+        return f"<PartitionCluster {self.url}: {[_registry(client).member_id for client in self._clients]}>"
 
     # ---- members
 
@@ -195,13 +195,17 @@ class PartitionCluster:
 
     # ---- inside
 
+    @property
+    def _clients(self) -> list[MemoryBackend]:
+        return [client for client in self._cluster.clients if isinstance(client, MemoryBackend)]
+
     def _require_joined(self, member_id: str) -> PartitionCoordinator:
         if member_id not in self._joined:
             raise LookupError(f"join() has started no member {member_id!r}, or it has ended: {sorted(self._joined)}")
         return self._joined[member_id]
 
     def _client(self, member_id: str) -> MemoryBackend:
-        for client in reversed(self._cluster.clients):
+        for client in reversed(self._clients):
             if _registry(client).member_id == member_id:
                 return client
         raise LookupError(f"no started coordinator on {self!r} has the id {member_id!r}")
@@ -216,7 +220,7 @@ class PartitionCluster:
     def _standing(self, group_id: str) -> dict[str, int | None]:
         """Return the generation that each connected member has reached; ``None`` without a view or during a handoff."""
         standing: dict[str, int | None] = {}
-        for client in self._cluster.clients:
+        for client in self._clients:
             membership = _registry(client).memberships.get(group_id)
             if membership is None or not client.connected or client.network.is_silent or membership.error is not None:
                 continue

@@ -117,5 +117,6 @@ def describe(member: PartitionCoordinator) -> str:
     session = session_of(member)
     return (
         f"{member!r} connected={member.connected} session=0x{session.session_id & (1 << 64) - 1:x} "
-        f"error={session.error!r} view={membership and membership.view} group error={membership and membership.error!r}"
+        f"error={session.last_error!r} view={membership and membership.view} "
+        f"group error={membership and membership.error!r}"
     )

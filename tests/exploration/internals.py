@@ -90,7 +90,7 @@ def grant_less(coordinator: PartitionCoordinator, timeout: float) -> bool:
     if session is None:
         return False
     backend.session_timeout = session.timeout = timeout
-    backend._safe_until = min(backend._safe_until, session.touched + timeout * 2 / 3)
+    backend._lease = backend._lease.cut(timeout)
     return True
 
 
@@ -99,7 +99,7 @@ def state_machines(coordinator: PartitionCoordinator, group_id: str) -> Iterator
     backend = backend_of(coordinator)
     yield backend.network
     yield backend._suspended
-    yield backend._safe_until - backend.cluster.clock()
+    yield backend._lease.safe_until - backend.cluster.clock()
     membership = _registry(coordinator).memberships.get(group_id)
     if membership is not None:
         yield membership._group

@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import Operation, ProtocolError, ReplyError, Xid
+from aiopartition.backends.zookeeper.codec import Operation, ReplyError, Xid
 from aiopartition.backends.zookeeper.connection import Connection, ConnectionLostError
+from aiopartition.backends.zookeeper.frames import ProtocolError, frame
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.checks import MAX_WEIGHT
 from aiopartition.errors import ConfigurationError, PolicyMismatchError
@@ -75,7 +76,7 @@ def frames(data: bytes) -> None:
     the second in how small pieces they arrive.
     """
     mode, step, said = data[:1], 1 + int.from_bytes(data[1:2], "big"), data[2:]
-    stream = b"".join(map(codec.frame, said.split(FRAME_BORDER))) if mode < b"\x80" else said
+    stream = b"".join(map(frame, said.split(FRAME_BORDER))) if mode < b"\x80" else said
     _LOOP.run_until_complete(_hear([stream[place : place + step] for place in range(0, len(stream), step)]))
 
 
@@ -127,12 +128,13 @@ class _Heard:
     def may_end(self) -> bool:
         return True
 
-    def watch_fired(self, path: str) -> None: ...
+    def group_changed(self, group_id: str) -> None: ...
+    def group_activated(self, group_id: str) -> None: ...
 
 
 async def _hear(pieces: Sequence[bytes]) -> None:
     clock = iter(range(1 << 30)).__next__
-    session = Session([("h", 1)], 4.0, _Heard(), clock=clock)
+    session = Session([("h", 1)], 4.0, _Heard(), lambda path: None, clock=clock)
     connection, wire = Connection(clock, session), _Wire()
     connection.connection_made(wire)
     handshake = asyncio.create_task(session._attach(connection))

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import MAX_FRAME, ProtocolError
+from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, ProtocolError
 from tests.fuzz.seeds import DICTIONARY, GOOD_FRAMES, SEEDS
 from tests.fuzz.targets import FRAME_BORDER, TARGETS, document, entry_name, frames, url
 
@@ -109,7 +108,7 @@ def test_a_long_frame_that_is_announced_is_not_made_room_for(size: int, follows:
     tracemalloc.start()
     try:
         with pytest.raises(ProtocolError, match=f"a frame of {size} bytes"):
-            codec.FrameSplitter().feed(struct.pack("!i", size) + follows)
+            FrameSplitter().feed(struct.pack("!i", size) + follows)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
@@ -120,7 +119,7 @@ def test_a_long_frame_that_is_announced_is_not_made_room_for(size: int, follows:
 def test_what_is_announced_takes_room_when_it_arrives(size: int, follows: bytes) -> None:
     tracemalloc.start()
     try:
-        codec.FrameSplitter().feed(struct.pack("!i", size) + follows)
+        FrameSplitter().feed(struct.pack("!i", size) + follows)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()

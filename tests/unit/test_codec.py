@@ -17,18 +17,16 @@ from hypothesis import strategies as st
 
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import (
-    MAX_FRAME,
     Children,
     ConnectReply,
     ErrorCode,
-    FrameSplitter,
     Operation,
-    ProtocolError,
     ReplyError,
     Stat,
     Watch,
     Xid,
 )
+from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, ProtocolError, frame
 from tests.unit.scripted_peer import connect_reply, event, framed, reply, stat
 
 # aiozk is not typed; what it is really like is what the first tests here look at.
@@ -235,8 +233,8 @@ def test_what_cannot_be_encoded_is_an_error_before_anything_is_sent(operation: O
 
 def test_frame_is_length_and_payload() -> None:
     """The length in four bytes, big-endian, without itself."""
-    assert codec.frame(b"abc") == b"\0\0\0\3abc"
-    assert codec.frame(b"") == b"\0\0\0\0"
+    assert frame(b"abc") == b"\0\0\0\3abc"
+    assert frame(b"") == b"\0\0\0\0"
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,14 @@ from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import (
-    MAX_FRAME,
     Children,
     ConnectReply,
-    ProtocolError,
     ReplyError,
     Stat,
     Xid,
 )
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
+from aiopartition.backends.zookeeper.frames import MAX_FRAME, ProtocolError
 from tests.bench.ports import free_port
 from tests.unit.scripted_peer import Peer, PeerServer, connect_reply, event, framed, reply, scripted_peer, stat
 
@@ -164,7 +163,7 @@ async def test_answer_to_a_cancelled_handshake() -> None:
         task.cancel()
         await checkpoint()
         far.peer.send(connect_reply(session_id=5))
-        assert "not made" in await far.ended()
+        assert "unexpected answer" in await far.ended()
 
 
 async def test_handshake_on_a_connection_that_has_ended() -> None:
@@ -265,7 +264,7 @@ async def test_answer_to_a_request_that_was_not_made() -> None:
     async with line() as far, started(far.connection.request(codec.exists("/a"))) as (task,):
         far.peer.send(reply(2))
         reason = await far.ended()
-        assert reason == "the server sent an answer to a request that was not made (2)"
+        assert reason == "the server sent an unexpected answer to request 2"
         error = await outcome(task)
         assert isinstance(error, ConnectionLostError)
         assert str(error) == reason
@@ -277,7 +276,7 @@ async def test_second_answer_to_one_request() -> None:
     async with line() as far, started(far.connection.request(codec.exists("/a"))) as (task,):
         far.peer.send(reply(1, stat()) + reply(1, stat()))
         assert await outcome(task) == Stat(0, 0, 0, 8, 2)
-        assert "not made (1)" in await far.ended()
+        assert "unexpected answer to request 1" in await far.ended()
 
 
 async def test_answer_that_cannot_be_read() -> None:

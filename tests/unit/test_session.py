@@ -46,14 +46,16 @@ class Heard:
     def may_end(self) -> bool:
         return False
 
-    def watch_fired(self, path: str) -> None: ...
+    def group_changed(self, group_id: str) -> None: ...
+    def group_activated(self, group_id: str) -> None: ...
 
 
 @asynccontextmanager
 async def started(server: PeerServer, timeout: float) -> AsyncIterator[tuple[Session, Heard, Peer]]:
     """A session with its first connection, at which ``timeout`` was granted."""
     heard = Heard()
-    session = Session([("127.0.0.1", server.port)], timeout, heard, clock=asyncio.get_running_loop().time)
+    hosts = [("127.0.0.1", server.port)]
+    session = Session(hosts, timeout, heard, lambda path: None, clock=asyncio.get_running_loop().time)
     task = asyncio.create_task(session.run())
     try:
         peer = await server.accept()

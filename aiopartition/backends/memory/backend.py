@@ -1,7 +1,7 @@
-"""The embedded backend: coordinators in one process share a named cluster.
+"""The in-memory backend: coordinators in one process share a named cluster.
 
-The same rules as with a real service hold: sessions with leases, generations, watches that fire once, expiry of
-those that stay away. So a service runs and is tested without a server, and behaves on one as it did here.
+It follows the rules of a real coordination service: sessions, leases, generations, watches that fire once, expiry. So
+code that was developed and tested without a server behaves the same on one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.base import Entries, Listener
+from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.memory.network import MemoryNetwork
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
 from aiopartition.errors import BackendUnavailableError
@@ -28,9 +29,9 @@ T = TypeVar("T")
 
 
 class MemoryBackend:
-    """The :class:`~aiopartition.backends.Backend` of one coordinator on a :class:`MemoryCluster`.
+    """The :class:`~aiopartition.backends.base.Backend` of one coordinator on a :class:`MemoryCluster`.
 
-    :param session_timeout: seconds without a word after which the cluster gives this client up.
+    :param session_timeout: seconds without a request after which the cluster ends the session.
     """
 
     def __init__(self, cluster: MemoryCluster, session_timeout: float, listener: Listener) -> None:
@@ -40,7 +41,7 @@ class MemoryBackend:
         self.network: MemoryNetwork = MemoryNetwork()
         self._session: MemorySession | None = None
         self._suspended = False
-        self._safe_until = -math.inf
+        self._lease = NO_LEASE
         self._opened = asyncio.Event()
         self._woken = asyncio.Event()
         self._watched: set[str] = set()
@@ -53,15 +54,15 @@ class MemoryBackend:
         return self._session is not None and not self.network.is_cut
 
     @property
-    def trouble(self) -> str:
+    def last_error(self) -> str:
         return f"cut off from memory cluster {self.cluster.name!r}"
 
     @property
     def server(self) -> str | None:
         return f"memory cluster {self.cluster.name!r}" if self.connected else None
 
-    def lease_left(self, *, quorum: bool = False) -> float:  # each request reaches the whole cluster
-        return self._safe_until - self.cluster.clock()
+    def lease_left(self, *, quorum: bool = False) -> float:  # every answer comes from the whole cluster
+        return self._lease.safe_until - self.cluster.clock()
 
     async def run(self) -> None:
         tell_child(self)
@@ -79,10 +80,10 @@ class MemoryBackend:
                 self.cluster.detach(self)
 
     def forked(self) -> None:
-        """In a child the cluster is another one, which nobody uses yet."""
+        """In a child the cluster is a copy, and empty."""
         self._inherited = True
         self._session = None
-        self._safe_until = -math.inf
+        self._lease = NO_LEASE
         self.cluster.forked()
 
     async def first_connection(self) -> None:
@@ -144,29 +145,29 @@ class MemoryBackend:
     # ---- faults
 
     def crash(self) -> None:
-        """Fall silent without a farewell, as a killed process does: the session expires in its time."""
+        """Stop as a killed process does: the session ends with its timeout."""
         session, self._session = self._session, None
         if session is not None:
             session.tell = None
         self.network.cut()
 
     def cut_off(self) -> None:
-        """From now on nothing gets through, as in a network partition; the client knows that it is disconnected."""
+        """Break the connection, as a network partition does. The client knows that it is disconnected."""
         self._suspended = True
         self.network.cut()
         self.listener.session_suspended("cut off from the memory cluster")
 
     def silence(self) -> None:
-        """From now on nothing gets through, and the client is told nothing: requests are not answered."""
+        """Hold back all requests, answers and notifications, while the connection appears to stay open."""
         self.network.silence()
 
     def reconnect(self) -> None:
-        """Heal what :meth:`cut_off` and :meth:`silence` did. The session goes on if it has not expired meanwhile."""
+        """Undo :meth:`cut_off` and :meth:`silence`. The session goes on if it has not expired meanwhile."""
         self.network.heal()
         self._woken.set()
 
     def expire(self) -> None:
-        """Have the cluster end the session now, as an operator or a lost quorum can."""
+        """End the session at the cluster now, as an operator can."""
         if self._session is not None:
             self.cluster.end(self._session)
             self._woken.set()
@@ -176,7 +177,7 @@ class MemoryBackend:
     async def _request(
         self, operation: Callable[Concatenate[MemorySession, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """One exchange with the cluster, which also proves the session to be alive."""
+        """Send a request to the cluster and return its answer, which renews the lease."""
         await checkpoint()
         session = self._session
         if session is None or self.network.is_cut:
@@ -190,7 +191,7 @@ class MemoryBackend:
             raise
         await self.network.cross()
         if session is not self._session:
-            raise BackendUnavailableError("the session ended while the answer was on its way")
+            raise BackendUnavailableError("the session ended before the answer arrived")
         self._renew(sent)
         return answer
 
@@ -203,32 +204,32 @@ class MemoryBackend:
             fresh = False
         else:
             if session is not None:
-                self._safe_until = -math.inf
+                self._lease = NO_LEASE
                 self.listener.session_expired()
             loop = asyncio.get_running_loop()
             session = self.cluster.open(self.session_timeout, partial(self._tell, loop))
-            self._session, self._safe_until, fresh = session, sent + self.session_timeout * 2 / 3, True
+            self._session, self._lease, fresh = session, Lease.starting(sent, self.session_timeout), True
         if fresh or self._suspended:
             self._suspended = False
             self._opened.set()
             self.listener.session_opened(fresh=fresh)
 
     def _idle_seconds(self) -> float | None:
-        """Until the next sign of life is due, or somebody else's session may expire. ``None``: not ever."""
+        """Return the seconds until the session must be kept alive, or another one expires; ``None`` for never."""
         if not self.network.open:
             return None
         seconds = min(self.session_timeout / 3, max(0.001, self.cluster.next_expiry() - self.cluster.clock()))
         return None if seconds == math.inf else seconds
 
     def _renew(self, sent: float) -> None:
-        lapsed = self.lease_left() <= 0
-        self._safe_until = max(self._safe_until, sent + self.session_timeout * 2 / 3)
+        lapsed = self._lease.lapsed(self.cluster.clock())
+        self._lease = self._lease.renewed(sent, self.session_timeout)
         if lapsed:
             for quorum in (False, True):
                 self.listener.lease_renewed(quorum=quorum)
 
     def _tell(self, loop: asyncio.AbstractEventLoop, group_id: str, activated: bool) -> None:
-        # The change may come from another thread's loop. A client whose own loop is closed will expire.
+        # The change may come from another thread. A client whose event loop is closed expires.
         if not loop.is_closed():
             loop.call_soon_threadsafe(self.network.deliver, partial(self._changed, group_id, activated))
 

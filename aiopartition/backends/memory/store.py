@@ -1,4 +1,4 @@
-"""What a coordination service keeps of its groups and sessions, within this process."""
+"""The cluster of the in-memory backend: sessions and groups, as a coordination service keeps them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,29 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from aiopartition.backends.base import Entries
+from aiopartition.backends.base import Backend, Entries
 from aiopartition.clock import Clock, now
 from aiopartition.errors import BackendError, BackendUnavailableError
-
-if TYPE_CHECKING:
-    from aiopartition.backends.memory.backend import MemoryBackend
 
 __all__ = ["MemoryCluster", "MemorySession"]
 
 
 @dataclass(eq=False)
 class MemorySession:
-    """What a cluster knows of one client."""
+    """A client's session at a cluster. ``timeout`` is in seconds; ``touched`` is the time of the last request."""
 
     timeout: float
     touched: float
     tell: Callable[[str, bool], None] | None = None
-    """How the client is told that a group changed, or with ``True`` its active generation alone; None when nobody
-    listens (any more)."""
+    """Called when a watch fires, with the group's id, and ``True`` if its active generation has changed rather than its
+    entries. ``None`` if the client is gone."""
 
 
 @dataclass(eq=False)
 class _Group:
-    # Dictionaries rather than sets: what happens to several happens in the order in which they came.
+    # Dictionaries rather than sets keep the order, so that every run is the same.
     document: bytes
     generation: int
     entries: dict[str, MemorySession] = field(default_factory=dict[str, MemorySession])
@@ -44,12 +41,12 @@ class _Group:
 
 
 class MemoryCluster:
-    """Groups and sessions, as a coordination service keeps them. Safe to use from several threads.
+    """Sessions, groups and clients. Safe to use from several threads.
 
-    When the last coordinator on it has stopped, a cluster is empty again.
+    A cluster becomes empty when its last client has stopped.
 
-    :param name: for messages alone.
-    :param clock: what sessions expire by.
+    :param name: for messages only.
+    :param clock: decides when sessions expire.
     """
 
     _named: ClassVar[weakref.WeakValueDictionary[str, MemoryCluster]] = weakref.WeakValueDictionary()
@@ -62,11 +59,11 @@ class MemoryCluster:
         self._sessions: dict[MemorySession, None] = {}
         self._groups: dict[str, _Group] = {}
         self._generation = 0
-        self._clients: list[MemoryBackend] = []
+        self._clients: list[Backend] = []
 
     @classmethod
     def named(cls, name: str, clock: Clock = now) -> MemoryCluster:
-        """The one cluster of that name in this process; if there is none yet, one with that clock."""
+        """Return this process's cluster of that name. If there is none, create it with that clock."""
         with cls._named_lock:
             cluster = cls._named.get(name)
             if cluster is None:
@@ -76,18 +73,18 @@ class MemoryCluster:
     # ---- clients and their sessions
 
     @property
-    def clients(self) -> tuple[MemoryBackend, ...]:
-        """Those that use the cluster, in the order in which they came."""
+    def clients(self) -> tuple[Backend, ...]:
+        """The clients, in the order in which they attached."""
         with self._lock:
             return tuple(self._clients)
 
-    def attach(self, client: MemoryBackend) -> None:
-        """A client begins to use the cluster."""
+    def attach(self, client: Backend) -> None:
+        """Add a client."""
         with self._lock:
             self._clients.append(client)
 
-    def detach(self, client: MemoryBackend) -> None:
-        """A client is through with it. The last one leaves nothing behind."""
+    def detach(self, client: Backend) -> None:
+        """Remove a client. After the last one, remove all sessions and groups."""
         with self._lock:
             self._clients.remove(client)
             if not self._clients:
@@ -95,34 +92,36 @@ class MemoryCluster:
                 self._groups.clear()
 
     def forked(self) -> None:
-        """In a child process nothing of what was here is left, nor whoever held the lock."""
+        """In a child process, start empty, with a lock that no thread of the parent holds."""
         self._lock = threading.Lock()
         self._sessions, self._groups, self._clients = {}, {}, []
 
     def open(self, timeout: float, tell: Callable[[str, bool], None]) -> MemorySession:
-        """A new session. ``tell`` is called in whatever thread changed the group, with its id, and whether it was the
-        active generation that changed."""
+        """Open a session.
+
+        :param tell: see :attr:`MemorySession.tell`. Called in the thread that changes the group.
+        """
         with self._lock:
             session = MemorySession(timeout, self.clock(), tell)
             self._sessions[session] = None
             return session
 
     def touch(self, session: MemorySession) -> bool:
-        """The session's client is alive. Whether the session still is; those that stayed away are ended."""
+        """Keep a session alive, after ending all that have expired. Return whether this one is still alive."""
         with self._lock:
             return self._touch(session)
 
     def end(self, session: MemorySession) -> None:
-        """End a session now, and its entries with it; its client learns of it at its next word."""
+        """End a session now, and its entries with it. Its client learns of it at its next request."""
         with self._lock:
             self._end(session)
 
     def next_expiry(self) -> float:
-        """When, on the cluster's clock, the next session would expire."""
+        """Return when the next session expires, on the cluster's clock; infinity without sessions."""
         with self._lock:
             return min((session.touched + session.timeout for session in self._sessions), default=math.inf)
 
-    # ---- requests of a session; BackendUnavailableError once it has ended
+    # ---- requests of a session; they raise BackendUnavailableError once it has ended
 
     def ping(self, session: MemorySession) -> None:
         with self._lock:
@@ -230,7 +229,7 @@ class MemoryCluster:
             group.active_watchers[session] = None
             return group.active
 
-    # ---- what an operator or a fault may do to it
+    # ---- actions of operators and faults
 
     def delete_group(self, group_id: str) -> None:
         """Delete a group with all its entries."""
@@ -240,43 +239,43 @@ class MemoryCluster:
                 self._changed(group_id, group)
 
     def entries(self, group_id: str) -> list[str]:
-        """The names of the entries, sorted."""
+        """Return the sorted names of the entries."""
         with self._lock:
             return sorted(self._groups[group_id].entries)
 
     def newest(self, group_id: str) -> int | None:
-        """A group's generation now that those who stayed away for too long are gone; ``None`` without the group."""
+        """Return a group's generation, after ending expired sessions; ``None`` if the group does not exist."""
         with self._lock:
             self._expire()
             group = self._groups.get(group_id)
             return None if group is None else group.generation
 
     def put_document(self, group_id: str, document: bytes) -> None:
-        """Overwrite the group's document, creating the group at need."""
+        """Replace the group's document. If the group does not exist, create it."""
         with self._lock:
             self._group(group_id, b"").document = document
 
     def put_entry(self, group_id: str, name: str) -> None:
-        """Put an entry that belongs to no live client, whatever its name."""
+        """Add an entry of any name that belongs to no client."""
         with self._lock:
             group = self._groups[group_id]
             group.entries[name] = MemorySession(math.inf, 0.0)
             self._changed(group_id, group)
 
     def delete_entry(self, group_id: str, name: str) -> None:
-        """Delete an entry under its owner."""
+        """Delete an entry without its owner's knowledge."""
         with self._lock:
             group = self._groups[group_id]
             del group.entries[name]
             self._changed(group_id, group)
 
     def lose_watches(self, group_id: str) -> None:
-        """Forget who wanted to know of the group's next change, as if the news had got lost on the way."""
+        """Drop the group's watches, as if the notifications of its next change were lost."""
         with self._lock:
             self._groups[group_id].watchers.clear()
             self._groups[group_id].active_watchers.clear()
 
-    # ---- inside; all with the lock held
+    # ---- inside; the caller holds the lock
 
     def _group(self, group_id: str, document: bytes) -> _Group:
         group = self._groups.get(group_id)
@@ -286,7 +285,7 @@ class MemoryCluster:
         return group
 
     def _touch(self, session: MemorySession) -> bool:
-        self._expire()  # first: who speaks too late has been given up, whether or not anybody has looked meanwhile
+        self._expire()  # first: a request that comes too late does not save the session
         if session not in self._sessions:
             return False
         session.touched = self.clock()

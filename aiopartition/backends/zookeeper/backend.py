@@ -1,28 +1,19 @@
-"""Groups in a ZooKeeper tree::
-
-    <namespace>/<group>                   data: the group's document
-    <namespace>/<group>/members/<entry>   ephemeral: one incarnation of one member
-    <namespace>/<group>/handoff/<generation>/<entry>   ephemeral: it has let go of what that generation does not give it
-    <namespace>/<group>/active            data: the newest generation that all its entries have acknowledged
-
-The generation is the ``pzxid`` of ``members``: the transaction that last added or removed an entry. It comes with the
-very read that lists the entries, it is the same for everybody who sees the same list, and it only grows.
-"""
+"""Groups as nodes of a ZooKeeper tree. ``docs/format-1.md``, "Layout in ZooKeeper", says which nodes there are."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from aiopartition.backends.base import Entries, Listener
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import ErrorCode, ProtocolError, ReplyError
-from aiopartition.backends.zookeeper.connection import ConnectionLostError
+from aiopartition.backends.zookeeper.codec import ErrorCode
+from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.clock import Clock
-from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError
+from aiopartition.errors import BackendError, BackendUnavailableError
 from aiopartition.parsing import parse_number
 from aiopartition.quoting import quote_component
 from aiopartition.settings import Settings
@@ -31,28 +22,27 @@ __all__ = ["ZooKeeperBackend"]
 
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
-_NOT_CREATED: Final = (ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE)
-
-_ATTEMPTS: Final = 10
-"""How often a sequence of steps starts anew when others change the tree under it."""
-
 
 class ZooKeeperBackend:
-    """The :class:`~aiopartition.backends.Backend` over a hardened session."""
+    """The :class:`~aiopartition.backends.base.Backend` on a ZooKeeper ensemble.
+
+    :param settings: must have a URL.
+    """
 
     def __init__(self, settings: Settings, listener: Listener, clock: Clock) -> None:
         assert settings.url is not None
-        self._url = settings.url
-        self._creator_only = settings.auth is not None
+        self._namespace = settings.url.namespace
         self._listener = listener
         self._clock = clock
-        self._group_ids: dict[str, str] = {}  # path of a members node -> group id, to tell whose watch has fired
-        self._active_ids: dict[str, str] = {}  # the same for nodes that name the active generation
-        self._generations: dict[str, int] = {}  # group id -> the one that we have read last
+        self._members_ids: dict[str, str] = {}  # path of a watched ``members`` node -> group id
+        self._active_ids: dict[str, str] = {}  # path of a watched ``active`` node -> group id
+        self._generations: dict[str, int] = {}  # group id -> the generation that was read last
         self._left_behind: dict[str, set[str]] = {}  # group id -> nodes of past handoffs that we may not delete
         self._session = Session(
-            settings.url.hosts, settings.session_timeout, self, clock=clock, ssl=settings.ssl, auth=settings.auth
-        )
+            settings.url.hosts, settings.session_timeout, listener, self._watch_fired,
+            clock=clock, ssl=settings.ssl, auth=settings.auth,
+        )  # fmt: skip
+        self._nodes = Nodes(self._session, settings.url, creator_only=settings.auth is not None)
 
     # ---- the session
 
@@ -61,8 +51,8 @@ class ZooKeeperBackend:
         return self._session.connected
 
     @property
-    def trouble(self) -> str:
-        return self._session.error
+    def last_error(self) -> str:
+        return self._session.last_error
 
     @property
     def server(self) -> str | None:
@@ -86,34 +76,12 @@ class ZooKeeperBackend:
         await self._session.close()
 
     async def ping(self) -> None:
-        with self._translated("/", "READ"):
-            await self._session.ping()
+        # Not a ping of the protocol: all of those have the same number, so only one can be under way.
+        await self._nodes.request(codec.no_watches(), "/", "READ")
 
-    def session_opened(self, *, fresh: bool) -> None:
-        self._listener.session_opened(fresh=fresh)
-
-    def session_suspended(self, reason: str) -> None:
-        self._listener.session_suspended(reason)
-
-    def session_expired(self) -> None:
-        self._listener.session_expired()
-
-    def lease_renewed(self, *, quorum: bool) -> None:
-        self._listener.lease_renewed(quorum=quorum)
-
-    def lease_shortened(self) -> None:
-        self._listener.lease_shortened()
-
-    def needs_quorum(self) -> bool:
-        return self._listener.needs_quorum()
-
-    def may_end(self) -> bool:
-        return self._listener.may_end()
-
-    def watch_fired(self, path: str) -> None:
-        group_id = self._group_ids.get(path)
-        if group_id is not None:
-            self._listener.group_changed(group_id)
+    def _watch_fired(self, path: str) -> None:
+        if path in self._members_ids:
+            self._listener.group_changed(self._members_ids[path])
         elif path in self._active_ids:
             self._listener.group_activated(self._active_ids[path])
 
@@ -121,60 +89,55 @@ class ZooKeeperBackend:
 
     async def ensure_group(self, group_id: str, document: bytes) -> bytes:
         path = self._group_path(group_id)
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._translated(path, "READ", ErrorCode.NO_NODE):
-                    stored, stat = await self._session.send(codec.get_data(path))
-                if stored:
-                    return stored
-                # Somebody made the bare node, by hand or as a parent: it becomes a group now.
-                with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
-                    await self._session.send(codec.set_data(path, document, stat.version))
-                return document
-            except ReplyError as error:
-                if error.code == ErrorCode.NO_NODE and await self._create(path, document):
+        for _ in range(ATTEMPTS):
+            found = await self._nodes.find(codec.get_data(path), path)
+            if found is None:
+                if await self._nodes.create_with_parents(path, document):
                     return document
+                continue
+            stored, stat = found
+            if stored:
+                return stored
+            # The node was created by an operator, or as a parent of another: it becomes a group now.
+            if await self._nodes.write(path, document, stat.version) is not None:
+                return document
         raise BackendError("the node keeps changing while it is being set up", path)
 
     async def enter(self, group_id: str, name: str, data: bytes) -> bool:
         members = self._members_path(group_id)
-        for _ in range(_ATTEMPTS):
-            if await self._create_ephemeral(f"{members}/{name}", data):
+        for _ in range(ATTEMPTS):
+            if await self._nodes.create_ephemeral(f"{members}/{name}", data):
                 return True
-            if await self._try_create(members, b"") == ErrorCode.NO_NODE:
+            if await self._nodes.create(members, b"") == ErrorCode.NO_NODE:
                 return False
         raise BackendError("the node keeps vanishing", members)
 
     async def withdraw(self, group_id: str, name: str) -> None:
-        await self._delete(f"{self._members_path(group_id)}/{name}")
+        await self._nodes.delete(f"{self._members_path(group_id)}/{name}")
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
         members = self._members_path(group_id)
         if watch:
-            self._group_ids[members] = group_id  # before the request: the event may follow on the answer's heels
-        try:
-            with self._translated(members, "READ", ErrorCode.NO_NODE):
-                if latest:
-                    await self._session.send(codec.sync(members))
-                children = await self._session.send(codec.get_children(members, watch=watch))
-        except ReplyError:
+            self._members_ids[members] = group_id  # before the request: the event may arrive right after the answer
+        if latest:
+            await self._nodes.sync(members)
+        children = await self._nodes.find(codec.get_children(members, watch=watch), members)
+        if children is None:
             return None
         self._generations[group_id] = children.stat.children_zxid
         return Entries(children.stat.children_zxid, children.names)
 
     async def generation(self, group_id: str) -> int | None:
         members = self._members_path(group_id)
-        try:
-            with self._translated(members, "READ", ErrorCode.NO_NODE):
-                stat = await self._session.send(codec.exists(members))
-        except ReplyError:
+        stat = await self._nodes.find(codec.exists(members), members)
+        if stat is None:
             return None
         self._generations[group_id] = stat.children_zxid
         return stat.children_zxid
 
     def forget(self, group_id: str) -> None:
         members, active = self._members_path(group_id), self._active_path(group_id)
-        self._group_ids.pop(members, None)
+        self._members_ids.pop(members, None)
         self._active_ids.pop(active, None)
         self._generations.pop(group_id, None)
         self._left_behind.pop(group_id, None)
@@ -182,108 +145,109 @@ class ZooKeeperBackend:
             self._session.forget_watches(path)
 
     async def is_ours(self, group_id: str, name: str) -> bool | None:
-        return await self._is_ours(f"{self._members_path(group_id)}/{name}")
+        return await self._nodes.is_ours(f"{self._members_path(group_id)}/{name}")
 
     async def describe(self, group_id: str, name: str) -> bytes | None:
         path = f"{self._members_path(group_id)}/{name}"
-        try:
-            with self._translated(path, "READ", ErrorCode.NO_NODE):
-                return (await self._session.send(codec.get_data(path)))[0]
-        except ReplyError:
-            return None
+        found = await self._nodes.find(codec.get_data(path), path)
+        return None if found is None else found[0]
 
     # ---- exclusive groups
 
     async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
-        barrier = self._barrier_path(group_id, generation)
-        for _ in range(_ATTEMPTS):
-            if await self._create_ephemeral(f"{barrier}/{name}", b""):
-                # A server has carried out our own request before it answers this one: the last to acknowledge sees all.
-                with suppress(ReplyError), self._translated(barrier, "READ", ErrorCode.NO_NODE):
-                    return (await self._session.send(codec.exists(barrier))).children
+        handoff = self._handoff_path(group_id, generation)
+        for _ in range(ATTEMPTS):
+            if await self._nodes.create_ephemeral(f"{handoff}/{name}", b""):
+                # Our server has applied our own creation before it answers this, so the last member counts all.
+                stat = await self._nodes.find(codec.exists(handoff), handoff)
+                if stat is not None:
+                    return stat.children
             elif (
-                await self._try_create(barrier, b"") == ErrorCode.NO_NODE
-                and await self._try_create(self._handoff_path(group_id), b"") == ErrorCode.NO_NODE
+                await self._nodes.create(handoff, b"") == ErrorCode.NO_NODE
+                and await self._nodes.create(self._handoffs_path(group_id), b"") == ErrorCode.NO_NODE
             ):
                 return None
-        raise BackendError("the node keeps vanishing", barrier)
+        raise BackendError("the node keeps vanishing", handoff)
 
     async def retract(self, group_id: str, generation: int, name: str) -> None:
-        await self._delete(f"{self._barrier_path(group_id, generation)}/{name}")
+        await self._nodes.delete(f"{self._handoff_path(group_id, generation)}/{name}")
 
     async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
-        return await self._children(self._barrier_path(group_id, generation))
+        return await self._nodes.children(self._handoff_path(group_id, generation))
 
     async def activate(self, group_id: str, generation: int) -> None:
         path = self._active_path(group_id)
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._translated(path, "READ", ErrorCode.NO_NODE):
-                    active, version = await self._read_active(group_id)
-                if active is None:
-                    # It hides which one was active. None later than the newest can have been, so that may be written.
-                    writable = generation == await self._newest_generation(group_id)
-                else:
-                    writable = active < generation
-                if writable:
-                    with self._translated(path, "WRITE", ErrorCode.NO_NODE, ErrorCode.BAD_VERSION):
-                        stat = await self._session.send(codec.set_data(path, b"%d" % generation, version))
-                    if generation >= stat.data_zxid:
-                        # No member believes that, so it would be written again and again.
-                        raise BackendError(f"generation {generation} is later than the transaction that names it", path)
-                    await self._tidy(group_id, generation)
+        for _ in range(ATTEMPTS):
+            found = await self._read_active(group_id)
+            if found is None:
+                await self._nodes.create(path, b"0")
+                continue
+            active, version = found
+            # The newest generation may replace an invalid number: no later one can have been active.
+            newer = generation > active if active is not None else generation == await self._newest(group_id)
+            if not newer:
                 return
-            except ReplyError as error:
-                if error.code == ErrorCode.NO_NODE:
-                    await self._try_create(path, b"0")
+            stat = await self._nodes.write(path, b"%d" % generation, version)
+            if stat is None:
+                continue
+            if generation >= stat.data_zxid:  # all members would ignore it, and write it again and again
+                raise BackendError(f"generation {generation} is later than the transaction that names it", path)
+            await self._delete_earlier(group_id, generation)
+            return
         raise BackendError("the node keeps changing while it is being written", path)
 
     async def active(self, group_id: str) -> int:
         path = self._active_path(group_id)
-        self._active_ids[path] = group_id  # before the request: the event may follow on the answer's heels
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._translated(path, "READ", ErrorCode.NO_NODE):
-                    return (await self._read_active(group_id, watch=True))[0] or 0
-            except ReplyError:
-                if await self._try_create(path, b"0") == ErrorCode.NO_NODE:
-                    return 0  # without the group there is nothing to hand over
+        self._active_ids[path] = group_id  # before the request: the event may arrive right after the answer
+        for _ in range(ATTEMPTS):
+            found = await self._read_active(group_id, watch=True)
+            if found is not None:
+                return found[0] or 0
+            if await self._nodes.create(path, b"0") == ErrorCode.NO_NODE:
+                return 0  # no group, so no handoff
         raise BackendError("the node keeps vanishing", path)
 
-    async def _read_active(self, group_id: str, *, watch: bool = False) -> tuple[int | None, int]:
-        """The active generation, and the version of the node that names it. ``None`` for what no member has written,
-        which would otherwise be in the way of all handoffs to come."""
-        data, stat = await self._session.send(codec.get_data(self._active_path(group_id), watch=watch))
+    async def _read_active(self, group_id: str, *, watch: bool = False) -> tuple[int | None, int] | None:
+        """Return the active generation and the version of its node; ``None`` without a node.
+
+        The generation is ``None`` if the node holds something that no member has written. If it were believed, it would
+        block all later handoffs.
+        """
+        path = self._active_path(group_id)
+        found = await self._nodes.find(codec.get_data(path, watch=watch), path)
+        if found is None:
+            return None
+        data, stat = found
         active = parse_number(data.decode("ascii", "replace"))
-        if active is None or active >= stat.data_zxid:  # a generation is older than what made it active
+        if active is None or active >= stat.data_zxid:  # a generation is older than the transaction that activates it
             return None, stat.version
         if active > self._generations.get(group_id, 0):
-            newest = await self._newest_generation(group_id)
-            if newest is not None and active > newest:  # generations only grow, so there has never been that one
+            newest = await self._newest(group_id)
+            if newest is not None and active > newest:  # generations only grow, so there has never been this one
                 return None, stat.version
         return active, stat.version
 
-    async def _newest_generation(self, group_id: str) -> int | None:
-        """The group's generation, not older than anything that was done before this call."""
-        members = self._members_path(group_id)
-        with self._translated(members, "READ"):
-            await self._session.send(codec.sync(members))
+    async def _newest(self, group_id: str) -> int | None:
+        """Return the group's generation, at least as new as everything that was done before this call."""
+        await self._nodes.sync(self._members_path(group_id))
         return await self.generation(group_id)
 
-    async def _tidy(self, group_id: str, generation: int) -> None:
-        """Remove the nodes of generations before that, with acknowledgements that could not be deleted by those who
-        made them. A node that may not be removed is tried once, and is in the way of no other."""
-        barriers = self._handoff_path(group_id)
+    async def _delete_earlier(self, group_id: str, generation: int) -> None:
+        """Delete the nodes of handoffs to earlier generations, with the acknowledgements that are left there.
+
+        A refusal does not stop it, and a node that must not be deleted is not tried again.
+        """
+        handoffs = self._handoffs_path(group_id)
         names: tuple[str, ...] = ()
-        with self._left_behind_if_refused(group_id, barriers):
-            names = await self._children(barriers)
+        with self._left_behind_if_refused(group_id, handoffs):
+            names = await self._nodes.children(handoffs)
         for name in names:
-            number, path = parse_number(name), f"{barriers}/{name}"
+            number, path = parse_number(name), f"{handoffs}/{name}"
             if number is not None and number < generation and path not in self._left_behind.get(group_id, ()):
                 with self._left_behind_if_refused(group_id, path):
-                    for entry in await self._children(path):
-                        await self._delete(f"{path}/{entry}")
-                    await self._delete(path)
+                    for entry in await self._nodes.children(path):
+                        await self._nodes.delete(f"{path}/{entry}")
+                    await self._nodes.delete(path)
 
     @contextmanager
     def _left_behind_if_refused(self, group_id: str, path: str) -> Generator[None]:
@@ -293,107 +257,23 @@ class ZooKeeperBackend:
             raise
         except BackendError as error:
             left_behind = self._left_behind.setdefault(group_id, set())
-            if not left_behind:  # said once: the others are mostly refused for the same reason
+            if not left_behind:  # one warning: most refusals have the same reason
                 _logger.warning("nodes of past handoffs are left behind: %s", error)
             left_behind.add(path)
 
-    # ---- inside
-
-    async def _children(self, path: str) -> tuple[str, ...]:
-        """The names below a node; empty if there is no such node."""
-        try:
-            with self._translated(path, "READ", ErrorCode.NO_NODE):
-                return (await self._session.send(codec.get_children(path, watch=False))).names
-        except ReplyError:
-            return ()
-
-    async def _delete(self, path: str) -> None:
-        parent = path.rpartition("/")[0]
-        try:
-            # The right to delete a node belongs to its parent (ZooKeeper Programmer's Guide, "ACL Permissions").
-            with self._translated(parent, "DELETE", ErrorCode.NO_NODE, ErrorCode.NOT_EMPTY):
-                await self._session.send(codec.delete(path))
-        except ReplyError:
-            return  # it is gone, which is all that was asked; or somebody still puts nodes into it
-
-    async def _create_ephemeral(self, path: str, data: bytes) -> bool:
-        """Make an ephemeral node of this session. ``False`` if its parent is missing. Idempotent."""
-        for _ in range(_ATTEMPTS):
-            outcome = await self._try_create(path, data, ephemeral=True)
-            if outcome is None:
-                return True
-            if outcome == ErrorCode.NO_NODE:
-                return False
-            if await self._is_ours(path):
-                return True  # an earlier attempt, whose answer was lost
-        raise BackendError("the node belongs to another session", path)
+    # ---- paths
 
     def _group_path(self, group_id: str) -> str:
-        return f"{self._url.namespace}/{quote_component(group_id)}"
+        return f"{self._namespace}/{quote_component(group_id)}"
 
     def _members_path(self, group_id: str) -> str:
         return f"{self._group_path(group_id)}/members"
 
-    def _handoff_path(self, group_id: str) -> str:
+    def _handoffs_path(self, group_id: str) -> str:
         return f"{self._group_path(group_id)}/handoff"
 
-    def _barrier_path(self, group_id: str, generation: int) -> str:
-        return f"{self._handoff_path(group_id)}/{generation}"
+    def _handoff_path(self, group_id: str, generation: int) -> str:
+        return f"{self._handoffs_path(group_id)}/{generation}"
 
     def _active_path(self, group_id: str) -> str:
         return f"{self._group_path(group_id)}/active"
-
-    async def _create(self, path: str, data: bytes) -> bool:
-        """Create ``path``, and its parents at need. Whether it was us who created it.
-
-        From the bottom upwards: who may only create below some node must not be made to touch what lies above it,
-        and ZooKeeper checks the right to create before it looks whether the node is there already.
-        """
-        for _ in range(_ATTEMPTS):
-            outcome = await self._try_create(path, data)
-            if outcome != ErrorCode.NO_NODE:
-                return outcome is None
-            await self._create(path.rpartition("/")[0], b"")
-        raise BackendError("the node's parent keeps vanishing", path)
-
-    async def _try_create(self, path: str, data: bytes, *, ephemeral: bool = False) -> ErrorCode | None:
-        """``None`` when created, else ``NODE_EXISTS``, or ``NO_NODE`` when it is the parent that is missing."""
-        try:
-            with self._translated(path.rpartition("/")[0] or "/", "CREATE", *_NOT_CREATED):
-                # What lies above the namespace is not ours alone: others make their namespaces there.
-                creator_only = self._creator_only and path.startswith(self._url.namespace)
-                await self._session.send(codec.create(path, data, ephemeral=ephemeral, creator_only=creator_only))
-        except ReplyError as error:
-            return ErrorCode(error.code)
-        return None
-
-    async def _is_ours(self, path: str) -> bool | None:
-        try:
-            with self._translated(path, "READ", ErrorCode.NO_NODE):
-                stat = await self._session.send(codec.exists(path))
-        except ReplyError:
-            return None
-        return stat.ephemeral_owner == self._session.session_id
-
-    @contextmanager
-    def _translated(self, path: str, permission: str, *expected: ErrorCode) -> Generator[None]:
-        """Turn what a session raises into the library's errors, but for the ``expected`` refusals.
-
-        :param path: the node whose ``permission`` it takes.
-        """
-        try:
-            yield
-        except ConnectionLostError as error:
-            raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
-        except ProtocolError as error:
-            raise BackendError(f"the server sent {error}", path) from error
-        except ReplyError as error:
-            if error.code in expected:
-                raise
-            if error.code == ErrorCode.NO_AUTH:
-                raise AuthenticationError("these credentials do not have it", path, permission) from error
-            if error.code in (ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED):
-                raise AuthenticationError(f"{self._url} demands authentication that was not given: {error}") from error
-            if error.code in (ErrorCode.CONNECTION_LOSS, ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED):
-                raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
-            raise BackendError(str(error), path) from error

@@ -1,7 +1,7 @@
 """ZooKeeper's wire format, typed: the only importer of aiozk.
 
-aiozk's ``protocol`` package knows how every request and reply is laid out (jute). Here each request that the library
-makes becomes an :class:`Operation`: its bytes, and how to read the answer. Nothing here does I/O.
+aiozk's ``protocol`` package knows the layout of all requests and answers (jute). Here each request of the library is an
+:class:`Operation`, which makes its bytes and parses its answer. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from aiozk import exc, protocol  # pyright: ignore[reportMissingTypeStubs]
 
+from aiopartition.backends.zookeeper.frames import ProtocolError, frame
+
 __all__ = [
-    "MAX_FRAME",
+    "REFUSALS",
     "Children",
     "ConnectReply",
     "ErrorCode",
-    "FrameSplitter",
     "Operation",
-    "ProtocolError",
     "ReplyError",
     "Stat",
     "Watch",
@@ -33,7 +33,6 @@ __all__ = [
     "create",
     "delete",
     "exists",
-    "frame",
     "get_children",
     "get_data",
     "no_watches",
@@ -48,28 +47,20 @@ __all__ = [
 
 T = TypeVar("T")
 
-# aiozk has no type information: from here on it is taken on trust, and a canary test pins what is leaned on.
+# aiozk has no type information. A canary test in tests/unit/test_codec.py pins what is used of it.
 _protocol: Any = protocol
 _known_errors: dict[int, Any] = exc.response_error_xref  # pyright: ignore[reportUnknownMemberType]
 
-MAX_FRAME: Final = 16 << 20
-"""Bytes. Some 200,000 entries in one reply; a longer frame is rubbish, and not to be waited for."""
-
 MAX_WATCH_BYTES: Final = 128 << 10
-"""Of paths in one request to watch them again; a server takes 1 MB by default."""
+"""Bytes of paths in one request that arms watches. By default a server accepts requests of 1 MB."""
 
 _HEADER: Final = struct.Struct("!iqi")
-_LENGTH: Final = struct.Struct("!i")
 _CONNECT_REPLY: Final = struct.Struct("!iiqi")
-"""What comes before the password."""
-
-
-class ProtocolError(Exception):
-    """What came from the server is not ZooKeeper's protocol."""
+"""The part before the password."""
 
 
 class Xid(IntEnum):
-    """Numbers that mark replies which answer no numbered request."""
+    """The numbers in answers that do not belong to a numbered request."""
 
     WATCH = -1
     PING = -2
@@ -77,7 +68,7 @@ class Xid(IntEnum):
 
 
 class ErrorCode(IntEnum):
-    """The codes in replies that the library acts on (``KeeperException.Code``)."""
+    """The error codes that the library handles (``KeeperException.Code``)."""
 
     CONNECTION_LOSS = -4
     NO_NODE = -101
@@ -89,18 +80,22 @@ class ErrorCode(IntEnum):
     AUTH_FAILED = -115
     SESSION_MOVED = -118
     AUTH_REQUIRED = -124
-    """Unknown to aiozk: the server demands authentication of a kind that was not given."""
+    """The server demands authentication of a kind that was not given. aiozk does not know this code."""
+
+
+REFUSALS: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
+"""The server refuses this client's credentials, or demands others."""
 
 
 class ReplyError(Exception):
-    """A server's refusal of one request."""
+    """A server has refused a request."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
 
     def __str__(self) -> str:
-        # aiozk's table, not its factory: that prints when it meets a code it does not know.
+        # Not aiozk's factory, which prints a message for an unknown code.
         known: Any = _known_errors.get(self.code)
         return f"ZooKeeper error {self.code}" + (f" ({known.__name__})" if known else "")
 
@@ -112,9 +107,9 @@ class Stat:
     version: int
     ephemeral_owner: int
     children_zxid: int
-    """``pzxid``: the transaction that last changed the set of children."""
+    """``pzxid``: the transaction that last created or deleted a child."""
     children: int
-    """How many there are."""
+    """Their number."""
     data_zxid: int
     """``mzxid``: the transaction that last wrote the data."""
 
@@ -126,11 +121,11 @@ class Children:
 
 
 class Watch(NamedTuple):
-    """What a server watches for us, until it has fired once."""
+    """A watch at the server. It fires once."""
 
     path: str
     data: bool = False
-    """Its data; else its children."""
+    """Whether it watches the node's data, rather than its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +138,25 @@ class ConnectReply:
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """One request: how its bytes are made and its answer read."""
+    """A request: makes its bytes, and parses its answer."""
 
     request: Any
     decode: Callable[[Any], T]
     watch: Watch | None = None
-    """What the server watches for us once it has answered."""
+    """The watch that the request arms."""
     takes_quorum: bool = False
-    """Whether it is a write, which is done only when a quorum has agreed to it."""
+    """Whether the server needs a quorum to answer it, as for any write."""
 
     def serialize(self, xid: int) -> bytes:
-        """The payload of the frame. Raises on arguments that cannot be encoded, before anything is sent."""
+        """Return the payload of the frame. Raises an error for arguments that cannot be encoded."""
         payload: bytes = self.request.serialize(xid)
         return payload
 
     def parse(self, body: bytes) -> T:
-        """:raises ProtocolError: when ``body`` is not an answer to this request."""
+        """Return the answer in ``body``.
+
+        :raises ProtocolError: if it is not an answer to this request.
+        """
         return self.decode(_deserialize(_protocol.response_xref[self.request.opcode], body))
 
 
@@ -166,7 +164,7 @@ class Operation(Generic[T]):
 
 
 def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: bool = False) -> Operation[None]:
-    """``creator_only``: all rights to whoever this session has authenticated as, none to others; else open to all."""
+    """``creator_only`` gives all rights to this session's credentials only. By default everybody has them."""
     acl = _protocol.AUTHED_UNRESTRICTED if creator_only else _protocol.UNRESTRICTED_ACCESS
     request: Any = _protocol.CreateRequest(path=path, data=data, acl=[acl])
     request.set_flags(ephemeral=ephemeral)
@@ -174,7 +172,7 @@ def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: boo
 
 
 def delete(path: str) -> Operation[None]:
-    """Whatever the node's version."""
+    """Delete a node of any version."""
     return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing, takes_quorum=True)
 
 
@@ -204,15 +202,12 @@ def get_children(path: str, *, watch: bool) -> Operation[Children]:
 
 
 def sync(path: str) -> Operation[None]:
-    """What is read on this connection afterwards is at least as new as the leader's state at this call."""
+    """Later reads on this connection return a state at least as new as the leader's at this call."""
     return Operation(_protocol.SyncRequest(path=path), _nothing)
 
 
 def ask_quorum() -> Operation[None]:
-    """A write that changes nothing: a server answers it when a quorum has agreed to it, whatever the rights.
-
-    A leader that has been deposed and does not know it cannot answer. To ``sync`` it can, which takes no quorum.
-    """
+    """A write that changes nothing. It takes a quorum and needs no rights; P4 in ``docs/guarantees.md`` says more."""
     request: Any = _protocol.TransactionRequest()
     request.add(_protocol.CheckVersionRequest(path="/", version=-1))
     return Operation(request, _nothing, takes_quorum=True)
@@ -231,9 +226,9 @@ def authenticate(scheme: str, credential: bytes) -> Operation[None]:
 
 
 def set_watches(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
-    """Watch all of ``watches`` again on a new connection. What changed since ``zxid`` fires at once.
+    """Arm watches again on a new connection. Those whose nodes have changed since ``zxid`` fire at once.
 
-    Several operations where one would be too long for a server, as in the Java client.
+    If one operation would be too long for a server, several are returned, as in the Java client.
     """
     pieces: list[list[Watch]] = []
     room = 0
@@ -248,7 +243,7 @@ def set_watches(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
 
 
 def no_watches() -> Operation[None]:
-    """A question that every server answers everybody, whatever the rights: since 3.9 ``exists`` may be refused."""
+    """A request that needs no rights. Since ZooKeeper 3.9, ``exists`` needs some."""
     return _set_watches([], 0)
 
 
@@ -262,15 +257,15 @@ def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
     return Operation(request, _nothing)
 
 
-# ---- frames
-
-
-def frame(payload: bytes) -> bytes:
-    return _LENGTH.pack(len(payload)) + payload
+# ---- connecting, and answers
 
 
 def connect_frame(session_id: int, password: bytes, timeout: float, last_zxid: int) -> bytes:
-    """The first frame of a connection. ``timeout`` in seconds, ``session_id`` 0 for a new session."""
+    """Return the first frame of a connection.
+
+    :param session_id: 0 for a new session.
+    :param timeout: in seconds.
+    """
     request: Any = _protocol.ConnectRequest(
         protocol_version=0,
         last_seen_zxid=last_zxid,
@@ -283,19 +278,25 @@ def connect_frame(session_id: int, password: bytes, timeout: float, last_zxid: i
 
 
 def parse_connect_reply(payload: bytes) -> ConnectReply:
-    """:raises ProtocolError: if it is none. A ``session_id`` of 0 in it says that the session has expired."""
+    """Parse the answer to :func:`connect_frame`. A ``session_id`` of 0 means that the session has expired.
+
+    :raises ProtocolError: if it is not such an answer, or the server is read-only.
+    """
     reply = _deserialize(_protocol.ConnectResponse, payload)
     if reply.session_id and (reply.timeout <= 0 or reply.password is None):
         raise ProtocolError("a connect reply without a timeout or a password")
-    # What servers since 3.4 append, and aiozk does not read: whether they serve without a quorum. There no entry can be
-    # made, and what is read may be old. We never ask for such a session.
+    # Since 3.4 servers append whether they are read-only, which aiozk ignores. A read-only server has no quorum, so it
+    # creates no entries and may return an old state. We never ask for such a session.
     if reply.session_id and payload[_CONNECT_REPLY.size + len(reply.password) :][:1] not in (b"", b"\0"):
         raise ProtocolError("a connect reply of a server that is read-only")
     return ConnectReply(reply.session_id, reply.timeout / 1000, reply.password or b"")
 
 
 def parse_header(payload: bytes) -> tuple[int, int, int, bytes]:
-    """``(xid, zxid, error code, body)`` of a reply."""
+    """Return the number, transaction, error code and body of an answer.
+
+    :raises ProtocolError: if it is too short.
+    """
     if len(payload) < _HEADER.size:
         raise ProtocolError(f"a reply of {len(payload)} bytes, less than its header")
     xid, zxid, error = _HEADER.unpack_from(payload)
@@ -303,36 +304,9 @@ def parse_header(payload: bytes) -> tuple[int, int, int, bytes]:
 
 
 def parse_event(body: bytes) -> str:
-    """The path of a watch event. Its type does not matter: whatever happened there, it has to be read again."""
+    """Return the path of a watch event. Its type does not matter: after any change the node is read again."""
     path: str | None = _deserialize(_protocol.WatchEvent, body).path
     return path or ""
-
-
-class FrameSplitter:
-    """Cuts the stream of bytes from a server into frames."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The payloads completed by ``data``.
-
-        :raises ProtocolError: on a length that no server sends.
-        """
-        self._buffer += data
-        payloads: list[bytes] = []
-        start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._buffer, start)
-            if not 0 < size <= MAX_FRAME:
-                raise ProtocolError(f"a frame of {size} bytes")
-            end = start + _LENGTH.size + size
-            if len(self._buffer) < end:
-                break
-            payloads.append(bytes(self._buffer[start + _LENGTH.size : end]))
-            start = end
-        del self._buffer[:start]
-        return payloads
 
 
 # ---- inside
@@ -350,7 +324,7 @@ def _nothing(_reply: Any) -> None:
 
 
 def _children(reply: Any) -> Children:
-    if None in reply.children:  # which jute allows in a vector of strings
+    if None in reply.children:  # jute allows it in a vector of strings
         raise ProtocolError("a list of children with a null in it")
     return Children(tuple(reply.children), _stat(reply))
 

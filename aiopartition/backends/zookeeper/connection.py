@@ -11,7 +11,8 @@ from ssl import SSLContext
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import ConnectReply, Operation, ProtocolError, ReplyError, Xid
+from aiopartition.backends.zookeeper.codec import ConnectReply, Operation, ReplyError, Xid
+from aiopartition.backends.zookeeper.frames import FrameSplitter, ProtocolError, frame
 from aiopartition.clock import Clock
 from aiopartition.forks import tell_child
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 class Address(NamedTuple):
-    """One resolved address of a server; ``host`` is the name that the user gave, which TLS verifies."""
+    """One resolved address of a server. ``host`` is the name that the user gave, which TLS verifies."""
 
     host: str
     ip: str
@@ -33,9 +34,9 @@ class Address(NamedTuple):
 
 
 class ConnectionLostError(Exception):
-    """There is no connection, or it ended before the answer came: the request may have been carried out or not.
+    """There is no connection, or it ended before the answer arrived. The request may have been carried out or not.
 
-    ``cause``: the error that ended it, if there was one.
+    ``cause`` is the error that ended the connection, or ``None``.
     """
 
     def __init__(self, reason: str, cause: Exception | None = None) -> None:
@@ -45,11 +46,11 @@ class ConnectionLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The facts of an answer that concern the session, told as soon as it has come."""
+    """The parts of an answer that concern the session."""
 
     proof: float | None
-    """When the request was sent, on the session's clock: the server has heard of the session since. ``None`` for
-    authentication, which a server answers without taking it for a sign of life."""
+    """When the request was sent, on the session's clock. ``None`` for authentication, which does not keep the session
+    alive at the server."""
     zxid: int
     error: int
     operation: Operation[Any]
@@ -63,7 +64,7 @@ class _Pending:
 
 
 class ConnectionOwner(Protocol):
-    """What a connection tells the session, always before any waiting caller learns of it."""
+    """Receives the events of a connection, before any waiting caller does."""
 
     def replied(self, reply: Reply) -> None: ...
     def event_received(self, path: str) -> None: ...
@@ -71,18 +72,16 @@ class ConnectionOwner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Frames out, frames in, each answer matched to its request.
+    """Sends requests, and matches each answer to its request.
 
-    A protocol rather than a pair of streams: frames are handled in the very callback in which they arrive, so there
-    is no reader task to own, and an answer, a watch event and the end of the connection are seen in the order in
-    which they came.
+    ``docs/decisions.md``, "Connection and session", says why it is a protocol rather than a pair of streams.
     """
 
     def __init__(self, clock: Clock, owner: ConnectionOwner, tcp: socket.socket | None = None) -> None:
         self._clock = clock
         self._owner = owner
         self._tcp = tcp
-        self._splitter = codec.FrameSplitter()
+        self._splitter = FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._handshake: asyncio.Future[bytes] | None = None
         self._pending: dict[int, _Pending] = {}
@@ -95,9 +94,12 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, address: Address, ssl: SSLContext | None, clock: Clock, owner: ConnectionOwner) -> Connection:
-        """:raises OSError: when the server cannot be reached or TLS fails."""
+        """Connect to a server.
+
+        :raises OSError: if the server cannot be reached or TLS fails.
+        """
         loop = asyncio.get_running_loop()
-        # Our own socket, not one that the loop makes: a forked child has to let go of it at every moment.
+        # Not a socket that the event loop makes: a forked child must be able to close it at any moment.
         tcp = socket.socket(socket.AF_INET6 if ":" in address.ip else socket.AF_INET)
         tcp.setblocking(False)
         connection = cls(clock, owner, tcp)
@@ -112,13 +114,13 @@ class Connection(asyncio.Protocol):
         )
         return connection
 
-    async def handshake(self, frame: bytes) -> tuple[ConnectReply, float]:
-        """Send the connect frame; the answer, and when the frame was sent.
+    async def handshake(self, connect_frame: bytes) -> tuple[ConnectReply, float]:
+        """Send the connect frame. Return the answer, and when the frame was sent.
 
-        :raises ConnectionLostError: if the server hangs up instead.
+        :raises ConnectionLostError: if the connection ends before the answer arrives.
         """
         self._handshake = asyncio.get_running_loop().create_future()
-        sent = self._write(frame)
+        sent = self._write(connect_frame)
         try:
             payload = await self._handshake
         finally:
@@ -126,60 +128,64 @@ class Connection(asyncio.Protocol):
         return codec.parse_connect_reply(payload), sent
 
     async def request(self, operation: Operation[T]) -> T:
-        """Send a numbered request and wait for its answer. Cancelled, the answer is dropped when it comes.
+        """Send a request and return its answer. If cancelled, the answer is ignored when it arrives.
 
-        :raises ReplyError: what the server says against it.
-        :raises ConnectionLostError: if the connection ends first.
+        :raises ReplyError: if the server refuses the request.
+        :raises ConnectionLostError: if the connection ends before the answer arrives.
         """
         return await self._submit(self.next_xid(), operation)
 
     async def authenticate(self, operation: Operation[None]) -> None:
-        """As :meth:`request`, for the one request that bears a number of its own."""
+        """Like :meth:`request`, for authentication, whose number the protocol fixes."""
         await self._submit(Xid.AUTH, operation)
 
     def next_xid(self) -> int:
-        """The number for a request."""
+        """Return an unused number for a request."""
         self._last_xid = self._last_xid % 0x7FFFFFFF + 1
         return self._last_xid
 
     def post(self, xid: int, operation: Operation[None]) -> None:
-        """Send without waiting; on a connection that is ending, not at all. The answer is told to the owner alone."""
+        """Send a request without waiting. Only the owner receives the answer.
+
+        Does nothing if the connection is ending.
+        """
         if self.ending:
             return
-        self._pending[xid] = _Pending(self._write(codec.frame(operation.serialize(xid))), operation, None)
+        self._pending[xid] = _Pending(self._write(frame(operation.serialize(xid))), operation, None)
 
     def farewell(self) -> None:
-        """End the session, if the connection is up, without waiting for the answer."""
+        """Ask the server to end the session, without waiting. Does nothing if the connection is ending."""
         if not self.ending:
-            self._write(codec.frame(codec.close().serialize(0)))
+            self._write(frame(codec.close().serialize(0)))
 
     @property
     def ending(self) -> bool:
-        """Whether nothing can be sent any more. A transport knows it some turns of the loop before it tells us."""
+        """Whether nothing can be sent any more. The transport knows it before it calls :meth:`connection_lost`."""
         return self._transport is None or self._transport.is_closing()
 
     def awaits(self, xid: int) -> bool:
-        """Whether the answer to a posted request is still due."""
+        """Return whether a request was sent whose answer has not arrived yet."""
         return xid in self._pending
 
     def sent_at(self, xid: int) -> float:
-        """When a request was sent whose answer is still due; infinity if it has come."""
+        """Return when a request was sent whose answer has not arrived yet, or infinity if there is no such request."""
         pending = self._pending.get(xid)
         return math.inf if pending is None else pending.sent
 
     def abort(self, reason: str) -> None:
-        """End the connection now. Not ``close()``, which lingers when the peer does not read (and on TLS)."""
+        """End the connection now."""
         if self._transport is not None:
             self.reason = reason
-            self._transport.abort()
+            self._transport.abort()  # close() would wait for a peer that does not read, and for the end of TLS
             self._end()
 
     def forked(self) -> None:
-        """In a child the socket's number leads nowhere from now on. The socket is the parent's, and so are the events
-        of the epoll object that both have: to close a transport here would take its events from the parent."""
+        """In a child, point the socket's number at the null device. The socket belongs to the parent. Closing the
+        transport would remove it from the epoll object that parent and child share, and the parent would get no more
+        events."""
         number = -1 if self._tcp is None else self._tcp.fileno()
         if number >= 0:
-            os.close(number)  # first: there may be no other number left
+            os.close(number)  # first: there may be no free number
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
                 os.dup2(nowhere, number, inheritable=False)
@@ -188,7 +194,7 @@ class Connection(asyncio.Protocol):
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, not a check: uvloop's transports behave like asyncio's without deriving from them.
+        # A cast, not a check: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -200,7 +206,7 @@ class Connection(asyncio.Protocol):
                 else:
                     self._dispatch(payload)
                 if self._transport is None:
-                    return  # ended by what the frame said
+                    return  # the frame has ended the connection
         except ProtocolError as error:
             self.abort(f"the server sent {error}")
 
@@ -214,15 +220,15 @@ class Connection(asyncio.Protocol):
     async def _submit(self, xid: int, operation: Operation[T]) -> T:
         payload = operation.serialize(xid)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._pending[xid] = _Pending(self._write(codec.frame(payload)), operation, future)
+        self._pending[xid] = _Pending(self._write(frame(payload)), operation, future)
         return await future
 
-    def _write(self, frame: bytes) -> float:
+    def _write(self, data: bytes) -> float:
         if self._transport is None or self.ending:
             raise ConnectionLostError(self.reason)
-        # Before the write: a lease counts from the earliest moment at which the server can have heard.
+        # Before the write: a lease counts from the earliest moment at which the server can have received the request.
         self.last_sent = self._clock()
-        self._transport.write(frame)
+        self._transport.write(data)
         return self.last_sent
 
     def _dispatch(self, payload: bytes) -> None:
@@ -232,10 +238,10 @@ class Connection(asyncio.Protocol):
             return
         pending = self._pending.get(xid)
         if pending is None:
-            raise ProtocolError(f"an answer to a request that was not made ({xid})")
+            raise ProtocolError(f"an unexpected answer to request {xid}")
         future = pending.future
         awaited = future is not None and not future.done()
-        # Before the owner is told: an answer that means nothing proves nothing, and its server is left for another.
+        # Before the owner learns of it: an answer that cannot be parsed must not renew the lease.
         answer = pending.operation.parse(body) if awaited and not error else None
         del self._pending[xid]
         self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))

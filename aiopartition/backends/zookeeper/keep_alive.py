@@ -1,4 +1,4 @@
-"""When to say something to a server, and when to leave it for another."""
+"""Decides when to send something to a server, and when to leave it for another."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ _UNREAD: Final = 0.05  # seconds in which the event loop reads what lies in the 
 
 
 class KeepAlive:
-    """Looks after one connection. Of a session timeout T:
+    """Keeps one connection alive. T is the session timeout.
 
-    A server that we have left alone for T/4 is pinged, one that is silent for T/2 is left. So it has T/4 for an answer;
-    and T/6 of the lease is left, in which to find another before anybody notices.
+    A server to which nothing was sent for T/4 is pinged. A server that has been silent for T/2 is left: it had T/4 to
+    answer, and T/6 of the lease remains for finding another server before the lease ends.
 
-    While a lease is needed that only a quorum renews, a quorum is asked T/6 after the last question that one has
-    answered, and has T/3 for the answer, which is T/2 in all again. A server that answers everything else meanwhile is
-    left as well: it may be cut off from an ensemble that others can reach. Mostly it is silent then, as the answers to
-    one session come in the order of its requests. So where no quorum can be reached, the lease that any answer renews
-    ends earlier than it would without these questions.
+    While the quorum lease is needed, a quorum is asked T/6 after it was last asked successfully, and has T/3 to answer:
+    T/2 in total, as above. If it does not, the server is left even if it answers other requests, because it may be cut
+    off from a quorum that another server can reach. Usually it answers nothing, as a server answers the requests of one
+    session in order. So if no quorum can be reached, the other lease ends earlier than it would without these requests.
     """
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
-        self._question = 0  # the number of the last one that was put to a quorum
+        self._question = 0  # the number of the last request that asked a quorum
 
     def look(self, timeout: float, agreed: float | None, *, late: bool) -> float:
-        """Do what is due.
+        """Send or end what is due.
 
-        :param timeout: T.
-        :param agreed: when the last request was sent to which a quorum has agreed; ``None`` while that does not matter.
-        :param late: this process itself was away. Then the server's words may lie unread in the socket: read first.
-        :returns: seconds to the next look. Not more than T/6, as it may come to matter at any time.
+        :param timeout: T, in seconds.
+        :param agreed: when the last request was sent that a quorum has answered; ``None`` if no quorum lease is needed.
+        :param late: this process did not run for a while. Answers may lie unread in the socket, so they are read first.
+        :returns: seconds until the next call. At most T/6, because the quorum lease may become needed at any time.
         """
         connection = self._connection
         if connection.ending:
-            connection.abort("the server closed the connection")  # which takes a transport some turns, or a TLS timeout
+            # The transport itself reports it some turns of the event loop later, or with TLS after a timeout.
+            connection.abort("the server closed the connection")
             return 0.0
         now = self._clock()
         silent_at = connection.last_received + timeout / 2
         undecided_at = math.inf if agreed is None else connection.sent_at(self._question) + timeout / 3
         if now >= min(silent_at, undecided_at) and not late:
-            told = "no word from the server" if now >= silent_at else "no answer from a quorum"
+            missing = "no answer from the server" if now >= silent_at else "no answer from a quorum"
             since = connection.last_received if now >= silent_at else undecided_at - timeout / 3
-            connection.abort(f"{told} for {now - since:.1f} s")
+            connection.abort(f"{missing} for {now - since:.1f} s")
             return 0.0
         ask_at = math.inf
         if agreed is not None and undecided_at == math.inf:
