@@ -79,7 +79,8 @@ class Agent:
     async def report(self) -> None:
         gc.collect()
         names = sorted(task.get_name() for task in asyncio.all_tasks())
-        names = [name for name in names if not name.endswith(".beat")]  # of a heartbeat, which waits for it
+        # What comes and goes: a heartbeat, which waits for it, and the work on one key.
+        names = [name for name in names if not name.endswith(".beat") and not name.startswith("aiopartition worker")]
         watched = len(cast("ZooKeeperBackend", self._coordinator._runner.backend)._session._watched)
         self._journal.write("report", names=names, tasks=len(names), blocks=sys.getallocatedblocks(), watched=watched)
 

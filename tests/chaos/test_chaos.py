@@ -9,9 +9,10 @@ import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.bench import ZooKeeperServer
+from tests.chaos.chance import WEIGHTS, random_schedule
 from tests.chaos.conditions import Conditions
 from tests.chaos.evidence import keep
-from tests.chaos.faults import KINDS, WEIGHTS, random_schedule
+from tests.chaos.faults import KINDS
 from tests.chaos.judge import Violation
 from tests.chaos.ledger import Ledger
 from tests.chaos.mutations import MUTATIONS

@@ -14,18 +14,21 @@ from kazoo.exceptions import KazooException, NoNodeError, NotEmptyError
 from kazoo.handlers.threading import KazooTimeoutError
 
 from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
+from tests.bench.proxy import Episode
 from tests.chaos.conditions import Conditions
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.transactions import history
 from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
 
-__all__ = ["GROUP_PATH", "LITTER", "MEMBERS_PATH", "World"]
+__all__ = ["GROUP_PATH", "LITTER", "LONGEST_TIMEOUT", "MEMBERS_PATH", "World"]
 
 GROUP_PATH = f"{NAMESPACE}/{GROUP}"
 MEMBERS_PATH = f"{GROUP_PATH}/members"
 LITTER = "litter"
 """Begins the names of nodes that are not the library's."""
+LONGEST_TIMEOUT = 60.0
+"""Seconds that a server grants, unless a fault has it grant less."""
 OPERATOR_PATIENCE = 1.0
 SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 START_TIMEOUT = 30.0
@@ -39,7 +42,11 @@ class World:
 
     def __init__(self, conditions: Conditions, directory: Path) -> None:
         self.conditions = conditions
-        self.ensemble = Ensemble(tick_time=conditions.tick_time, settings=self._settings(conditions))
+        self.ensemble = Ensemble(
+            tick_time=conditions.tick_time, settings=self._settings(conditions), partitions=conditions.servers_fail
+        )
+        self.partition: Episode | None = None
+        """While a server is cut off from the others."""
         self.members: dict[int, MemberProcess] = {}
         """By seat."""
         self.elders: list[MemberProcess] = []
@@ -56,7 +63,11 @@ class World:
 
     @staticmethod
     def _settings(conditions: Conditions) -> dict[str, object]:
-        return {"syncLimit": conditions.sync_limit, "maxSessionTimeout": 60_000, "minSessionTimeout": 100}
+        return {
+            "syncLimit": conditions.sync_limit,
+            "maxSessionTimeout": round(LONGEST_TIMEOUT * 1000),
+            "minSessionTimeout": 100,
+        }
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -145,6 +156,11 @@ class World:
             if mode == target:
                 return server
         return None
+
+    @property
+    def servers_apart(self) -> bool:
+        """Whether some server hears nothing of the others now: it stands still, or is cut off."""
+        return self.partition is not None or any(server.frozen for server in self.ensemble.servers)
 
     async def heal(self) -> None:
         """End everything that may still be amiss, and wait until the servers are one ensemble again."""
