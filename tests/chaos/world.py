@@ -12,6 +12,7 @@ from typing import Any, Self
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError, NotEmptyError
 from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.retry import KazooRetry
 
 from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.bench.proxy import Episode
@@ -32,6 +33,11 @@ LONGEST_TIMEOUT = 60.0
 OPERATOR_PATIENCE = 1.0
 SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 START_TIMEOUT = 30.0
+
+
+def patient() -> KazooRetry:
+    """Calls a function of the operator's client again and again: its session is at the mercy of the faults too."""
+    return KazooRetry(max_tries=-1, max_delay=0.5, deadline=START_TIMEOUT)
 
 
 class World:
@@ -187,7 +193,7 @@ class World:
     async def tree(self, path: str = NAMESPACE) -> list[str]:
         """All nodes from a path downwards."""
         try:
-            names = await asyncio.to_thread(self._operator.get_children, path)
+            names = await asyncio.to_thread(patient(), self._operator.get_children, path)
         except NoNodeError:
             return []
         below = [await self.tree(f"{path}/{name}") for name in sorted(names)]
@@ -264,7 +270,7 @@ class World:
 
     async def tidy_up(self) -> None:
         """Wait until nothing that was asked of the operator is still to be done, and delete what was to be deleted."""
-        await asyncio.to_thread(self._operator.sync, "/")
+        await asyncio.to_thread(patient(), self._operator.sync, "/")
         for name in await self.children(MEMBERS_PATH):
             if name.startswith(LITTER):
                 await self.operate("delete", f"{MEMBERS_PATH}/{name}")
