@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from tests.chaos.workloads import LONGEST_CLEANUP
+
 __all__ = ["Piece", "Presence", "collisions"]
 
 SILENCE = 0.3
 """Seconds without a line in the journal, after which a process is taken to have been stopped: it writes each 50 ms."""
-RECOVERY = 0.25
+RECOVERY = LONGEST_CLEANUP + 0.25
 """Seconds that a process which was stopped inside a piece of work is given to end it. Nobody can end it sooner."""
 
 

@@ -19,7 +19,7 @@ from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.overlaps import Span, overlaps
-from tests.chaos.pieces import Piece, Presence, collisions
+from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions
 from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
 from tests.chaos.workloads import KEYS, digest_of
 
@@ -262,9 +262,9 @@ class TestPresence:
         presence = Presence("1")
         presence.note("began", 1.0, 3)
         presence.note("saw", 1.1)
-        for moment in (6.0, 6.2, 6.4, 6.5):
+        for moment in (6.0, 6.2, 6.4, 6.6):
             presence.note("saw", moment)
-        assert list(presence.pieces(self.SINCE)) == [Piece("1", 3, 1.0, 1.1), Piece("1", 3, 6.25, 6.5)]
+        assert list(presence.pieces(self.SINCE)) == [Piece("1", 3, 1.0, 1.1), Piece("1", 3, 6.0 + RECOVERY, 6.6)]
 
     def test_what_is_done_is_told_once(self) -> None:
         presence = Presence("1")

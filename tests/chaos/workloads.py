@@ -26,7 +26,7 @@ from aiopartition.clock import now
 from aiopartition.placement.table import Table
 from tests.chaos.journal import Journal, Track
 
-__all__ = ["GROUP", "KEYS", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]
+__all__ = ["GROUP", "KEYS", "LONGEST_CLEANUP", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]
 
 NAMESPACE = "/chaos"
 GROUP = "work"
@@ -34,7 +34,7 @@ KEYS = [f"key-{number}" for number in range(240)]
 
 INTERVAL = 0.005
 """Seconds from one look to the next."""
-LONGEST_CLEANUP = 0.02
+LONGEST_CLEANUP = 0.2
 """Seconds that a worker may take to end."""
 BURST = 16
 """Items of the stream that come at once."""
