@@ -79,7 +79,9 @@ class World:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.ensemble)
             stack.push_async_callback(self._close_members)
-            self._operator = KazooClient(self.ensemble.hosts, timeout=10.0)
+            # Without a limit it pauses for longer after each failure, and stays away long after all is well again.
+            persistent = KazooRetry(max_tries=-1, max_delay=OPERATOR_PATIENCE)
+            self._operator = KazooClient(self.ensemble.hosts, timeout=10.0, connection_retry=persistent)
             stack.push_async_callback(asyncio.to_thread, self._operator.close)
             await asyncio.to_thread(self._operator.start, timeout=START_TIMEOUT)
             stack.push_async_callback(asyncio.to_thread, self._operator.stop)
