@@ -33,6 +33,8 @@ LONGEST_TIMEOUT = 60.0
 OPERATOR_PATIENCE = 1.0
 SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 START_TIMEOUT = 30.0
+TAKEN_FOR_LEADER = 9.6
+"""Seconds for which a server that wrongly takes itself for the leader waits for followers before it looks again."""
 
 
 def patient() -> KazooRetry:
@@ -70,6 +72,7 @@ class World:
     @staticmethod
     def _settings(conditions: Conditions) -> dict[str, object]:
         return {
+            "initLimit": round(TAKEN_FOR_LEADER * 1000) // conditions.tick_time,
             "syncLimit": conditions.sync_limit,
             "maxSessionTimeout": round(LONGEST_TIMEOUT * 1000),
             "minSessionTimeout": 100,
