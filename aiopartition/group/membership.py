@@ -80,6 +80,7 @@ class Membership:
         self._subscribers: list[Callable[[], None]] = []
         self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
         self._retry = asyncio.Event()  # the task may go on after one
+        self._inherited = False  # by a forked process
         self._announced: tuple[object, ...] = ()
         self._warned = False
         self._rebalances = RebalanceWatch()
@@ -248,6 +249,7 @@ class Membership:
 
     def forked(self) -> None:
         """In a child process the group is left. Nobody is woken: nothing that waits can do anything of use there."""
+        self._inherited = True
         self._group.abandon()
         self.announced_view = None
 
@@ -311,6 +313,8 @@ class Membership:
             try:
                 await self._go_on()
             except Exception as error:
+                if self._inherited:
+                    raise  # the child only ends what it inherited
                 self.fail(error)
                 await self._retry.wait()
 

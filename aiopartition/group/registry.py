@@ -196,7 +196,7 @@ class Registry:
             return
         async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
             for _ in range(min(_HEARTBEATS_AT_ONCE, len(self._unfinished))):
-                beats.create_task(beat())
+                beats.create_task(beat(), name="aiopartition beat")
         if failures:
             raise failures[0]
 

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.conditions import Conditions
-from tests.chaos.faults import random_schedule
+from tests.chaos.chance import random_schedule
+from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.trial import Trial
@@ -112,13 +112,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="which faults (default: drawn, and printed)")
     parser.add_argument("--round", type=int, help="only this one of the seed's rounds")
     parser.add_argument("--workload", choices=WORKLOADS, default="shared", help="what members do")
+    parser.add_argument("--stock", action="store_true", help="timing in the proportions of a server's usual settings")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break one promise of the library first")
     parser.add_argument("--mutations", nargs="*", choices=MUTATIONS, help="break one after the other, is it found out?")
     options = parser.parse_args()
     logging.getLogger("kazoo").setLevel(logging.CRITICAL)  # the operator's client has much to say about faults
     if options.mutations is not None:
         return asyncio.run(try_mutations(options.mutations or list(SCENARIOS)))
-    conditions = replace(Conditions(), workload=options.workload, mutation=options.mutation)
+    conditions = replace(STOCK if options.stock else Conditions(), workload=options.workload, mutation=options.mutation)
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
     return 1 if asyncio.run(chaos(options.seconds, seed, conditions, options.round)) else 0
 

@@ -21,6 +21,8 @@ from tests.chaos.journal import Journal
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.workloads import GROUP, WORKLOADS, Workload
 
+COMING_AND_GOING = ("aiopartition beat", "aiopartition worker")
+"""Begin the names of tasks that last as long as a heartbeat is answered, or a key is worked on."""
 AFTERMATH = 0.15
 """Seconds for which it is still watched after it has stopped its coordinator."""
 
@@ -79,7 +81,7 @@ class Agent:
     async def report(self) -> None:
         gc.collect()
         names = sorted(task.get_name() for task in asyncio.all_tasks())
-        names = [name for name in names if not name.endswith(".beat")]  # of a heartbeat, which waits for it
+        names = [name for name in names if not name.startswith(COMING_AND_GOING)]
         watched = len(cast("ZooKeeperBackend", self._coordinator._registry.backend)._session._watched)
         self._journal.write("report", names=names, tasks=len(names), blocks=sys.getallocatedblocks(), watched=watched)
 

@@ -1,20 +1,18 @@
-"""What can go wrong. A schedule is data: when, what, to whom, for how long; :func:`strike` makes it happen."""
+"""What can go wrong. A schedule is data: when, what, to whom, for how long; :func:`play` makes it happen."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tests.bench import Frame, Proxy, ZooKeeperServer
-from tests.chaos.conditions import Conditions
 from tests.chaos.member import MemberProcess
-from tests.chaos.world import GROUP_PATH, LITTER, MEMBERS_PATH, World
+from tests.chaos.world import GROUP_PATH, LITTER, LONGEST_TIMEOUT, MEMBERS_PATH, World
 
-__all__ = ["KINDS", "Fault", "play", "random_schedule"]
+__all__ = ["EVERYBODY", "KINDS", "Fault", "play"]
 
 CREATE = 1
 EVERYBODY = "all"
@@ -93,9 +91,9 @@ async def kill_server(world: World, fault: Fault) -> bool:
 
 @fault
 async def freeze_server(world: World, fault: Fault) -> bool:
-    """Not while another one stands still: see :class:`~tests.chaos.conditions.Conditions`."""
+    """Not while another one stands still or is cut off: see :class:`~tests.chaos.conditions.Conditions`."""
     async with running(world, fault.target) as server:
-        if server is None or any(each.frozen for each in world.ensemble.servers):
+        if server is None or world.servers_apart:
             return False
         await server.freeze()
     await asyncio.sleep(fault.lasts)
@@ -113,6 +111,38 @@ async def restart_server(world: World, fault: Fault) -> bool:
         await server.stop()
         await server.start(wait=False)
     return True
+
+
+@fault
+async def part_server(world: World, fault: Fault) -> bool:
+    """A server is cut off from the other servers, not from its clients. Not while one stands still or is cut off."""
+    async with running(world, fault.target) as server:
+        if server is None or world.servers_apart:
+            return False
+        world.partition = partition = world.ensemble.part(server)
+    await asyncio.sleep(fault.lasts)
+    partition.end()
+    world.partition = None
+    return True
+
+
+@fault
+async def grant_less(world: World, fault: Fault) -> bool:
+    """A server comes back with another configuration, and grants sessions no more than ``detail`` seconds."""
+    async with running(world, fault.target) as server:
+        if server is None:
+            return False
+        await restart_granting(server, float(fault.detail))
+    await asyncio.sleep(fault.lasts)
+    async with world.server_locks[server]:
+        await restart_granting(server, LONGEST_TIMEOUT)
+    return True
+
+
+async def restart_granting(server: ZooKeeperServer, seconds: float) -> None:
+    server.settings["maxSessionTimeout"] = round(seconds * 1000)
+    await server.stop()
+    await server.start(wait=False)
 
 
 # ---- networks: those of one member or of all, towards all servers or, by ``detail``, one of them
@@ -198,9 +228,18 @@ network_fault("lose_answer", lose_answer, None)
 
 @fault
 async def handshakes_only(world: World, fault: Fault) -> bool:
-    """Connections come about, and then nothing gets through."""
+    """Connections come about, and then nothing gets through; by ``detail`` this happens only ``once``."""
     proxies = proxies_of(world, fault)
-    episodes = [proxy.on_frame(lambda frame: frame.is_handshake) for proxy in proxies]
+    answered = 0
+
+    def passes(frame: Frame) -> bool:
+        nonlocal answered
+        if not frame.is_handshake or (answered and word_of(fault) == "once"):
+            return False
+        answered += frame.towards == "client"
+        return True
+
+    episodes = [proxy.on_frame(passes) for proxy in proxies]
     await asyncio.sleep(fault.lasts)
     for episode in episodes:
         episode.end()
@@ -330,52 +369,3 @@ async def foreign_node(world: World, fault: Fault) -> bool:
     done = await world.operate("create", path, b"not ours")
     await asyncio.sleep(fault.lasts)
     return await world.operate("delete", path) and done
-
-
-# ---- chance
-
-WEIGHTS = {
-    "kill_server": 3, "freeze_server": 4, "restart_server": 1,
-    "silence": 9, "hold": 4, "delay": 4, "refuse": 4, "reset": 6, "half_close": 4, "cut_in_frame": 4,
-    "lose_event": 5, "lose_answer": 5, "handshakes_only": 2,
-    "kill_member": 6, "stop_member": 5, "pause_member": 7, "start_member": 3, "start_twin": 3, "leave_group": 3,
-    "delete_entry": 5, "delete_members": 1, "delete_group": 1, "foreign_node": 2,
-}  # fmt: skip
-"""How likely each kind is."""
-
-FAULTS_PER_SECOND = 1.8
-LONGEST = 5.0
-SERVER_FAULTS = ("kill_server", "freeze_server", "restart_server")
-FATAL = ("kill_member", "stop_member", "start_twin")
-"""They end the process in a seat, at the end of the round at the latest. The one in the first seat is spared, and is
-with the others at the end of each round: what a process uses after an hour can only be seen of one that lives as
-long."""
-
-
-def random_schedule(chance: random.Random, seconds: float, conditions: Conditions) -> list[Fault]:
-    """Faults at random, all of them over within ``seconds``. The same state of ``chance`` gives the same schedule."""
-    moments = sorted(chance.uniform(0.0, seconds * 0.95) for _ in range(round(seconds * FAULTS_PER_SECOND)))
-    kinds = chance.choices(list(WEIGHTS), list(WEIGHTS.values()), k=len(moments))
-    return [random_fault(chance, at, kind, seconds, conditions) for at, kind in zip(moments, kinds, strict=True)]
-
-
-def random_fault(chance: random.Random, at: float, kind: str, seconds: float, conditions: Conditions) -> Fault:
-    target = str(chance.randrange(1 if kind in FATAL else 0, conditions.seats))
-    if kind in SERVER_FAULTS:
-        target = chance.choice(["0", "1", "2", "leader", "follower"])
-    elif kind in ("silence", "reset", "refuse", "delay") and chance.random() < 0.1:
-        target = EVERYBODY
-    lasts = min(chance.choice([chance.uniform(0.05, 1.0), chance.uniform(0.5, LONGEST)]), seconds - at)
-    only = chance.choice(["", "", str(chance.randrange(3))])  # towards all servers more often than towards one
-    detail = {
-        "silence": f"{only} {chance.choice(['', '', 'server', 'client'])}",
-        "hold": f"{only} {chance.choice(['', 'server', 'client'])}",
-        "half_close": f"{only} {chance.choice(['server', 'client'])}",
-        "delay": str(round(chance.uniform(0.02, 0.4), 3)),
-        "refuse": only,
-        "reset": only,
-        "kill_member": chance.choice(["", "", "new", "gone"]),
-        "stop_member": chance.choice(["", "", "new", "gone"]),
-        "leave_group": "" if target == "0" else chance.choice(["", "", "for long"]),
-    }.get(kind, "")
-    return Fault(round(at, 3), kind, target, round(lasts, 3), detail.strip())

@@ -25,7 +25,8 @@ class Sighting:
     """What a member handed out by one view, at each of several moments, one after the other."""
 
     way: str
-    """By which call: ``list`` or ``stream``. A list is a whole share, a stream's items come one by one."""
+    """By which call: ``list``, ``stream`` or ``work``. A list is a whole share, a stream's items come one by one. Work
+    is what was under way, and may be that of another generation while it ends."""
     generation: int | None
     """None: this member could not say what it owned."""
     mine: int

@@ -13,6 +13,7 @@ from tests.chaos.journal import Sighting
 from tests.chaos.ledger import Generation, Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.overlaps import Span, overlaps
+from tests.chaos.pieces import collisions
 from tests.chaos.workloads import KEYS, digest_of
 
 __all__ = ["Judge", "Offset", "Violation"]
@@ -63,6 +64,8 @@ class Judge:
     """Seconds for which a generation may be in use when the next has come."""
     checks: Counter[str] = field(default_factory=Counter[str])
     violations: list[Violation] = field(default_factory=list[Violation])
+    since: float = float("-inf")
+    """Exclusive work before this moment is not judged: the ensemble forgot what it had agreed upon."""
     rounds_unjudged: int = 0
     """In how many the ensemble forgot what members had seen, or its servers did not agree on it."""
     handed_out: int = 0
@@ -97,6 +100,10 @@ class Judge:
             unknown_since: float | None = None
             for sighting in member.sightings:
                 self.handed_out += sighting.times - sighting.judged if sighting.mine else 0
+                if sighting.way == "work":
+                    if sighting.generation is not None:
+                        self._check_order(member, sighting, newest)
+                    continue
                 if sighting.generation is None:
                     self._check_unknown(member, sighting, ledger, offset)
                     if sighting.way == "list":
@@ -120,6 +127,7 @@ class Judge:
                 self.object_to("error", f"{member.member_id}: {error}")
             member.errors.clear()
         self._check_disjoint(by_generation)
+        self._check_exclusive(members)
         self._measure_overlaps(members)
 
     # ---- (a) the lease
@@ -151,9 +159,9 @@ class Judge:
         self._compare_with_end(member, sighting, ended, offset)
 
     def _compare_with_end(self, member: MemberProcess, sighting: Sighting, ended: float, offset: Offset) -> None:
-        late = sighting.last - offset.latest(ended)
+        late = sighting.last - offset.latest(ended) - self.conditions.lease_excess
         if late > 0:
-            self.object_to("lease", f"{describe(member, sighting)}: {late:.3f} s after the end of its session")
+            self.object_to("lease", f"{describe(member, sighting)}: {late:.3f} s later after its session than may be")
 
     # ---- (c) order, (d) agreement, and age
 
@@ -222,6 +230,13 @@ class Judge:
                 if taken & share:
                     self.object_to("disjoint", f"generation {number:x}: process {name} owns what another one owns")
                 taken |= share
+
+    def _check_exclusive(self, members: Iterable[MemberProcess]) -> None:
+        """In an exclusive group no key is ever at work at two members."""
+        pieces = [piece for member in members for piece in member.work.pieces(self.since)]
+        self.checks["exclusive"] += len(pieces)
+        for text in collisions(pieces):
+            self.object_to("exclusive", text)
 
     def _measure_overlaps(self, members: Iterable[MemberProcess]) -> None:
         spans = [

@@ -14,6 +14,7 @@ from typing import Any
 from tests.bench import Proxy
 from tests.chaos.conditions import Conditions
 from tests.chaos.journal import JournalReader, Sighting
+from tests.chaos.pieces import Presence
 from tests.chaos.workloads import NAMESPACE
 
 __all__ = ["MemberProcess"]
@@ -35,6 +36,8 @@ class MemberProcess:
         """What it handed out, as far as it is not judged yet, and the last one of each way before."""
         self.digests: dict[int, str] = {}
         """What it took for the owners of the slots, by generation."""
+        self.work = Presence(name)
+        """What it was at work on, where that is exclusive."""
         self.errors: list[str] = []
         self.superseded = False
         self.log: list[str] = []
@@ -55,7 +58,7 @@ class MemberProcess:
         self._process: Process | None = None
 
     def __repr__(self) -> str:
-        newest = self._newest.get("list")
+        newest = self.newest
         seen = f"generation {newest.generation}, {newest.mine.bit_count()} keys" if newest else "nothing yet"
         return f"<{self.member_id} in process {self.name}: {seen}; {self.told}; {self.errors[-3:]} {self.log[-3:]}>"
 
@@ -88,8 +91,8 @@ class MemberProcess:
 
     @property
     def newest(self) -> Sighting | None:
-        """The last whole share that it was seen to hand out."""
-        return self._newest.get("list")
+        """The last whole share that it was seen to hand out, or to be at work on."""
+        return self._newest.get("list") or self._newest.get("work")
 
     def say(self, word: str) -> None:
         """One line of input."""
@@ -144,6 +147,7 @@ class MemberProcess:
             self._note(**line)
 
     def _note(self, kind: str, at: float, **facts: Any) -> None:
+        self.work.note(kind, at, facts.get("key", -1))
         if kind == "saw":
             self._note_sighting(Sighting(**{**facts, "mine": int(facts["mine"], 16)}))
         elif kind == "view":
@@ -158,7 +162,7 @@ class MemberProcess:
         elif kind == "report":
             self.tasks = facts.pop("names")
             self.reports.append(facts)
-        else:
+        elif kind not in ("began", "ended"):
             self.told[kind] = self.told.get(kind, 0) + 1
 
     def _note_sighting(self, sighting: Sighting) -> None:
@@ -175,3 +179,4 @@ class MemberProcess:
         for sighting in self.sightings:
             sighting.judged = sighting.times
         self.digests.clear()
+        self.work.forget_done()

@@ -20,6 +20,7 @@ from aiopartition.group import state as group
 from aiopartition.group.entry import Entry
 from aiopartition.placement import builder as table_builder
 from aiopartition.placement.view import View
+from aiopartition.work import run
 
 __all__ = ["MUTATIONS"]
 
@@ -71,7 +72,7 @@ def lease_by_timer() -> None:
                 self._left = lease_left(self)
                 await asyncio.sleep(0.2)
 
-        def cached(self: Any, **_quorum: bool) -> float:
+        def cached(self: Any, *, quorum: bool = False) -> float:  # of a group that is not exclusive
             if not hasattr(self, "_left"):
                 self._left = lease_left(self)
                 self._looker = asyncio.get_running_loop().create_task(keep_looking(self))
@@ -95,6 +96,46 @@ def lease_from_handshake() -> None:
         return renew
 
     replace(session.Session, "_attach", renewing)
+
+
+@mutation
+def any_answer_renews_both_leases() -> None:
+    """No quorum is asked, and any answer renews the lease of exclusive groups too."""
+    replace(session.Session, "_renew", lambda renew: lambda self, sent, *, quorum: renew(self, sent, quorum=True))
+    replace(
+        session.Session,
+        "_keep_alive",
+        lambda _: lambda self, keep_alive, *, late: keep_alive.look(self.timeout, None, late=late),
+    )
+
+
+@mutation
+def lease_survives_a_smaller_grant() -> None:
+    """A server that grants less does not cut the lease that runs."""
+    replace(session.Lease, "cut", lambda _: lambda self, timeout: self)
+
+
+@mutation
+def run_goes_by_what_was_settled() -> None:
+    """What run() had started once is not looked at again when the view is gone."""
+
+    def trusting(look: Any) -> Any:
+        def look_at_what_is_there(self: Any) -> bool:
+            if self._membership.view is None:
+                return False
+            looked: bool = look(self)
+            return looked
+
+        return look_at_what_is_there
+
+    replace(run.Supervisor, "_look", trusting)
+
+
+@mutation
+def work_is_not_waited_for() -> None:
+    """A generation is acknowledged while work on what was lost has yet to end."""
+    replace(membership.Membership, "begin", lambda _: lambda self, work: None)
+    replace(membership.Membership, "end", lambda _: lambda self, work: None)
 
 
 @mutation
@@ -265,11 +306,12 @@ def entry_made_twice() -> None:
 
     def forgetful(choose: Any) -> Any:
         def choose_anew(self: Any, entries: Any) -> Entry:
-            if self._attempted is not None:
-                self.nonce = f"{(int(self.nonce, 16) + 1) % (1 << 64):016x}"
-                self._attempted = None
+            candidacy = self._candidacy
+            if candidacy.attempted is not None:
+                candidacy.nonce = f"{(int(candidacy.nonce, 16) + 1) % (1 << 64):016x}"
+                candidacy.attempted = None
             entry: Entry = choose(self, entries)
-            self.unwanted.clear()
+            self.leftovers.to_delete.clear()
             return entry
 
         return choose_anew
@@ -284,7 +326,7 @@ def leaves_its_entry() -> None:
     def careless(leave: Any) -> Any:
         def leave_all(self: Any) -> None:
             leave(self)
-            self.unwanted.clear()
+            self.leftovers.to_delete.clear()
 
         return leave_all
 

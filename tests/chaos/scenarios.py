@@ -19,6 +19,7 @@ from tests.chaos.world import World
 __all__ = ["SCENARIOS", "Scenario"]
 
 CALM = Conditions(members=3, seats=6, servers_fail=False)
+EXCLUSIVE = replace(CALM, workload="exclusive", convergence=10.0)
 WATCHES_ALONE = replace(CALM, heartbeat=30.0)
 """No heartbeat finds out what a watch did not tell."""
 
@@ -78,6 +79,27 @@ SCENARIOS: dict[str, Scenario] = {
         SOMEBODY_LEAVES,
         caught_by="age",
         conditions=replace(CALM, session_timeout=2.0),
+    ),
+    # A follower that has lost its leader answers one member, until that one's session is over.
+    "any_answer_renews_both_leases": scenario(
+        Fault(0.0, "confine", "0", 8.0, "follower"),
+        Fault(1.5, "part_server", "follower", 6.0),
+        caught_by="exclusive",
+        conditions=replace(EXCLUSIVE, tick_time=600, sync_limit=5, servers_fail=True, convergence=20.0),
+    ),
+    # The member is told of the shorter timeout, and of nothing after that.
+    "lease_survives_a_smaller_grant": scenario(
+        Fault(0.0, "confine", "0", 10.0, "follower"),
+        Fault(1.0, "handshakes_only", "0", 9.0, "once"),
+        Fault(1.1, "grant_less", "follower", 8.0, "2.0"),
+        caught_by="lease",
+        conditions=replace(CALM, session_timeout=9.0, least_timeout=2.0, servers_fail=True, convergence=15.0),
+    ),
+    "run_goes_by_what_was_settled": scenario(
+        Fault(0.5, "silence", "0", 7.0), caught_by="exclusive", conditions=EXCLUSIVE
+    ),
+    "work_is_not_waited_for": scenario(
+        Fault(0.2, "start_member", "3"), caught_by="exclusive", conditions=EXCLUSIVE
     ),
     # Away for longer than the lease, and back before the session is over.
     "lapse_not_confirmed": scenario(

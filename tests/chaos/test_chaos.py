@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.bench import ZooKeeperServer
-from tests.chaos.conditions import Conditions
+from tests.chaos.chance import WEIGHTS, random_schedule
+from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.evidence import keep
-from tests.chaos.faults import KINDS, WEIGHTS, random_schedule
+from tests.chaos.faults import KINDS
 from tests.chaos.judge import Violation
 from tests.chaos.ledger import Ledger
 from tests.chaos.mutations import MUTATIONS
@@ -23,22 +25,31 @@ from tests.chaos.world import World
 SECONDS = 8.0
 
 
+COMMON = ("convergence", "ids", "leftovers", "order", "use")
+CHECKS = {"shared": (*COMMON, "lease", "disjoint", "share", "table"), "exclusive": (*COMMON, "exclusive")}
+
+
 @pytest.mark.timeout(150)
-async def test_no_promise_is_broken_for_a_while(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "conditions", [Conditions(), replace(STOCK, workload="exclusive")], ids=["shared", "exclusive"]
+)
+async def test_no_promise_is_broken_for_a_while(conditions: Conditions, tmp_path: Path) -> None:
     """Six processes and more on three servers, faults at random: every check holds."""
-    conditions = Conditions(members=6, convergence=20.0)  # on a busy machine everything takes longer
+    conditions = replace(conditions, members=6, convergence=20.0)  # on a busy machine everything takes longer
     async with World(conditions, tmp_path) as world:
         trial = Trial.of(world)
         seed = random.randrange(1_000_000)
         await trial.round(random_schedule(random.Random(seed), SECONDS, conditions))
     assert not trial.judge.violations, f"seed {seed}: {[str(violation) for violation in trial.judge.violations]}"
     assert trial.struck.total() > 0
-    for check in ("lease", "disjoint", "order", "share", "table", "convergence", "leftovers", "use"):
+    for check in CHECKS[conditions.workload]:
         assert trial.judge.checks[check] > 0, f"{check} was never looked at"
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("name", ["stop_lets_go_late", "weights_ignored", "zombie_goes_on"])
+@pytest.mark.parametrize(
+    "name", ["any_answer_renews_both_leases", "stop_lets_go_late", "weights_ignored", "zombie_goes_on"]
+)
 async def test_a_broken_promise_is_found_out(name: str) -> None:
     scenario = SCENARIOS[name]
     assert scenario.caught_by & set(await scenario.play(name))
@@ -77,6 +88,13 @@ def test_the_process_in_the_first_seat_lives_on() -> None:
     its_own = {each.kind for each in faults if each.target == "0"}
     assert its_own >= {"silence", "pause_member", "reset", "leave_group", "lose_event"}
     assert not its_own & {"kill_member", "stop_member", "start_twin"}
+
+
+def test_operators_spare_an_exclusive_group() -> None:
+    """While a member has yet to notice that its entry was deleted nothing is promised."""
+    conditions = Conditions(workload="exclusive")
+    kinds = {each.kind for seed in range(50) for each in random_schedule(random.Random(seed), 20.0, conditions)}
+    assert kinds == set(WEIGHTS) - {"delete_entry", "delete_members", "delete_group"}
 
 
 def test_a_seed_gives_one_schedule() -> None:

@@ -13,12 +13,13 @@ from kazoo.client import KazooClient
 
 from aiopartition import GroupPolicy
 from tests.bench import Ensemble
-from tests.chaos.conditions import Conditions
+from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.journal import Journal, Sighting
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.overlaps import Span, overlaps
+from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions
 from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
 from tests.chaos.workloads import KEYS, digest_of
 
@@ -202,6 +203,82 @@ class TestJudge:
         judge.judge(members, ledger, offset)
         assert "disjoint" in {violation.check for violation in judge.violations}
         assert judge.longest_overlap == pytest.approx(0.4)
+
+    def test_the_lease_where_any_answer_renews_it(
+        self, ledger: Ledger, offset: Offset, seen: Callable[..., Sighting], tmp_path: Path
+    ) -> None:
+        """A follower that answers without its leader for as long as a session lasts, and half a tick of 0.6 s more."""
+        excess = STOCK.lease_excess
+        assert excess == pytest.approx(3.0 + 0.3 - 2.0 / 3)
+        for late, expected in ((excess - 0.01, False), (excess + 0.01, True)):
+            judge = Judge(STOCK)
+            member = MemberProcess("b", "2", 0, [], tmp_path / "2")
+            member.sightings = [seen(1010.0 + late)]
+            judge.judge([member], ledger, offset)
+            assert ("lease" in {violation.check for violation in judge.violations}) is expected
+        assert Conditions().lease_excess == 0.0
+
+    @pytest.mark.parametrize(("began", "expected"), [(4.9, {"exclusive"}), (5.0, set()), (5.1, set())])
+    def test_exclusive_work_at_two(
+        self, ledger: Ledger, offset: Offset, tmp_path: Path, began: float, expected: set[str]
+    ) -> None:
+        one, other = (MemberProcess(name, name, 0, [], tmp_path / name) for name in "12")
+        at_work(one.work, (7, 1.0, 5.0))
+        at_work(other.work, (7, began, 9.0), (8, 2.0, 9.0))
+        judge = Judge(Conditions(workload="exclusive"))
+        judge.judge([one, other], ledger, offset)
+        assert {violation.check for violation in judge.violations} == expected
+
+
+def at_work(presence: Presence, *pieces: tuple[int, float, float], last: float = 10.0) -> None:
+    """Write what a process does that is alive from 0.0 on: a line each tenth of a second."""
+    lines = [("saw", moment / 10, -1) for moment in range(round(last * 10) + 1)]
+    lines += [("began", begin, key) for key, begin, _ in pieces] + [("ended", end, key) for key, _, end in pieces]
+    for kind, at, key in sorted(lines, key=lambda line: line[1]):
+        if at <= last:
+            presence.note(kind, at, key)
+
+
+class TestPresence:
+    SINCE = float("-inf")
+
+    def test_a_piece_that_goes_on(self) -> None:
+        presence = Presence("1")
+        at_work(presence, (3, 1.0, 99.0), last=4.0)
+        assert list(presence.pieces(self.SINCE)) == [Piece("1", 3, 1.0, 4.0)]
+        presence.forget_done()
+        assert list(presence.pieces(2.0)) == [Piece("1", 3, 2.0, 4.0)]
+
+    def test_a_process_that_is_stopped_does_no_work(self) -> None:
+        presence = Presence("1")
+        presence.note("began", 1.0, 3)
+        presence.note("saw", 1.1)
+        presence.note("saw", 6.0)
+        presence.note("ended", 6.1, 3)
+        assert list(presence.pieces(self.SINCE)) == [Piece("1", 3, 1.0, 1.1)]
+
+    def test_work_goes_on_after_a_stop(self) -> None:
+        """One that has not ended by then is at work again."""
+        presence = Presence("1")
+        presence.note("began", 1.0, 3)
+        presence.note("saw", 1.1)
+        for moment in (6.0, 6.2, 6.4, 6.6):
+            presence.note("saw", moment)
+        assert list(presence.pieces(self.SINCE)) == [Piece("1", 3, 1.0, 1.1), Piece("1", 3, 6.0 + RECOVERY, 6.6)]
+
+    def test_what_is_done_is_told_once(self) -> None:
+        presence = Presence("1")
+        at_work(presence, (3, 1.0, 2.0))
+        presence.forget_done()
+        assert list(presence.pieces(self.SINCE)) == []
+
+    def test_collisions(self) -> None:
+        pieces = [Piece("1", 3, 1.0, 9.0), Piece("2", 3, 4.0, 5.0), Piece("3", 3, 6.0, 7.0), Piece("2", 4, 1.0, 9.0)]
+        assert [text.partition(" began")[0] for text in collisions(pieces)] == [
+            "key 3: process 2",
+            "key 3: process 3",
+        ]
+        assert list(collisions([Piece("1", 3, 1.0, 5.0), Piece("1", 3, 4.0, 6.0), Piece("2", 3, 6.0, 7.0)])) == []
 
 
 class TestOverlaps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from tests.chaos.faults import Fault, play
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
-from tests.chaos.workloads import GROUP, KEYS, NAMESPACE
+from tests.chaos.workloads import GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
 from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, World
 
 __all__ = ["Trial"]
@@ -45,6 +46,8 @@ class Trial:
     """Seconds, of each round."""
     reunited: int = 0
     """After how many rounds the servers had come apart."""
+    _unsettled: bool = False
+    """Whether the last round was not judged."""
     used: dict[str, list[dict[str, int]]] = field(default_factory=lambda: defaultdict(list))
     """What each process that is alive used at the end of each round."""
 
@@ -52,15 +55,25 @@ class Trial:
     def of(cls, world: World, evidence: Path | None = None) -> Trial:
         return cls(world, Judge(world.conditions), evidence)
 
+    @property
+    def _workload(self) -> type[Workload]:
+        return WORKLOADS[self.world.conditions.workload]
+
+    @property
+    def _tasks_at_rest(self) -> int:
+        return self._workload.tasks_at_rest
+
     async def round(self, schedule: Sequence[Fault]) -> None:
         """Fill the seats, wait for a first split, strike, heal, and check."""
         offset = Offset()
         offset.look()
-        violations_before = len(self.judge.violations)
+        violations_before, unjudged_before = len(self.judge.violations), self.judge.rounds_unjudged
         reader = asyncio.create_task(self._keep_reading(offset), name="reader of the journals")
         try:
             await self._fill_seats()
             await self._begin()
+            if self._unsettled:
+                self.judge.since, self._unsettled = now(), False
             await play(self.world, schedule, self.struck, self.missed)
             await self.world.heal()
             await self.world.tidy_up()
@@ -83,6 +96,7 @@ class Trial:
         ledger = await self.world.ledger()
         if not apart:
             await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
+        self._unsettled = self.judge.rounds_unjudged > unjudged_before
         violations = self.judge.violations[violations_before:]
         if violations and self.evidence is not None:
             journals = [member.path for member in self.world.processes]
@@ -215,10 +229,11 @@ class Trial:
         tree, figures = await self.world.tree(), await self.world.figures()
         entries = [path for path in tree if path.startswith(f"{MEMBERS_PATH}/")]
         others = set(tree) - set(entries) - {NAMESPACE, GROUP_PATH, MEMBERS_PATH}
+        others -= {path for path in others if re.fullmatch(self._workload.nodes, path.removeprefix(GROUP_PATH))}
         facts = [
             (f"nodes {sorted(others)} in group {GROUP!r}", len(others), 0),
             (f"entries {entries} of {[member.member_id for member in holders]}", len(entries), len(holders)),
-            ("watches", figures["watches"], len(holders)),
+            ("watches", figures["watches"], len(holders) * self._workload.watches),
             ("sessions", figures["sessions"], len(connected)),
             *((f"connections of {m!r}", sum(p.open_connections for p in m.network), 1) for m in connected),
         ]
@@ -234,7 +249,7 @@ class Trial:
                 member.say("report")
             await asyncio.sleep(5 * READING)
             return all(
-                len(member.reports) > before[member.name] and member.reports[-1]["tasks"] <= TASKS_AT_REST
+                len(member.reports) > before[member.name] and member.reports[-1]["tasks"] <= self._tasks_at_rest
                 for member in holders
             )
 
@@ -251,9 +266,9 @@ class Trial:
             history = self.used[name]
             history.append(now_used)
             self.judge.checks["use"] += 1
-            if now_used["tasks"] > TASKS_AT_REST:
+            if now_used["tasks"] > self._tasks_at_rest:
                 names = next(member.tasks for member in self.world.holders if member.name == name)
-                self.judge.object_to("use", f"process {name}: {len(names)} tasks, not {TASKS_AT_REST}: {names}")
+                self.judge.object_to("use", f"process {name}: {len(names)} tasks, not {self._tasks_at_rest}: {names}")
             if now_used["descriptors"] > history[0]["descriptors"]:
                 self.judge.object_to("use", f"process {name}: descriptors {[each['descriptors'] for each in history]}")
             for what in ("blocks", "resident"):
@@ -262,10 +277,6 @@ class Trial:
                     self.judge.object_to("use", f"process {name}: {what} {values}")
         for name in [name for name in self.used if name not in use]:
             del self.used[name]
-
-
-TASKS_AT_REST = 9
-"""The program, its workload's three, and the library's: runner, session, heartbeat, lease, one group."""
 
 
 def exactly_all(shares: Iterable[int]) -> bool:

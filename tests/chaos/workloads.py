@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol
@@ -25,7 +26,7 @@ from aiopartition.clock import now
 from aiopartition.placement.table import Table
 from tests.chaos.journal import Journal, Track
 
-__all__ = ["GROUP", "KEYS", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]
+__all__ = ["GROUP", "KEYS", "LONGEST_CLEANUP", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]
 
 NAMESPACE = "/chaos"
 GROUP = "work"
@@ -33,6 +34,8 @@ KEYS = [f"key-{number}" for number in range(240)]
 
 INTERVAL = 0.005
 """Seconds from one look to the next."""
+LONGEST_CLEANUP = 0.2
+"""Seconds that a worker may take to end."""
 BURST = 16
 """Items of the stream that come at once."""
 
@@ -41,27 +44,58 @@ class Workload(Protocol):
     """A member's work, from joining the group until its coordinator is stopped."""
 
     policy: GroupPolicy
+    tasks_at_rest: int
+    """Of the program, the workload, and the library: runner, session, heartbeat, two leases, one group."""
+    watches: int
+    """That a member has at the servers."""
+    nodes: str
+    """Those of the group that stay, but for the members' entries; a regular expression."""
 
     def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None: ...
 
     async def run(self) -> None: ...
 
 
-class Shared:
+class Looking:
+    """Asks for the view, and writes down what goes wrong."""
+
+    def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
+        self._coordinator = coordinator
+        self._journal = journal
+        self._errors: set[str] = set()
+
+    async def _view(self) -> View | None:
+        try:
+            return await self._coordinator.view(GROUP)
+        except OwnershipUnknownError:
+            return None
+        except PartitionError as error:
+            self._note(error)
+            return None
+
+    def _note(self, error: PartitionError) -> None:
+        if isinstance(error, OwnershipUnknownError | NotStartedError) or repr(error) in self._errors:
+            return
+        self._errors.add(repr(error))
+        self._journal.write("error", name=type(error).__name__, text=str(error))
+
+
+class Shared(Looking):
     """Work that may overlap for the milliseconds in which two members are at different generations.
 
     The whole list is asked for again and again, and beside it an endless stream is walked through.
     """
 
     policy = GroupPolicy(slots=4096)
+    tasks_at_rest = 10
+    watches = 1
+    nodes = ""
 
     def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
-        self._coordinator = coordinator
-        self._journal = journal
+        super().__init__(coordinator, journal)
         self._lists = Track(journal, "list", whole=True)
         self._stream = Track(journal, "stream", whole=False)
         self._told: View | None = None
-        self._errors: set[str] = set()
         self._asked = 0.0
 
     async def run(self) -> None:
@@ -113,23 +147,57 @@ class Shared:
                 self._asked = now()
                 yield index
 
-    async def _view(self) -> View | None:
+
+class Exclusive(Looking):
+    """Work that must never be done twice at a time: a worker for each key, which takes a moment to end."""
+
+    policy = GroupPolicy(slots=4096, exclusive=True)
+    tasks_at_rest = 10
+    watches = 2
+    nodes = r"/active|/handoff(/\d+)?"
+
+    def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
+        super().__init__(coordinator, journal)
+        self._under_way = 0
+        self._track = Track(journal, "work", whole=True)
+
+    async def run(self) -> None:
+        looking = asyncio.create_task(self._look())
         try:
-            return await self._coordinator.view(GROUP)
-        except OwnershipUnknownError:
-            return None
-        except PartitionError as error:
-            self._note(error)
-            return None
+            while True:
+                try:
+                    await self._coordinator.run(GROUP, range(len(KEYS)), self._work, key=KEYS.__getitem__)
+                    return
+                except NotStartedError:
+                    return
+                except PartitionError as error:
+                    self._note(error)
+                await asyncio.sleep(INTERVAL)
+        finally:
+            looking.cancel()
+            await asyncio.wait({looking})
 
-    def _note(self, error: PartitionError) -> None:
-        if isinstance(error, OwnershipUnknownError | NotStartedError) or repr(error) in self._errors:
-            return
-        self._errors.add(repr(error))
-        self._journal.write("error", name=type(error).__name__, text=str(error))
+    async def _work(self, index: int) -> None:
+        self._journal.write("began", key=index)
+        self._under_way |= 1 << index
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await asyncio.sleep(random.uniform(0.0, LONGEST_CLEANUP))
+            finally:
+                self._under_way &= ~(1 << index)
+                self._journal.write("ended", key=index)
+
+    async def _look(self) -> None:
+        while True:
+            asked = now()
+            view = await self._view()
+            self._track.saw(None if view is None else view.generation, self._under_way, asked)
+            await asyncio.sleep(INTERVAL)
 
 
-WORKLOADS: dict[str, type[Workload]] = {"shared": Shared}
+WORKLOADS: dict[str, type[Workload]] = {"shared": Shared, "exclusive": Exclusive}
 
 
 def digest_of(table: Table) -> str:

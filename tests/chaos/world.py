@@ -12,23 +12,34 @@ from typing import Any, Self
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError, NotEmptyError
 from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.retry import KazooRetry
 
 from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
+from tests.bench.proxy import Episode
 from tests.chaos.conditions import Conditions
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.transactions import history
 from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
 
-__all__ = ["GROUP_PATH", "LITTER", "MEMBERS_PATH", "World"]
+__all__ = ["GROUP_PATH", "LITTER", "LONGEST_TIMEOUT", "MEMBERS_PATH", "World"]
 
 GROUP_PATH = f"{NAMESPACE}/{GROUP}"
 MEMBERS_PATH = f"{GROUP_PATH}/members"
 LITTER = "litter"
 """Begins the names of nodes that are not the library's."""
+LONGEST_TIMEOUT = 60.0
+"""Seconds that a server grants, unless a fault has it grant less."""
 OPERATOR_PATIENCE = 1.0
 SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 START_TIMEOUT = 30.0
+TAKEN_FOR_LEADER = 9.6
+"""Seconds for which a server that wrongly takes itself for the leader waits for followers before it looks again."""
+
+
+def patient() -> KazooRetry:
+    """Calls a function of the operator's client again and again: its session is at the mercy of the faults too."""
+    return KazooRetry(max_tries=-1, max_delay=0.5, deadline=START_TIMEOUT)
 
 
 class World:
@@ -39,7 +50,11 @@ class World:
 
     def __init__(self, conditions: Conditions, directory: Path) -> None:
         self.conditions = conditions
-        self.ensemble = Ensemble(tick_time=conditions.tick_time, settings=self._settings(conditions))
+        self.ensemble = Ensemble(
+            tick_time=conditions.tick_time, settings=self._settings(conditions), partitions=conditions.servers_fail
+        )
+        self.partition: Episode | None = None
+        """While a server is cut off from the others."""
         self.members: dict[int, MemberProcess] = {}
         """By seat."""
         self.elders: list[MemberProcess] = []
@@ -56,13 +71,20 @@ class World:
 
     @staticmethod
     def _settings(conditions: Conditions) -> dict[str, object]:
-        return {"syncLimit": conditions.sync_limit, "maxSessionTimeout": 60_000, "minSessionTimeout": 100}
+        return {
+            "initLimit": round(TAKEN_FOR_LEADER * 1000) // conditions.tick_time,
+            "syncLimit": conditions.sync_limit,
+            "maxSessionTimeout": round(LONGEST_TIMEOUT * 1000),
+            "minSessionTimeout": 100,
+        }
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.ensemble)
             stack.push_async_callback(self._close_members)
-            self._operator = KazooClient(self.ensemble.hosts, timeout=10.0)
+            # Without a limit it pauses for longer after each failure, and stays away long after all is well again.
+            persistent = KazooRetry(max_tries=-1, max_delay=OPERATOR_PATIENCE)
+            self._operator = KazooClient(self.ensemble.hosts, timeout=10.0, connection_retry=persistent)
             stack.push_async_callback(asyncio.to_thread, self._operator.close)
             await asyncio.to_thread(self._operator.start, timeout=START_TIMEOUT)
             stack.push_async_callback(asyncio.to_thread, self._operator.stop)
@@ -146,6 +168,11 @@ class World:
                 return server
         return None
 
+    @property
+    def servers_apart(self) -> bool:
+        """Whether some server hears nothing of the others now: it stands still, or is cut off."""
+        return self.partition is not None or any(server.frozen for server in self.ensemble.servers)
+
     async def heal(self) -> None:
         """End everything that may still be amiss, and wait until the servers are one ensemble again."""
         for member in [*self.members.values(), *self.elders]:
@@ -171,7 +198,7 @@ class World:
     async def tree(self, path: str = NAMESPACE) -> list[str]:
         """All nodes from a path downwards."""
         try:
-            names = await asyncio.to_thread(self._operator.get_children, path)
+            names = await asyncio.to_thread(patient(), self._operator.get_children, path)
         except NoNodeError:
             return []
         below = [await self.tree(f"{path}/{name}") for name in sorted(names)]
@@ -248,7 +275,7 @@ class World:
 
     async def tidy_up(self) -> None:
         """Wait until nothing that was asked of the operator is still to be done, and delete what was to be deleted."""
-        await asyncio.to_thread(self._operator.sync, "/")
+        await asyncio.to_thread(patient(), self._operator.sync, "/")
         for name in await self.children(MEMBERS_PATH):
             if name.startswith(LITTER):
                 await self.operate("delete", f"{MEMBERS_PATH}/{name}")

@@ -27,7 +27,8 @@ ALLOWED = {
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The library's modules that a module imports, wherever in it; each with the packages that hold it."""
+    """The library's modules that a module imports, wherever in it; each with the packages that hold it, which are
+    imported before, but for those that hold the importer too."""
     for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -37,7 +38,10 @@ def imported(path: Path) -> Iterator[str]:
         for name in names:
             parts = name.split(".")
             for length in range(2, len(parts) + 1):
-                if (module := ".".join(parts[:length])) in MODULES:
+                module = ".".join(parts[:length])
+                if module in MODULES and path.parent != MODULES[module].parent:
+                    yield module
+                elif module in MODULES and length == len(parts):
                     yield module
 
 

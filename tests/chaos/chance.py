@@ -1,0 +1,60 @@
+"""Which faults strike when, drawn at random."""
+
+from __future__ import annotations
+
+import random
+
+from tests.chaos.conditions import Conditions
+from tests.chaos.faults import EVERYBODY, Fault
+
+__all__ = ["WEIGHTS", "random_schedule"]
+
+WEIGHTS = {
+    "kill_server": 3, "freeze_server": 4, "restart_server": 1, "part_server": 4, "grant_less": 1,
+    "silence": 9, "hold": 4, "delay": 4, "refuse": 4, "reset": 6, "half_close": 4, "cut_in_frame": 4,
+    "lose_event": 5, "lose_answer": 5, "handshakes_only": 2,
+    "kill_member": 6, "stop_member": 5, "pause_member": 7, "start_member": 3, "start_twin": 3, "leave_group": 3,
+    "delete_entry": 5, "delete_members": 1, "delete_group": 1, "foreign_node": 2,
+}  # fmt: skip
+"""How likely each kind is."""
+
+FAULTS_PER_SECOND = 1.8
+LONGEST = 5.0
+SERVER_FAULTS = ("kill_server", "freeze_server", "restart_server", "part_server", "grant_less")
+OPERATIONS = ("delete_entry", "delete_members", "delete_group")
+"""An exclusive group promises nothing while a member has yet to notice them."""
+FATAL = ("kill_member", "stop_member", "start_twin")
+"""They end the process in a seat, at the end of the round at the latest. The one in the first seat is spared, and is
+with the others at the end of each round: what a process uses after an hour can only be seen of one that lives as
+long."""
+
+
+def random_schedule(chance: random.Random, seconds: float, conditions: Conditions) -> list[Fault]:
+    """Faults at random, all of them over within ``seconds``. The same state of ``chance`` gives the same schedule."""
+    moments = sorted(chance.uniform(0.0, seconds * 0.95) for _ in range(round(seconds * FAULTS_PER_SECOND)))
+    weights = {kind: 0 if kind in OPERATIONS and conditions.exclusive else WEIGHTS[kind] for kind in WEIGHTS}
+    kinds = chance.choices(list(weights), list(weights.values()), k=len(moments))
+    return [random_fault(chance, at, kind, seconds, conditions) for at, kind in zip(moments, kinds, strict=True)]
+
+
+def random_fault(chance: random.Random, at: float, kind: str, seconds: float, conditions: Conditions) -> Fault:
+    target = str(chance.randrange(1 if kind in FATAL else 0, conditions.seats))
+    if kind in SERVER_FAULTS:
+        target = chance.choice(["0", "1", "2", "leader", "follower"])
+    elif kind in ("silence", "reset", "refuse", "delay") and chance.random() < 0.1:
+        target = EVERYBODY
+    lasts = min(chance.choice([chance.uniform(0.05, 1.0), chance.uniform(0.5, LONGEST)]), seconds - at)
+    only = chance.choice(["", "", str(chance.randrange(3))])  # towards all servers more often than towards one
+    detail = {
+        "silence": f"{only} {chance.choice(['', '', 'server', 'client'])}",
+        "hold": f"{only} {chance.choice(['', 'server', 'client'])}",
+        "half_close": f"{only} {chance.choice(['server', 'client'])}",
+        "delay": str(round(chance.uniform(0.02, 0.4), 3)),
+        "refuse": only,
+        "reset": only,
+        "kill_member": chance.choice(["", "", "new", "gone"]),
+        "stop_member": chance.choice(["", "", "new", "gone"]),
+        "grant_less": str(conditions.least_timeout),
+        "leave_group": "" if target == "0" else chance.choice(["", "", "for long"]),
+    }.get(kind, "")
+    return Fault(round(at, 3), kind, target, round(lasts, 3), detail.strip())
