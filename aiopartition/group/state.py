@@ -326,12 +326,9 @@ class Group:
             return Step.WITHDRAW
         if self._due is not None:
             return self._due
-        stale = self._generation is not None and not self._short and self._table_members != self.wanted
-        if stale:
+        if self._generation is not None and not self._short and self._table_members != self.wanted:
             return Step.BUILD
-        if self.handoff is None:
-            return Step.REST
-        if self._handoff_paused:
+        if self.handoff is None or self._handoff_paused:
             return Step.RETRACT if obsolete else Step.REST
         return self.handoff.next_step()
 

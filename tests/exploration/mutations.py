@@ -243,8 +243,8 @@ def items_are_handed_out_without_a_lease(mutate: pytest.MonkeyPatch) -> None:
         def lease_left(self) -> float:
             return 1.0
 
-    def trusting(membership: Membership, key: Any, known: Any) -> Callable[[Any], int]:
-        return ownership(Trusting(membership), key, known)  # type: ignore[arg-type]
+    def trusting(registry: Any, membership: Membership, key: Any) -> Callable[[Any], int]:
+        return ownership(registry, Trusting(membership), key)  # type: ignore[arg-type]
 
     mutate.setattr(subset_module, "_ownership", trusting)
 
