@@ -4,16 +4,17 @@ A member works on its *active* slots alone. At a new generation
 
 1. it lets go of the active slots that are no longer its own: work in flight on them ends;
 2. then, not before, it acknowledges the generation;
-3. whoever finds that every entry of the generation has acknowledged says that the generation is active;
+3. a member that finds that every entry of the generation has acknowledged makes the generation active;
 4. members that still see exactly that generation make all their slots active;
-5. whoever has seen that deletes its acknowledgement; one of a generation that was overtaken goes likewise.
+5. a member that has seen that deletes its acknowledgement, and those of generations that were overtaken.
 
 Why no slot is ever active at two members: for a slot to become active at Y under generation G, every member of G has
 acknowledged exactly G, so each has let go of every slot that G does not give it, and can take one up again only under
 a later generation, which Y must have acknowledged, having let go first. Hence equality: to acknowledge a later
-generation is not to acknowledge G. Whoever is not a member of G has lost its session, and is fenced by its lease.
+generation is not to acknowledge G. A process that is not a member of G has lost its session, and was
+fenced off by its lease.
 
-Entries are counted, not ids: a superseded incarnation may still be at work until its entry is gone.
+Entries are counted, not ids: a superseded incarnation may be at work until its entry is gone.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class Handoff:
         self.active: Mask = self._nothing
         """The slots that may be worked on."""
         self.generation: int | None = None
-        """The newest that was viewed; ``None`` while we are no member."""
+        """The newest generation viewed; ``None`` while we are no member."""
         self.active_generation: int | None = None
-        """The last one whose handoff was completed, as far as we have seen."""
+        """The last generation whose handoff was completed, as far as we have seen."""
         self.missing: frozenset[str] = frozenset()
-        """The entries that had not acknowledged when we last looked."""
+        """The entries that had not acknowledged when we last read the acknowledgements."""
         self.in_the_way: set[Work] = set()
         """What has to end before we can acknowledge."""
         self.name: str = ""
@@ -58,7 +59,7 @@ class Handoff:
         self._unrevoked: list[Work] = []
         self._made: set[Acknowledgement] = set()  # in this session, and not deleted since
         self._acknowledged = False
-        self._complete = False  # all have acknowledged, and nobody may know it but us
+        self._complete = False  # all have acknowledged, and perhaps only we know it
         self._look_due = True
         self._survey_due = False
         self._look_first = False  # before the survey
@@ -70,7 +71,7 @@ class Handoff:
 
     @property
     def obsolete(self) -> Acknowledgement | None:
-        """One of our acknowledgements that nobody needs any more, the oldest first; ``None`` if there is none."""
+        """An acknowledgement of ours that is of no more use, the oldest first; ``None`` if there is none."""
         needed = (self.generation, self.name) if self.waiting else None
         return min((each for each in self._made if each != needed), default=None)
 
@@ -96,19 +97,19 @@ class Handoff:
         self.in_the_way.update(works)
 
     def ended(self, work: Work) -> None:
-        """It has ended. Idempotent."""
+        """Work has ended. Idempotent."""
         self._works.discard(work)
         self.in_the_way.discard(work)
 
     def revocations(self) -> list[Work]:
-        """Whatever got into the way since this was last asked: the caller revokes it."""
+        """Return the work that came to be in the way since the last call; the caller revokes it."""
         unrevoked, self._unrevoked = self._unrevoked, []
         return [work for work in unrevoked if work in self._works]
 
     # ---- events: the group
 
     def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
-        """A generation and what it gives us. From now on nothing else is active.
+        """A generation and the slots it gives us. From now on no other slot is active.
 
         :param name: our entry.
         :param names: all entries of that generation, ours among them.
@@ -127,7 +128,7 @@ class Handoff:
         self._let_go(mine)
 
     def lapsed(self) -> None:
-        """We are no member any more: nothing is active, and nothing that was said before counts."""
+        """We are no member any more: nothing is active, and earlier answers do not count."""
         self.generation = self.active_generation = None
         self._acknowledged = self._complete = self._survey_due = False
         self._look_due = True
@@ -155,7 +156,7 @@ class Handoff:
             self._take_up()  # if this answer comes after the news that all have
 
     def surveyed(self, generation: int, names: Iterable[str]) -> None:
-        """These have acknowledged a generation. Once it is active they delete that again, and it says nothing."""
+        """These have acknowledged a generation. Once it is active, they delete that again."""
         if generation == self.generation and self.waiting:
             self._survey_due = False
             self.missing = self._names.difference(names)
@@ -164,12 +165,12 @@ class Handoff:
                 self._acknowledged = False  # somebody deleted it
 
     def survey_refused(self) -> None:
-        """We may not see who has acknowledged. Somebody who may can complete the handoff: look whether that is so."""
+        """We may not read the acknowledgements. A member that may can complete the handoff: look whether it has."""
         self._look_first = True
         self._look_due = True
 
     def moved(self) -> None:
-        """The active generation is another than when we last looked."""
+        """The active generation has changed since we last read it."""
         self._look_due = True
 
     def looked(self, active_generation: int) -> None:
@@ -181,13 +182,13 @@ class Handoff:
         self._take_up()
 
     def activated(self, generation: int) -> None:
-        """We have said that all have acknowledged that generation, unless a later one was active already."""
+        """That generation is active now, or a later one was already."""
         self._complete = False
         if generation == self.generation:
             self._look_due = True
 
     def overdue(self) -> None:
-        """The handoff takes its time: what we know of it may be out of date."""
+        """The handoff takes long: what we know of it may be out of date."""
         if self.waiting:
             self._look_due = True
             self._survey_due = self._acknowledged

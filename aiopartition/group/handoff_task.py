@@ -1,4 +1,4 @@
-"""The I/O of a handoff, and its patience: what got lost on the way is looked for, who keeps it waiting is named."""
+"""The I/O of a handoff. It looks for lost notifications, and reports the members that a handoff waits for."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["HandoffWatch"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _REPORT_AFTER: Final = 3.0
-"""Seconds until a handoff that waits is reported; then again when it has taken ten times as long, and so on."""
+"""Seconds until a waiting handoff is reported; then again after ten times as long, and so on."""
 
 _DESCRIBED: Final = 5
-"""Of a thousand members that are waited for, so many are looked up for a report."""
+"""Of the members that a handoff waits for, this many are looked up for a report."""
 
 
 class HandoffWatch:
@@ -43,7 +43,7 @@ class HandoffWatch:
         self._report_after = _REPORT_AFTER
         self._descriptions: dict[str, Awaited] = {}  # by the name of the entry
         self.trouble: str = ""
-        """What a step was refused with, if it has not been carried out since."""
+        """Why a step was refused, if it has not been carried out since."""
         self._refused: Step | None = None
         self._left_behind = False  # whether it was said that an acknowledgement could not be deleted
 
@@ -55,10 +55,10 @@ class HandoffWatch:
         return self._loop.time() - self._waiting_since
 
     def looking(self) -> bool:
-        """Whether there is a handoff that waits, so that :meth:`overdue` is due after a while."""
+        """Whether a handoff waits, so that :meth:`overdue` is to be called after :attr:`INTERVAL`."""
         if not self._handoff.waiting:
             if self._waiting_since is not None and self._report_after > _REPORT_AFTER:
-                _logger.info("group %r: the handoff that had to wait is through", self._group_id)
+                _logger.info("group %r: the handoff that had to wait is complete", self._group_id)
             self._waiting_since = None
             self._report_after = _REPORT_AFTER
             if self._handoff.next_step() is Step.REST:
@@ -72,14 +72,14 @@ class HandoffWatch:
         return True
 
     def overdue(self) -> None:
-        """Some time has passed: look again, and speak up about work of our own that is in the way."""
+        """Some time has passed: look again, and report work of our own that is in the way."""
         self._looked_at = self._loop.time()
         self._handoff.overdue()
         if self._handoff.in_the_way and self._report_is_due():
             self._report()
 
     def awaited(self) -> tuple[Awaited, ...]:
-        """Who has not let go yet, as far as we know."""
+        """Return the members that have not let go yet, as far as we know."""
         if not self._handoff.waiting:
             return ()
         if self._handoff.in_the_way:
@@ -89,7 +89,7 @@ class HandoffWatch:
         return tuple(self._descriptions.get(name) or _undescribed(name) for name in sorted(self._handoff.missing))
 
     def refused(self, step: Step, error: PartitionError) -> None:
-        """A step was refused. Nothing of what is ours depends on it; what we gain has to wait until it is mended."""
+        """A step was refused. We keep what is ours; what we gain has to wait until the cause is mended."""
         self._refused = step
         if step is Step.SURVEY:
             self._handoff.survey_refused()

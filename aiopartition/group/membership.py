@@ -1,4 +1,4 @@
-"""One group's task: it does what :mod:`aiopartition.group.state` decides, and wakes whoever waits for the outcome."""
+"""One group's task: it does what :mod:`aiopartition.group.state` decides, and announces the outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Membership"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _LONGEST_TEXT: Final = 500
-"""Of an error's. What stands in it may come from the tree."""
+"""Characters of an error's text, parts of which may come from the tree."""
 
 
 class Membership:
@@ -38,7 +38,7 @@ class Membership:
     from the backend are passed to the group where they occur, and wake that task.
 
     :param description: a document for operators, stored with our entry.
-    :param in_use: whether an entry of that name is one of a participation of this session that goes on.
+    :param in_use: whether an entry belongs to a participation of this session that goes on.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Membership:
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self.announced_view: View | None = None
-        """As far as the members are concerned; to be believed only while there is lease left."""
+        """The view by the members that are known. It holds only while there is lease left."""
         self._backend = backend
         member = Member(member_id, options.weight)
         self._group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
@@ -97,7 +97,7 @@ class Membership:
 
     @property
     def nonce(self) -> str:
-        """It ends the names of our entries."""
+        """The last part of our entries' names."""
         return self._group.nonce
 
     @property
@@ -107,12 +107,12 @@ class Membership:
 
     @property
     def error(self) -> PartitionError | None:
-        """Why this member cannot take part, beyond a missing connection."""
+        """Why this member cannot take part, other than a missing connection."""
         return self._defect or self._group.error
 
     @property
     def settled(self) -> bool:
-        """Whether joining has come to its first end."""
+        """Whether joining has come to a first result."""
         return self._defect is not None or self._group.settled
 
     @property
@@ -131,7 +131,7 @@ class Membership:
         return self._group.lapses
 
     def unknown(self) -> OwnershipUnknownError:
-        """The error that says why :attr:`view` is ``None``."""
+        """Return the error that says why :attr:`view` is ``None``."""
         if not self._backend.connected:
             reason = f"no connection to the backend ({self._backend.last_error})"
         elif self._group.view is not None and self._backend.lease_left() > 0:
@@ -232,9 +232,9 @@ class Membership:
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Something went wrong that nobody had thought of, in an event or in the task. It is this group's affair alone.
+        """Something unexpected went wrong, in an event or in the task. It concerns this group alone.
 
-        Nothing in it is ours until, after the next heartbeat, all that is to be done has been done. Never raises.
+        Nothing in it is ours until, after the next heartbeat, every step has succeeded. Never raises.
         """
         text = f"group {self.group_id!r} has failed, and is tried again: {type(error).__name__}: {error}"
         defect = PartitionError(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
@@ -248,7 +248,7 @@ class Membership:
         self._publish()
 
     def forked(self) -> None:
-        """In a child process the group is left. Nobody is woken: nothing that waits can do anything of use there."""
+        """In a child process the group is left. No task is woken, as none can do anything useful there."""
         self._inherited = True
         self._group.abandon()
         self.announced_view = None
@@ -377,7 +377,7 @@ class Membership:
     def _fail(self, error: PartitionError) -> None:
         known = self._group.error
         self._group.failed(error)
-        # Who joins is told by an exception. Later nobody may be calling: it is logged, once and not at each attempt.
+        # A call that joins gets an exception. Later there may be no call: it is logged, once and not at each attempt.
         if self.established and str(known) != str(error):
             _logger.error("in the background of group %r: %s", self.group_id, error)
 

@@ -44,7 +44,7 @@ class Group:
         self.min_members = min_members
         self.phase: Phase = Phase.JOINING
         self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
-        """What may be worked on, in an exclusive group. Its events are told to it; :meth:`shift` follows each."""
+        """In an exclusive group, the slots that may be worked on. It is told its events; :meth:`shift` follows each."""
         self.error: PartitionError | None = None
         """What keeps us from taking part, other than a missing connection."""
         self.leftovers: Leftovers = Leftovers()
@@ -53,7 +53,7 @@ class Group:
         self.established: bool = False
         """Whether this member has ever taken part."""
         self.lapses: int = 0
-        """How often what was ours could have become another's without our being told."""
+        """How often what was ours could have become another member's without our knowing."""
 
         self._candidacy = Candidacy(group_id, member, nonce, self.leftovers)
         self._connected = False
@@ -87,7 +87,7 @@ class Group:
 
     @property
     def settled(self) -> bool:
-        """Whether a join has come to its first end: a view, the reason for none, or an error."""
+        """Whether a join has come to a first result: a view, a reason for having none, or an error."""
         return self._view is not None or self._short or self.error is not None or self.leaving
 
     @property
@@ -127,7 +127,7 @@ class Group:
         self._forget_session()
 
     def lease_renewed(self) -> None:
-        """The lease had lapsed: what we believe has to be confirmed before it is used again."""
+        """The lease had lapsed: what we know has to be confirmed before it is used again."""
         self._trusted = False
         self.lapses += 1
         if self._entry is not None and self._due is None:
@@ -194,7 +194,7 @@ class Group:
         self.leftovers.was_deleted(name)
 
     def probed(self, generation: int | None) -> None:
-        """What the backend says the generation is now."""
+        """The backend has told the generation."""
         if self._entry is None or self._generation is None:
             return
         if generation != self._generation:
@@ -233,7 +233,7 @@ class Group:
     # ---- reading
 
     def reading(self) -> bool:
-        """A read begins: what changes from now on is told by the watch that it arms.
+        """A read begins. The watch that it arms tells of later changes.
 
         :returns: whether to insist on the latest state.
         """
@@ -242,7 +242,7 @@ class Group:
         return self._insist
 
     def read(self, entries: Entries | None) -> None:
-        """What the read has found."""
+        """The entries were read."""
         if self._entry is None:
             return
         self._interruptions = 0

@@ -64,7 +64,7 @@ class Supervisor(Generic[T]):
             async with self._companions():
                 await self._supervise()
         except BaseException:
-            for failure in self._all_failures():  # somebody else's error is raised, or our cancellation
+            for failure in self._all_failures():  # another error is raised, or our cancellation
                 _logger.error("a worker of run() failed as run() ended", exc_info=failure)
             raise
         failures = self._all_failures()
@@ -142,7 +142,7 @@ class Supervisor(Generic[T]):
                 await checkpoint()
 
     async def _end_all(self) -> None:
-        """Cancel all workers and wait for them, whoever cancels us meanwhile: nobody else may begin before."""
+        """Cancel all workers and wait for them, even if cancelled meanwhile: no other member may begin before."""
         cancelled: asyncio.CancelledError | None = None
         with anyio.CancelScope(shield=True):  # anyio cancels in each turn of the loop: this would turn with it
             while self._workers:

@@ -153,7 +153,7 @@ class Workers(Generic[T]):
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
 
     def _done(self, key: bytes, job: _Job, task: asyncio.Task[None]) -> None:
-        """A worker's task is done: only now may anybody else begin."""
+        """A worker's task is done: only now may another member begin."""
         self._forget(key, job)
         if not task.cancelled():
             failure = task.exception()

@@ -39,9 +39,8 @@ def imported(path: Path) -> Iterator[str]:
             parts = name.split(".")
             for length in range(2, len(parts) + 1):
                 module = ".".join(parts[:length])
-                if module in MODULES and path.parent != MODULES[module].parent:
-                    yield module
-                elif module in MODULES and length == len(parts):
+                holds_importer = MODULES.get(module, path).parent == path.parent and length < len(parts)
+                if module in MODULES and not holds_importer:
                     yield module
 
 
