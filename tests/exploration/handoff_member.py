@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from aiopartition import Member
 from tests.exploration.internals import Group, GroupPolicy, Handoff, MemberSupersededError, Step, Work
-from tests.unit.test_group_model import Request
+from tests.unit.group.test_group_model import Request
 
 __all__ = ["Client", "Machine", "copied", "work_on"]
 

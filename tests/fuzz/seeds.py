@@ -8,7 +8,7 @@ from typing import Final
 
 from aiopartition.placement.policy import GroupPolicy
 from tests.fuzz.targets import FRAME_BORDER
-from tests.unit.scripted_peer import connect_reply, event, reply, stat
+from tests.unit.backends.scripted_peer import connect_reply, event, reply, stat
 
 __all__ = ["DICTIONARY", "SEEDS"]
 

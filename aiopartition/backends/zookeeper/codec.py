@@ -47,7 +47,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# aiozk has no type information. A canary test in tests/unit/test_codec.py pins what is used of it.
+# aiozk has no type information. A canary test in tests/unit/backends/test_codec.py pins what is used of it.
 _protocol: Any = protocol
 _known_errors: dict[int, Any] = exc.response_error_xref  # pyright: ignore[reportUnknownMemberType]
 

@@ -1,11 +1,11 @@
 """Many members' handoffs on one small model of a coordination service, interleaved at random, step by step.
 
-The service of :mod:`tests.unit.test_group_model`, with acknowledgements and the active generation. Every action is a
-step of its own: work begins, is revoked, ends; a request is sent, carried out, answered; news arrive, late or never.
-After each step nobody may work on, or be free to work on, what another one has.
+The service of :mod:`tests.unit.group.test_group_model`, with acknowledgements and the active generation. Every action
+is a step of its own: work begins, is revoked, ends; a request is sent, carried out, answered; news arrive, late or
+never. After each step nobody may work on, or be free to work on, what another one has.
 
 Sessions end as leases promise: a member is fenced before the service may give it up. ``python -m
-tests.unit.test_handoff_model --generations 100000`` runs for long.
+tests.unit.group.test_handoff_model --generations 100000`` runs for long.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aiopartition.group.work import Work
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
 from aiopartition.placement.view import Member
-from tests.unit.test_group_model import IDS, MOST_STEPS_TO_REST, PAUSE, Actions, Actor, Request, Service
+from tests.unit.group.test_group_model import IDS, MOST_STEPS_TO_REST, PAUSE, Actions, Actor, Request, Service
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1, exclusive=True)
 LAGS: Final = (0, 0, 0, 0, 1, 2)

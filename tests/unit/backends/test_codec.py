@@ -27,7 +27,7 @@ from aiopartition.backends.zookeeper.codec import (
     Xid,
 )
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, ProtocolError, frame
-from tests.unit.scripted_peer import connect_reply, event, framed, reply, stat
+from tests.unit.backends.scripted_peer import connect_reply, event, framed, reply, stat
 
 # aiozk is not typed; what it is really like is what the first tests here look at.
 exc: Final[Any] = _exc

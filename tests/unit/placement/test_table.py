@@ -251,11 +251,11 @@ def test_the_process_does_not_matter() -> None:
     """Processes with other hash seeds, which order their sets differently, compile the same table."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.unit.test_table import agents, build, equal, fingerprint, GroupPolicy\n"
+        "from tests.unit.placement.test_table import agents, build, equal, fingerprint, GroupPolicy\n"
         "members = {name: 1 + len(name) % 3 for name in set(agents(30))}\n"
         "print(fingerprint(build(members, GroupPolicy(replicas=2, load_bound=1.0, slots=1024))))"
     )
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     printed = [
         subprocess.run(
             [sys.executable, "-c", program, root],
