@@ -19,6 +19,7 @@ from pathlib import Path
 
 from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError, NotStartedError, PartitionCoordinator
 from aiopartition.group.handoff import Handoff
+from aiopartition.group.in_flight import InFlight
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
 
@@ -61,7 +62,8 @@ def _acknowledge_before_letting_go() -> None:
 
 def _leave_before_letting_go() -> None:
     """Another: the entry goes while work is still in flight."""
-    Group.idle = property(lambda self: True)  # type: ignore[assignment, method-assign]
+    for keeper in (Group, InFlight):
+        keeper.idle = property(lambda self: True)  # type: ignore[assignment, method-assign]
 
 
 MUTATIONS = {"acknowledge": _acknowledge_before_letting_go, "leave": _leave_before_letting_go}
