@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
@@ -284,8 +285,9 @@ class Registry:
             moved.clear()
             left = self.backend.lease_left(quorum=quorum)
             if left > 0:
-                with anyio.move_on_after(min(left + 0.001, _LONGEST_SLEEP)):
-                    await moved.wait()
+                with suppress(TimeoutError):  # not anyio's scope, which fails in a forked child
+                    async with asyncio.timeout(min(left + 0.001, _LONGEST_SLEEP)):
+                        await moved.wait()
             else:
                 self._tell(Membership.lease_ended, self._going_by(quorum))
                 await moved.wait()

@@ -681,7 +681,7 @@ async def test_a_handoff_that_waits_is_reported(cluster: Cluster, caplog: pytest
     print(json.dumps({"reported after": asyncio.get_running_loop().time() - began}))
     await stream.aclose()
     await shared_out(first, second)
-    await wait_until(lambda: reports("the handoff that had to wait is through"))
+    await wait_until(lambda: reports("the handoff that had to wait is complete"))
 
 
 async def test_joining_again_while_what_was_left_is_still_at_work(cluster: Cluster) -> None:
