@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from aiopartition.checks import (
@@ -20,10 +19,10 @@ from aiopartition.checks import (
 from aiopartition.errors import ConfigurationError
 from aiopartition.group.status import GroupStatus
 from aiopartition.group.terms import JoinOptions
+from aiopartition.lifecycle import Lifecycle
 from aiopartition.placement.keys import Key
 from aiopartition.placement.policy import GroupPolicy, require_policy
 from aiopartition.placement.view import Change, View, require_iterable
-from aiopartition.runner import Runner
 from aiopartition.settings import OnUnknown, Settings, arguments_from_environment
 from aiopartition.work.changes import follow_changes
 from aiopartition.work.hold import Hold
@@ -38,7 +37,7 @@ __all__ = ["PartitionCoordinator"]
 T = TypeVar("T")
 
 
-class PartitionCoordinator:
+class PartitionCoordinator(Lifecycle):
     """Shares work among all coordinators that join the same group: each gets a disjoint subset.
 
     >>> async with PartitionCoordinator("zookeeper://zk1,zk2,zk3/pollers") as coordinator:
@@ -81,19 +80,19 @@ class PartitionCoordinator:
         auth: tuple[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        settings = Settings.resolve(
-            backend_url,
-            member_id=member_id,
-            heartbeat=heartbeat,
-            session_timeout=session_timeout,
-            connect_timeout=connect_timeout,
-            on_unknown=on_unknown,
-            ssl=ssl,
-            auth=auth,
-            metadata=metadata,
+        super().__init__(
+            Settings.resolve(
+                backend_url,
+                member_id=member_id,
+                heartbeat=heartbeat,
+                session_timeout=session_timeout,
+                connect_timeout=connect_timeout,
+                on_unknown=on_unknown,
+                ssl=ssl,
+                auth=auth,
+                metadata=metadata,
+            )
         )
-        self._runner = Runner(settings)
-        self._registry = self._runner.registry
 
     @classmethod
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
@@ -107,74 +106,6 @@ class PartitionCoordinator:
         :raises ConfigurationError: naming the variable or argument.
         """
         return cls(**{**arguments_from_environment(prefix, os.environ), **overrides})
-
-    # ---- from start to stop
-
-    async def start(self) -> None:
-        """Connect, and start the background tasks.
-
-        Returns when connected. If nothing answers within ``connect_timeout`` seconds, it logs one error and returns
-        all the same: once the backend is up, everything goes on by itself.
-
-        Cancelled, it stops the coordinator cleanly, in about a second at most.
-
-        :raises AuthenticationError: if every server that can be reached refuses this client.
-        :raises NotStartedError: if :meth:`stop` is called meanwhile.
-        :raises RuntimeError: if called twice, or after :meth:`stop`.
-        """
-        await self._runner.start()
-
-    async def stop(self) -> None:
-        """Leave every group, end the session and all tasks. From the call on this member owns nothing.
-
-        Other members learn of it at once; in exclusive groups, when the work in flight has ended: workers of
-        :meth:`run` are cancelled; items of :meth:`my_subset` and bodies of :meth:`hold` are waited for, up to 30 s or
-        their ``drain_timeout``. The rest takes about a second at most. If the backend is dead, the session ends with
-        its timeout. It may be called at any time and any number of times; a stopped coordinator stays stopped.
-        Cancelled, it only stops waiting. In a forked process it does nothing.
-
-        :raises NotStartedError: in another event loop than the one in which the coordinator runs.
-        """
-        await self._runner.stop()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    # ---- facts
-
-    def is_active(self) -> bool:
-        """Whether a backend is configured; if not, everything is mine."""
-        return self._runner.settings.url is not None
-
-    @property
-    def connected(self) -> bool:
-        """Whether the session is connected at this moment."""
-        return self._registry.backend.connected
-
-    @property
-    def member_id(self) -> str:
-        """The id of this member in all its groups."""
-        return self._runner.settings.member_id
-
-    @property
-    def session_timeout(self) -> float:
-        """Seconds after which the backend gives this member up, as negotiated with the server."""
-        return self._registry.backend.session_timeout
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The ids of the joined groups, sorted."""
-        return tuple(sorted(self._registry.memberships))
-
-    def __repr__(self) -> str:
-        backend = "no backend" if self._runner.settings.url is None else str(self._runner.settings.url)
-        return f"<PartitionCoordinator {self.member_id!r} at {backend}, {self._runner.state.value}>"
 
     # ---- groups
 
