@@ -9,9 +9,9 @@ alike: which entries are members, which incarnation counts, and which member own
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-__all__ = ["Backend", "Entries", "Listener"]
+__all__ = ["Backend", "Entries", "Listener", "Mark", "Marks", "MarksCount", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,44 @@ class Entries:
 
     generation: int
     names: tuple[str, ...]
+
+
+class Mark(NamedTuple):
+    """What an entry says in a handoff. It vanishes with the session that made it.
+
+    :ivar generation: to which members hand over.
+    :ivar name: the entry.
+    :ivar ready: whether it says "ready to let go"; else it is an acknowledgement: "has let go".
+    """
+
+    generation: int
+    name: str
+    ready: bool = False
+
+
+class Marks(NamedTuple):
+    """The entries that have made marks of one generation."""
+
+    ready: frozenset[str] = frozenset()
+    acknowledged: frozenset[str] = frozenset()
+
+
+class MarksCount(NamedTuple):
+    """The number of marks of one generation."""
+
+    ready: int
+    acknowledged: int
+
+
+class Progress(NamedTuple):
+    """How far a group's handoffs have come.
+
+    :ivar active: the newest generation that all its entries have acknowledged; 0 if there has been none.
+    :ivar released: the newest generation whose entries are all ready or have acknowledged.
+    """
+
+    active: int = 0
+    released: int = 0
 
 
 class Listener(Protocol):
@@ -55,7 +93,7 @@ class Listener(Protocol):
         ...
 
     def group_activated(self, group_id: str) -> None:
-        """A group's active generation has changed since it was last read. Reported once for each such read."""
+        """A group's progress has changed since it was last read. Reported once for each such read."""
 
 
 class Backend(Protocol):
@@ -160,30 +198,30 @@ class Backend(Protocol):
 
     # ---- exclusive groups (see aiopartition.group.handoff)
 
-    async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
-        """Create an acknowledgement of a generation, which vanishes with this session. Idempotent.
+    async def mark(self, group_id: str, mark: Mark) -> MarksCount | None:
+        """Make a mark, which vanishes with this session. Idempotent.
 
-        :param name: the name of our entry.
-        :returns: how many acknowledgements of that generation exist now, or ``None`` if the group does not exist.
+        :returns: how many marks of that generation exist now, or ``None`` if the group does not exist.
         """
         ...
 
-    async def retract(self, group_id: str, generation: int, name: str) -> None:
-        """Delete an acknowledgement if it exists.
-
-        :param name: the name of the entry that it acknowledges for.
-        """
+    async def unmark(self, group_id: str, mark: Mark) -> None:
+        """Delete a mark if it exists."""
         ...
 
-    async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
-        """Return the names of the entries that have acknowledged a generation."""
+    async def marks(self, group_id: str, generation: int) -> Marks:
+        """Return the marks of a generation."""
+        ...
+
+    async def release(self, group_id: str, generation: int) -> None:
+        """Write that a generation is released, unless a later one is, or is active."""
         ...
 
     async def activate(self, group_id: str, generation: int) -> None:
-        """Make a generation the active one, unless a later one is. Delete acknowledgements of earlier generations."""
+        """Write that a generation is active, unless a later one is. Delete marks of earlier generations."""
         ...
 
-    async def active(self, group_id: str) -> int:
-        """Return the active generation, 0 if there has been none, and report its next change to the listener. The same
+    async def progress(self, group_id: str) -> Progress:
+        """Return how far the group's handoffs have come, and report the next change of that to the listener. The same
         request reads and arms the watch."""
         ...

@@ -2,17 +2,23 @@
 
 A member works on its *active* slots alone. At a new generation
 
-1. it lets go of the active slots that are no longer its own: work in flight on them ends;
-2. then, not before, it acknowledges the generation;
-3. a member that finds that every entry of the generation has acknowledged makes the generation active;
-4. members that still see exactly that generation make all their slots active;
-5. a member that has seen that deletes its acknowledgement, and those of generations that were overtaken.
+1. a member that has to let go of active slots says that it is ready to, and goes on working;
+2. a member that finds that every entry of the generation is ready releases the generation;
+3. then members let go of the active slots that are no longer their own: work in flight on them ends;
+4. a member that has nothing to let go of, or not any more, acknowledges the generation. That it is ready goes without
+   saying;
+5. a member that finds that every entry has acknowledged makes the generation active;
+6. members that still see exactly that generation make all their slots active;
+7. a member that has seen that deletes its marks, and those of generations that were overtaken.
 
 Why no slot is ever active at two members: for a slot to become active at Y under generation G, every member of G has
 acknowledged exactly G, so each has let go of every slot that G does not give it, and can take one up again only under
 a later generation, which Y must have acknowledged, having let go first. Hence equality: to acknowledge a later
 generation is not to acknowledge G. A process that is not a member of G has lost its session, and was
 fenced off by its lease.
+
+Why nobody lets go before all are ready: an entry whose process is dead blocks the handoff until its session ends. Until
+then all others keep what they have. A member that holds nothing acknowledges at once, so its death takes nothing away.
 
 Entries are counted, not ids: a superseded incarnation may be at work until its entry is gone.
 """
@@ -21,59 +27,77 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import Final, TypeAlias
+from enum import Enum
+from operator import gt
+from typing import Final
 
+from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.group.step import Step
 from aiopartition.group.work import Work
 from aiopartition.placement.table import Mask
 
-__all__ = ["Acknowledgement", "Handoff"]
+__all__ = ["Handoff", "Stage"]
 
-Acknowledgement: TypeAlias = tuple[int, str]
-"""The generation, and the name of the entry that acknowledges it."""
+
+class Stage(Enum):
+    """How far a member has come in the handoff to the newest generation."""
+
+    ABSENT = "this member has no entry"
+    ANNOUNCING = "this member is about to say that it is ready to let go"
+    READY = "not all entries are known to be ready"
+    LETTING_GO = "work in flight on lost slots has to end before this member acknowledges"
+    ACKNOWLEDGED = "not all entries are known to have acknowledged"
+    ACTIVE = "all that the generation gives this member is active"
 
 
 class Handoff:
     """One member's part in the handoffs of one group.
 
-    :param slots: how many slots there are.
+    :param slots: the number of slots.
     """
 
     def __init__(self, slots: int) -> None:
         self._nothing: Final[Mask] = (False,) * slots
         self.active: Mask = self._nothing
         """The slots that may be worked on."""
+        self.stage: Stage = Stage.ABSENT
         self.generation: int | None = None
-        """The newest generation viewed; ``None`` while we are no member."""
+        """The newest generation viewed; ``None`` in stage ABSENT."""
         self.active_generation: int | None = None
         """The last generation whose handoff was completed, as far as we have seen."""
         self.missing: frozenset[str] = frozenset()
-        """The entries that had not acknowledged when we last read the acknowledgements."""
-        self.in_the_way: set[Work] = set()
-        """What has to end before we can acknowledge."""
+        """The entries that the handoff was seen to wait for when we last read the marks."""
         self.name: str = ""
-        """Our entry at that generation."""
-        self._mine: Mask = self._nothing
-        self._names: frozenset[str] = frozenset()  # the entries of the generation
+        """Our entry at :attr:`generation`."""
+        self.in_the_way: set[Work] = set()
+        """Work that has to end before we can acknowledge."""
+        self._released = 0  # the last generation that was released, as far as we have seen
+        self._mine: Mask = self._nothing  # by the newest generation
+        self._names: frozenset[str] = frozenset()  # the entries of the newest generation
         self._works: set[Work] = set()
         self._unrevoked: list[Work] = []
-        self._made: set[Acknowledgement] = set()  # in this session, and not deleted since
-        self._acknowledged = False
-        self._complete = False  # all have acknowledged, and perhaps only we know it
-        self._look_due = True
-        self._survey_due = False
-        self._look_first = False  # before the survey
+        self._made: set[Mark] = set()  # in this session, and not deleted since
+        self._conclusion: Step | None = None  # RELEASE or ACTIVATE, if perhaps only we know that it is time
+        self._active_due = True
+        self._acknowledgements_due = False
+        self._active_first = False  # before the acknowledgements
 
     @property
     def waiting(self) -> bool:
         """Whether a handoff is under way."""
-        return self.generation is not None and not (self._acknowledged and self.active_generation == self.generation)
+        return self.stage not in (Stage.ABSENT, Stage.ACTIVE)
 
     @property
-    def obsolete(self) -> Acknowledgement | None:
-        """An acknowledgement of ours that is of no more use, the oldest first; ``None`` if there is none."""
+    def next_mark(self) -> Mark:
+        """The mark to make in the steps ANNOUNCE and ACKNOWLEDGE."""
+        assert self.generation is not None  # or there would be no such step
+        return Mark(self.generation, self.name, ready=self.stage is Stage.ANNOUNCING)
+
+    @property
+    def obsolete(self) -> Mark | None:
+        """A mark of ours that is of no more use, the oldest first; ``None`` if there is none."""
         needed = (self.generation, self.name) if self.waiting else None
-        return min((each for each in self._made if each != needed), default=None)
+        return min((mark for mark in self._made if (mark.generation, mark.name) != needed), default=None)
 
     @property
     def idle(self) -> bool:
@@ -99,7 +123,9 @@ class Handoff:
     def ended(self, work: Work) -> None:
         """Work has ended. Idempotent."""
         self._works.discard(work)
-        self.in_the_way.discard(work)
+        if work in self.in_the_way:
+            self.in_the_way.remove(work)
+            self._go_on()
 
     def revocations(self) -> list[Work]:
         """Return the work that came to be in the way since the last call; the caller revokes it."""
@@ -109,116 +135,162 @@ class Handoff:
     # ---- events: the group
 
     def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
-        """A generation and the slots it gives us. From now on no other slot is active.
+        """A generation and the slots it gives us.
 
         :param name: our entry.
         :param names: all entries of that generation, ours among them.
         """
-        if generation == self.generation and mine is self._mine:
+        if generation == self.generation and mine == self._mine:
             return
         if self.generation is not None and generation < self.generation:
             # The group is older than it was: the ensemble has forgotten what came since (ZOOKEEPER-4643). What became
             # active meanwhile was forgotten too, and would never be reached again.
-            self.active_generation = None
-            self._look_due = True
-        if generation != self.generation:
-            self._acknowledged = self._complete = self._survey_due = False
-            self.missing = frozenset()
+            self.active_generation, self._released = None, 0
+            self._active_due = True
+        self.missing &= names  # an operator sees whom a handoff waits for, however often the members change
+        self._conclusion = None
         self.generation, self.name, self._names, self._mine = generation, name, names, mine
-        self._let_go(mine)
+        self.stage = Stage.ANNOUNCING
+        self._go_on()
+
+    def let_go(self) -> None:
+        """Let go of what the newest generation does not give us, whether all are ready or not."""
+        if self._undecided:
+            self.stage = Stage.LETTING_GO
+            self._acknowledgements_due = False
+            self.missing = frozenset()
+            self._keep(self._mine)
 
     def lapsed(self) -> None:
         """We are no member any more: nothing is active, and earlier answers do not count."""
+        self.stage = Stage.ABSENT
         self.generation = self.active_generation = None
-        self._acknowledged = self._complete = self._survey_due = False
-        self._look_due = True
-        self.missing = frozenset()
-        self._let_go(self._nothing)
+        self._released = 0
+        self._conclusion = None
+        self._acknowledgements_due = False
+        self._active_due = True
+        self._mine, self.missing = self._nothing, frozenset()
+        self._keep(self._nothing)
 
     def session_ended(self) -> None:
-        """Our acknowledgements went with the session."""
+        """Our marks went with the session."""
         self._made.clear()
 
-    def acknowledging(self) -> None:
-        """Our acknowledgement is about to be asked for. From now on it may be there, even if no answer comes."""
-        assert self.generation is not None
-        self._made.add((self.generation, self.name))
+    def marking(self, mark: Mark) -> None:
+        """A mark is about to be asked for. From now on it may be there, even if no answer comes."""
+        self._made.add(mark)
 
-    def retracted(self, acknowledgement: Acknowledgement) -> None:
-        """An acknowledgement of ours was deleted."""
-        self._made.discard(acknowledgement)
+    def marked(self, mark: Mark, count: MarksCount) -> None:
+        """Our mark is there. ``count`` says how many there are of its generation."""
+        if (mark.generation, mark.name) != (self.generation, self.name):
+            return
+        if mark.ready and self.stage is Stage.ANNOUNCING:
+            self.stage = Stage.READY
+        elif not mark.ready and self.stage is Stage.LETTING_GO:
+            self.stage = Stage.ACKNOWLEDGED
+        # Others may have put nodes there: see whose they are.
+        known = count.acknowledged if self._all_ready else count.ready + count.acknowledged
+        self._acknowledgements_due |= known >= len(self._names)
+        self._go_on()  # if this answer comes after the news that all have
 
-    def acknowledged(self, generation: int, count: int) -> None:
-        """Our acknowledgement is there, one of ``count``."""
-        if generation == self.generation:
-            self._acknowledged = True
-            self._survey_due = count >= len(self._names)  # others may have put nodes there: see whose they are
-            self._take_up()  # if this answer comes after the news that all have
+    def retracted(self, mark: Mark) -> None:
+        """A mark of ours was deleted."""
+        self._made.discard(mark)
 
-    def surveyed(self, generation: int, names: Iterable[str]) -> None:
-        """These have acknowledged a generation. Once it is active, they delete that again."""
-        if generation == self.generation and self.waiting:
-            self._survey_due = False
-            self.missing = self._names.difference(names)
-            self._complete = not self.missing
-            if self.name in self.missing:
-                self._acknowledged = False  # somebody deleted it
+    def read_acknowledgements(self, generation: int, marks: Marks) -> None:
+        """These marks of a generation were there. Once it is active, they are deleted again."""
+        if generation != self.generation or not self.waiting:
+            return
+        self._acknowledgements_due = False
+        self.missing = self._names - marks.acknowledged - (frozenset() if self._all_ready else marks.ready)
+        if self._names <= marks.acknowledged:
+            self._conclusion = Step.ACTIVATE
+        elif self._names <= marks.ready | marks.acknowledged and not self._all_ready:
+            self._conclusion = Step.RELEASE
+        if self.stage is Stage.ACKNOWLEDGED and self.name not in marks.acknowledged:
+            self.stage = Stage.LETTING_GO  # somebody deleted it
+        elif self.stage is Stage.READY and self.name not in marks.ready:
+            self.stage = Stage.ANNOUNCING  # likewise
 
-    def survey_refused(self) -> None:
-        """We may not read the acknowledgements. A member that may can complete the handoff: look whether it has."""
-        self._look_first = True
-        self._look_due = True
+    def acknowledgements_refused(self) -> None:
+        """We may not read the acknowledgements. A member that may can conclude: look whether it has."""
+        self._active_first = self._active_due = True
 
     def moved(self) -> None:
-        """The active generation has changed since we last read it."""
-        self._look_due = True
+        """The active node has changed since we last read it."""
+        self._active_due = True
 
-    def looked(self, active_generation: int) -> None:
-        """Which generation is active."""
-        self._look_due = self._look_first = False
-        if self.generation is not None and active_generation < self.generation == self.active_generation:
-            self._complete = True  # somebody deleted the node, and others may not have seen it before: say it again
-        self.active_generation = max(active_generation, self.active_generation or 0)  # a server may lag
-        self._take_up()
+    def read_active(self, progress: Progress) -> None:
+        """How far the group's handoffs have come."""
+        self._active_due = self._active_first = False
+        if self.generation is not None and progress.active < self.generation:
+            # Somebody deleted the node, and others may not have seen it before: say it again.
+            if self.active_generation == self.generation:
+                self._conclusion = Step.ACTIVATE
+            elif self._released == self.generation != progress.released:
+                self._conclusion = Step.RELEASE
+        self.active_generation = max(progress.active, self.active_generation or 0)  # a server may lag
+        self._released = max(progress.released, self._released)
+        self._go_on()
 
-    def activated(self, generation: int) -> None:
-        """That generation is active now, or a later one was already."""
-        self._complete = False
+    def concluded(self, generation: int) -> None:
+        """That generation is released or active now, as we concluded, or a later one was already."""
+        self._conclusion = None
         if generation == self.generation:
-            self._look_due = True
+            self._active_due = True
 
     def overdue(self) -> None:
         """The handoff takes long: what we know of it may be out of date."""
         if self.waiting:
-            self._look_due = True
-            self._survey_due = self._acknowledged
+            self._active_due = True
+            self._acknowledgements_due = self.stage in (Stage.READY, Stage.ACKNOWLEDGED)
 
     # ---- decisions
 
     def next_step(self) -> Step:
         """What to do next. Asking changes nothing."""
-        if self.generation is not None:
-            if not self._acknowledged:
-                if not self.in_the_way:
-                    return Step.ACKNOWLEDGE
-            elif self._complete:
-                return Step.ACTIVATE
-            elif self._survey_due and not self._look_first:
-                return Step.SURVEY
-            elif self._look_due:
-                return Step.LOOK
+        if self.stage is not Stage.ABSENT:
+            if self.stage is Stage.ANNOUNCING:
+                return Step.ANNOUNCE
+            if self.stage is Stage.LETTING_GO and not self.in_the_way:
+                return Step.ACKNOWLEDGE
+            if self._conclusion is not None:
+                return self._conclusion
+            if self._acknowledgements_due and not self._active_first:
+                return Step.READ_ACKNOWLEDGEMENTS
+            if self._active_due:
+                return Step.READ_ACTIVE
         return Step.REST if self.obsolete is None else Step.RETRACT  # last, as nobody waits for it
 
     # ---- inside
 
-    def _take_up(self) -> None:
-        if not self.waiting and self.generation is not None:
-            self.active = self._mine
-            self.missing = frozenset()
-            self._survey_due = False
+    @property
+    def _all_ready(self) -> bool:
+        """Whether all entries of the newest generation are known to be ready."""
+        return self.generation is not None and self.generation in (self._released, self.active_generation)
 
-    def _let_go(self, mine: Mask) -> None:
-        self._mine = mine
+    @property
+    def _undecided(self) -> bool:
+        """Whether we wait until all are ready."""
+        return self.stage in (Stage.ANNOUNCING, Stage.READY)
+
+    @property
+    def _holds_on(self) -> bool:
+        """Whether we have to let go of anything."""
+        return bool(self.in_the_way) or any(map(gt, self.active, self._mine))
+
+    def _go_on(self) -> None:
+        """Enter the stage that what we know leads to."""
+        if self._undecided and (self._all_ready or not self._holds_on):
+            self.let_go()
+        if self.stage is Stage.ACKNOWLEDGED and self.active_generation == self.generation:
+            self.stage = Stage.ACTIVE
+            self.active = self._mine
+            self._acknowledgements_due = False
+            self.missing = frozenset()
+
+    def _keep(self, mine: Mask) -> None:
+        """Only slots of ``mine`` stay active."""
         active: Mask = tuple([held and given for held, given in zip(self.active, mine, strict=True)])
         if active == self.active:
             return

@@ -13,9 +13,12 @@ from aiopartition.group.handoff import Handoff
 from aiopartition.group.status import Awaited
 from aiopartition.group.step import Step
 
-__all__ = ["HandoffWatch"]
+__all__ = ["HandoffTask"]
 
 _logger: Final = logging.getLogger("aiopartition")
+
+_INTERVAL: Final = 1.0
+"""Seconds between looks at a handoff that takes its time."""
 
 _REPORT_AFTER: Final = 3.0
 """Seconds until a waiting handoff is reported; then again after ten times as long, and so on."""
@@ -24,13 +27,15 @@ _DESCRIBED: Final = 5
 """Of the members that a handoff waits for, this many are looked up for a report."""
 
 
-class HandoffWatch:
+class HandoffTask:
     """Does what a :class:`Handoff` decides. All its coroutines run in the one task of the group."""
 
-    INTERVAL: Final = 1.0
-    """Seconds between looks at a handoff that takes its time."""
-
-    STEPS: Final = frozenset({Step.ACKNOWLEDGE, Step.SURVEY, Step.ACTIVATE, Step.LOOK, Step.RETRACT})
+    STEPS: Final = frozenset(
+        {
+            *(Step.ANNOUNCE, Step.ACKNOWLEDGE, Step.READ_ACKNOWLEDGEMENTS),
+            *(Step.RELEASE, Step.ACTIVATE, Step.READ_ACTIVE, Step.RETRACT),
+        }
+    )
 
     def __init__(self, backend: Backend, group_id: str, member_id: str, handoff: Handoff) -> None:
         self._backend = backend
@@ -42,7 +47,7 @@ class HandoffWatch:
         self._looked_at = 0.0
         self._report_after = _REPORT_AFTER
         self._descriptions: dict[str, Awaited] = {}  # by the name of the entry
-        self.trouble: str = ""
+        self.last_error: str = ""
         """Why a step was refused, if it has not been carried out since."""
         self._refused: Step | None = None
         self._left_behind = False  # whether it was said that an acknowledgement could not be deleted
@@ -54,22 +59,21 @@ class HandoffWatch:
             return 0.0
         return self._loop.time() - self._waiting_since
 
-    def looking(self) -> bool:
-        """Whether a handoff waits, so that :meth:`overdue` is to be called after :attr:`INTERVAL`."""
+    def next_look(self) -> float | None:
+        """Return the seconds until :meth:`overdue` is to be called, 0 or less if it is time; ``None`` without a handoff
+        that waits."""
         if not self._handoff.waiting:
             if self._waiting_since is not None and self._report_after > _REPORT_AFTER:
                 _logger.info("group %r: the handoff that had to wait is complete", self._group_id)
             self._waiting_since = None
             self._report_after = _REPORT_AFTER
             if self._handoff.next_step() is Step.REST:
-                self.trouble, self._refused = "", None
-            return False
+                self.last_error, self._refused = "", None
+            return None
         now = self._loop.time()
         if self._waiting_since is None:
             self._waiting_since = self._looked_at = now
-        elif now - self._looked_at >= self.INTERVAL:
-            self.overdue()  # heartbeats may come so often that nobody ever waits for as long
-        return True
+        return self._looked_at + _INTERVAL - now
 
     def overdue(self) -> None:
         """Some time has passed: look again, and report work of our own that is in the way."""
@@ -91,10 +95,10 @@ class HandoffWatch:
     def refused(self, step: Step, error: PartitionError) -> None:
         """A step was refused. We keep what is ours; what we gain has to wait until the cause is mended."""
         self._refused = step
-        if step is Step.SURVEY:
-            self._handoff.survey_refused()
-        if str(error) != self.trouble:  # said once, not at each attempt
-            self.trouble = str(error)
+        if step is Step.READ_ACKNOWLEDGEMENTS:
+            self._handoff.acknowledgements_refused()
+        if str(error) != self.last_error:  # said once, not at each attempt
+            self.last_error = str(error)
             _logger.error("group %r: a handoff cannot go on: %s", self._group_id, error)
 
     async def take(self, step: Step) -> bool:
@@ -104,41 +108,46 @@ class HandoffWatch:
             return True
         handoff, backend, group_id, generation = self._handoff, self._backend, self._group_id, self._handoff.generation
         assert generation is not None  # or there would be no step to take
-        if step is Step.ACKNOWLEDGE:
-            handoff.acknowledging()
-            count = await backend.acknowledge(group_id, generation, handoff.name)
-            if count is None:
-                return False
-            handoff.acknowledged(generation, count)
-        elif step is Step.SURVEY:
-            handoff.surveyed(generation, await backend.acknowledgements(group_id, generation))
-            if handoff.missing and self._report_is_due():
-                await self._describe()
-                self._report()
-        elif step is Step.ACTIVATE:
-            await backend.activate(group_id, generation)
-            handoff.activated(generation)
-        else:
-            handoff.looked(await backend.active(group_id))
+        match step:
+            case Step.ANNOUNCE | Step.ACKNOWLEDGE:
+                mark = handoff.next_mark
+                handoff.marking(mark)
+                count = await backend.mark(group_id, mark)
+                if count is None:
+                    return False
+                handoff.marked(mark, count)
+            case Step.READ_ACKNOWLEDGEMENTS:
+                handoff.read_acknowledgements(generation, await backend.marks(group_id, generation))
+                if handoff.missing and self._report_is_due():
+                    await self._describe()
+                    self._report()
+            case Step.RELEASE:
+                await backend.release(group_id, generation)
+                handoff.concluded(generation)
+            case Step.ACTIVATE:
+                await backend.activate(group_id, generation)
+                handoff.concluded(generation)
+            case _:
+                handoff.read_active(await backend.progress(group_id))
         if step is self._refused:
-            self.trouble, self._refused = "", None
+            self.last_error, self._refused = "", None
         return True
 
     # ---- inside
 
     async def _retract(self) -> None:
-        acknowledgement = self._handoff.obsolete
-        assert acknowledgement is not None  # or there would be no step to take
+        mark = self._handoff.obsolete
+        assert mark is not None  # or there would be no step to take
         try:
-            await self._backend.retract(self._group_id, *acknowledgement)
+            await self._backend.unmark(self._group_id, mark)
         except BackendUnavailableError:
             raise
         except BackendError as error:
             # Nobody waits for it, so neither do we. Members that complete a later handoff try again.
             if not self._left_behind:
                 self._left_behind = True
-                _logger.warning("group %r: an acknowledgement is left behind: %s", self._group_id, error)
-        self._handoff.retracted(acknowledgement)
+                _logger.warning("group %r: a mark of a handoff is left behind: %s", self._group_id, error)
+        self._handoff.retracted(mark)
 
     def _report_is_due(self) -> bool:
         return self.waiting >= self._report_after

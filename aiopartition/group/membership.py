@@ -13,7 +13,7 @@ from typing import Final
 
 from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
-from aiopartition.group.handoff_task import HandoffWatch
+from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.in_flight import InFlight
 from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
@@ -71,9 +71,7 @@ class Membership:
             backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
         )
         """Seconds for which the session cannot have expired. Reads the clock."""
-        self._handoff_watch = (
-            None if self._handoff is None else HandoffWatch(backend, group_id, member.id, self._handoff)
-        )
+        self._handoff_task = None if self._handoff is None else HandoffTask(backend, group_id, member.id, self._handoff)
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()  # replaced at each announcement
@@ -164,7 +162,7 @@ class Membership:
         elif view is None:
             state, reason = "unknown", self.unknown().reason
         elif handoff is not None and handoff.waiting:
-            state, reason = "handing over", "" if self._handoff_watch is None else self._handoff_watch.trouble
+            state, reason = "handing over", "" if self._handoff_task is None else self._handoff_task.last_error
         return GroupStatus(
             self.group_id,
             self._group.member.id,
@@ -174,8 +172,8 @@ class Membership:
             None if handoff is None else handoff.active_generation or 0,
             () if view is None else view.members,
             {} if view is None else view.shares(),
-            () if self._handoff_watch is None else self._handoff_watch.awaited(),
-            0.0 if self._handoff_watch is None else self._handoff_watch.waiting,
+            () if self._handoff_task is None else self._handoff_task.awaited(),
+            0.0 if self._handoff_task is None else self._handoff_task.waiting,
             0 if handoff is None else len(handoff.works),
             max(0.0, self.lease_left()),
             self._backend.server,
@@ -340,18 +338,17 @@ class Membership:
                 self._failed(step, error)
 
     async def _rest(self) -> None:
-        if self._handoff_watch is None or not self._handoff_watch.looking():
-            await self._woken.wait()
-            return
+        next_look = None if self._handoff_task is None else self._handoff_task.next_look()
         try:
-            async with asyncio.timeout(self._handoff_watch.INTERVAL):
+            async with asyncio.timeout(next_look):
                 await self._woken.wait()
         except TimeoutError:
-            self._handoff_watch.overdue()
+            assert self._handoff_task is not None
+            self._handoff_task.overdue()
 
     async def _take(self, step: Step) -> None:
-        if self._handoff_watch is not None and step in self._handoff_watch.STEPS:
-            if not await self._handoff_watch.take(step):
+        if self._handoff_task is not None and step in self._handoff_task.STEPS:
+            if not await self._handoff_task.take(step):
                 self._group.changed()
         elif step is not Step.SETTLE or await self._settled():
             await self._requests.take(step)
@@ -368,8 +365,8 @@ class Membership:
     def _failed(self, step: Step, error: PartitionError) -> None:
         if isinstance(error, BackendUnavailableError):
             self._group.interrupted()
-        elif self._handoff_watch is not None and step in self._handoff_watch.STEPS:
-            self._handoff_watch.refused(step, error)
+        elif self._handoff_task is not None and step in self._handoff_task.STEPS:
+            self._handoff_task.refused(step, error)
             self._group.handoff_refused()
         else:
             self._fail(error)

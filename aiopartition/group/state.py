@@ -279,6 +279,7 @@ class Group:
             self._view = None
             if self.handoff is not None:  # we have nothing to let go of the next time, and others may wait for us
                 self.handoff.viewed(self._generation, self._entry.name, self._names, (False,) * self.policy.slots)
+                self.handoff.let_go()
         elif self._table is not None and self._table_members == self.wanted:
             self._publish(self._table)
 

@@ -28,13 +28,17 @@ class Step(Enum):
     """Left, and nothing remains to be done."""
 
     # Of a handoff:
+    ANNOUNCE = auto()
+    """Make a mark that says: we are ready to let go of what the newest generation does not give us."""
     ACKNOWLEDGE = auto()
-    """Say that we have let go of all that the newest generation does not give us."""
-    SURVEY = auto()
-    """Read who has acknowledged."""
+    """Make a mark that says: we have let go of it."""
+    READ_ACKNOWLEDGEMENTS = auto()
+    """Read who has made such marks."""
+    RELEASE = auto()
+    """Write that all are ready."""
     ACTIVATE = auto()
-    """Say that all have."""
-    LOOK = auto()
-    """Read which generation is active, and arm the watch."""
+    """Write that all have acknowledged."""
+    READ_ACTIVE = auto()
+    """Read which generations are released and active, and arm the watch."""
     RETRACT = auto()
-    """Delete :attr:`Handoff.obsolete`, an acknowledgement of ours."""
+    """Delete :attr:`Handoff.obsolete`, a mark of ours."""

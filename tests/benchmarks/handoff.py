@@ -181,9 +181,11 @@ class StopTheWorld(Handoff):
     """At a new generation everything is let go of, also what is given again."""
 
     def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
-        if generation != self.generation:
-            self._let_go(self._nothing)
+        new = generation != self.generation
         super().viewed(generation, name, names, mine)
+        if new:
+            self._keep(self._nothing)
+            self.let_go()
 
 
 @contextmanager

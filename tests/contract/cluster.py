@@ -72,7 +72,7 @@ class Cluster(ABC):
 
     @abstractmethod
     async def acknowledgements(self, group_id: str) -> list[str]:
-        """Those of all handoffs of an exclusive group that are there, each as ``generation/entry``."""
+        """All marks of an exclusive group, each as ``generation/entry`` or ``generation-ready/entry``."""
 
     @abstractmethod
     async def put_entry(self, group_id: str, name: str) -> None:
@@ -118,8 +118,8 @@ class MemoryWorld(Cluster):
         return self._cluster.entries(group_id)
 
     async def acknowledgements(self, group_id: str) -> list[str]:
-        acknowledged = self._cluster._groups[group_id].acknowledged
-        return sorted(f"{generation}/{name}" for generation, names in acknowledged.items() for name in names)
+        marks = self._cluster._groups[group_id].marks
+        return sorted(f"{mark.generation}{'-ready' if mark.ready else ''}/{mark.name}" for mark in marks)
 
     async def put_entry(self, group_id: str, name: str) -> None:
         self._cluster.put_entry(group_id, name)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
+from aiopartition.backends.base import Mark
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 
@@ -89,13 +90,13 @@ async def test_stopping_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
     first, second = await joined(cluster, "first"), await cluster.started("second")
     await steady(first)
     retracted: list[int] = []
-    retract = second._registry.backend.retract
+    unmark = second._registry.backend.unmark
 
-    async def count(group_id: str, generation: int, name: str) -> None:
-        await retract(group_id, generation, name)
-        retracted.append(generation)
+    async def count(group_id: str, mark: Mark) -> None:
+        await unmark(group_id, mark)
+        retracted.append(mark.generation)
 
-    second._registry.backend.retract = count  # type: ignore[method-assign]
+    second._registry.backend.unmark = count  # type: ignore[method-assign]
     async with first.hold("g"):
         await join(second)
         await wait_until(lambda: len_of_waiting(second) == 1)
@@ -143,7 +144,7 @@ async def test_who_may_not_delete_goes_on(
     async def refuse(*_: Any) -> None:
         raise BackendError("refused", "/somewhere")
 
-    monkeypatch.setattr(second._registry.backend, "retract", refuse)
+    monkeypatch.setattr(second._registry.backend, "unmark", refuse)
     for _ in range(3):
         await join(second)
         await steady(first, second)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aiopartition import GroupPolicy, OwnershipLostError, PartitionCoordinator, PartitionError
-from aiopartition.group.handoff_task import HandoffWatch
+from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.membership import Membership
 from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
@@ -24,7 +24,7 @@ WHERE: dict[str, tuple[type, str]] = {
     "parsing": (Group, "_parse"),
     "reading": (Requests, "_look_for_orphans"),
     "building": (Requests, "_build"),
-    "a step of the handoff": (HandoffWatch, "take"),
+    "a step of the handoff": (HandoffTask, "take"),
     "a decision": (Group, "next_step"),
     "an announcement": (Membership, "announce"),
     "a heartbeat": (Membership, "heartbeat"),
@@ -41,7 +41,7 @@ class BrokenError(Exception):
 def of_group(of: Any) -> tuple[str, str]:
     if isinstance(of, Group):
         return of.group_id, of.member.id
-    if isinstance(of, HandoffWatch):
+    if isinstance(of, HandoffTask):
         return of._group_id, of._member_id
     if isinstance(of, Requests):
         return of_group(of._group)

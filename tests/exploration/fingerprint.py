@@ -44,9 +44,8 @@ def _cluster(fleet: Fleet) -> object:
     if group is None:
         return ages
     entries = tuple((name, sessions.get(session)) for name, session in group.entries.items())
-    watchers = tuple(sessions.get(session) for session in (*group.watchers, None, *group.active_watchers))
-    acknowledged = tuple((generation, tuple(names)) for generation, names in group.acknowledged.items())
-    return ages, entries, watchers, group.active, acknowledged
+    watchers = tuple(sessions.get(session) for session in (*group.watchers, None, *group.progress_watchers))
+    return ages, entries, watchers, group.progress, tuple(group.marks)
 
 
 def _tasks(loop: asyncio.AbstractEventLoop) -> object:

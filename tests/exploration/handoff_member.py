@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from aiopartition import Member
 from tests.exploration.internals import Group, GroupPolicy, Handoff, MemberSupersededError, Step, Work
 from tests.unit.group.test_group_model import Request
+from tests.unit.group.test_handoff_model import advanced
 
 __all__ = ["Client", "Machine", "copied", "work_on"]
 
@@ -141,21 +142,19 @@ class Machine:
             case Step.READ | Step.SETTLE:
                 group.reading()
                 return Pending(step, 0, Request("read", watch=True))
-            case Step.ACKNOWLEDGE:
-                handoff.acknowledging()
-                return Pending(
-                    step, 0, Request("acknowledge", f"{handoff.generation} {handoff.name}"), handoff.generation
-                )
-            case Step.SURVEY:
-                return Pending(step, 0, Request("acknowledgements", f"{handoff.generation}"), handoff.generation)
-            case Step.ACTIVATE:
-                return Pending(step, 0, Request("active and version"), handoff.generation)
-            case Step.LOOK:
-                return Pending(step, 0, Request("active"))
+            case Step.ANNOUNCE | Step.ACKNOWLEDGE:
+                mark = handoff.next_mark
+                handoff.marking(mark)
+                return Pending(step, 0, Request("mark", mark), mark)
+            case Step.READ_ACKNOWLEDGEMENTS:
+                return Pending(step, 0, Request("marks", handoff.generation), handoff.generation)
+            case Step.RELEASE | Step.ACTIVATE:
+                return Pending(step, 0, Request("progress and version"), handoff.generation)
+            case Step.READ_ACTIVE:
+                return Pending(step, 0, Request("progress"))
             case Step.RETRACT:
                 assert handoff.obsolete is not None
-                generation, name = handoff.obsolete
-                return Pending(step, 0, Request("retract", f"{generation} {name}"), handoff.obsolete)
+                return Pending(step, 0, Request("unmark", handoff.obsolete), handoff.obsolete)
         raise NotImplementedError(step)
 
     def answered(self) -> None:
@@ -184,24 +183,24 @@ class Machine:
                 group.probed(answer)
             case ((Step.READ | Step.SETTLE), _):
                 group.read(answer)
-            case Step.ACKNOWLEDGE, 0:
-                return Pending(Step.ACKNOWLEDGE, 1, Request("count", f"{noted}"), noted)
-            case Step.ACKNOWLEDGE, _:
-                handoff.acknowledged(noted, answer)
-            case Step.SURVEY, _:
-                handoff.surveyed(noted, answer)
-            case Step.ACTIVATE, 0:
-                active, version = answer
-                if active >= noted:
-                    handoff.activated(noted)
-                    return None
-                return Pending(Step.ACTIVATE, 1, Request("write", f"{noted} {version}"), noted)
-            case Step.ACTIVATE, _:
+            case ((Step.ANNOUNCE | Step.ACKNOWLEDGE), 0):
+                return Pending(pending.step, 1, Request("count", noted.generation), noted)
+            case ((Step.ANNOUNCE | Step.ACKNOWLEDGE), _):
+                handoff.marked(noted, answer)
+            case Step.READ_ACKNOWLEDGEMENTS, _:
+                handoff.read_acknowledgements(noted, answer)
+            case ((Step.RELEASE | Step.ACTIVATE), 0):
+                progress, version = answer
+                after = advanced(progress, pending.step, noted)
+                if after is not None:
+                    return Pending(pending.step, 1, Request("write", (after, version)), noted)
+                handoff.concluded(noted)
+            case ((Step.RELEASE | Step.ACTIVATE), _):
                 if not answer:  # another has written meanwhile
-                    return Pending(Step.ACTIVATE, 0, Request("active and version"), noted)
-                handoff.activated(noted)
-            case Step.LOOK, _:
-                handoff.looked(answer)
+                    return Pending(pending.step, 0, Request("progress and version"), noted)
+                handoff.concluded(noted)
+            case Step.READ_ACTIVE, _:
+                handoff.read_active(answer)
             case Step.RETRACT, _:
                 handoff.retracted(noted)
         return None

@@ -8,29 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import gt
 from typing import Any, Final, TypeAlias, cast
 
 from tests.exploration.handoff_member import Client, Machine, copied, work_on
-from tests.exploration.internals import Handoff, Step
+from tests.exploration.internals import Handoff, Progress, Step
 from tests.unit.group.test_group_model import Request
 from tests.unit.group.test_handoff_model import BarrierService
 
-__all__ = ["Action", "State", "TwoAtWorkError"]
+__all__ = ["Action", "LetGoTooSoonError", "State", "TwoAtWorkError"]
 
 
 class TwoAtWorkError(AssertionError):
     """A slot is at two members."""
 
 
+class LetGoTooSoonError(AssertionError):
+    """A member lets go of a slot, and another entry may be dead."""
+
+
 class CopiedService(BarrierService):
     """The model's service without what it remembers of the past."""
 
     def _surveyed(self, generation: int) -> None:
-        self.surveys[generation] = [tuple(self.acknowledged[generation])]
+        self.surveys[generation] = [self.marks_of(generation)]
 
-    def _write(self, generation: int) -> None:
-        super()._write(generation)
-        del self.active[:-1]
+    def _write(self, progress: Progress) -> None:
+        super()._write(progress)
+        del self.progress[:-1]
         self.late.clear()
 
     def copy(self, clients: dict[Any, Any]) -> CopiedService:
@@ -38,18 +43,13 @@ class CopiedService(BarrierService):
         twin.history = {}
         twin.watchers = {clients[each] for each in self.watchers}
         twin.active_watchers = {clients[each] for each in self.active_watchers}
-        twin.acknowledged = {each: dict(names) for each, names in self.acknowledged.items()}
         return twin
 
     def key(self, owners: dict[int, int]) -> object:
         entries = (
             None if self.entries is None else tuple((name, owners.get(each)) for name, each in self.entries.items())
         )
-        acknowledged = frozenset(
-            (generation, name, owners.get(each))
-            for generation, names in self.acknowledged.items()
-            for name, each in names.items()
-        )
+        marks = frozenset((mark, owners.get(each)) for mark, each in self.marks.items())
         watchers = frozenset(each.index for each in cast("set[Any]", self.watchers))
         active_watchers = frozenset(each.index for each in cast("set[Any]", self.active_watchers))
         sessions = frozenset(owners.get(each) for each in self.sessions)
@@ -59,11 +59,11 @@ class CopiedService(BarrierService):
             self.version,
             self.document is None,
             entries,
-            acknowledged,
+            marks,
             watchers,
             active_watchers,
             sessions,
-            *self.active,
+            *self.progress,
         )
 
 
@@ -173,6 +173,7 @@ class State:
     def _act(self, action: Action) -> None:
         what, index, slot = action
         machine = self.machines[index]
+        active = machine.handoff.active
         if what in FAULTS:
             self.faults -= 1
         getattr(self, "_" + what.replace(" ", "_"))(machine, slot)
@@ -180,6 +181,14 @@ class State:
             machine.go_on()
         machine.shift()
         self.check()
+        self._check_that_all_are_ready(machine, active)
+
+    def _check_that_all_are_ready(self, machine: Machine, before: tuple[bool, ...]) -> None:
+        """P9: as long as an entry has not been heard of, no member lets go of anything for it."""
+        generation = machine.handoff.generation
+        lets_go = generation is not None and any(map(gt, before, machine.handoff.active))
+        if lets_go and generation not in self.service.progress[-1]:
+            raise LetGoTooSoonError(f"{machine.index} lets go at generation {generation}, and not all are ready")
 
     def check(self) -> None:
         """P7: no slot is at two members."""

@@ -10,9 +10,10 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator, View
+from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.backends.memory.store import MemoryCluster
 from aiopartition.group.candidacy import Candidacy
-from aiopartition.group.handoff import Acknowledgement, Handoff
+from aiopartition.group.handoff import Handoff, Stage
 from aiopartition.group.in_flight import InFlight
 from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.membership import Membership
@@ -29,7 +30,6 @@ from aiopartition.work.run import Supervisor
 
 __all__ = [
     "ROUNDING",
-    "Acknowledgement",
     "Candidacy",
     "Group",
     "GroupPolicy",
@@ -37,9 +37,14 @@ __all__ = [
     "Hold",
     "InFlight",
     "Leftovers",
+    "Mark",
+    "Marks",
+    "MarksCount",
     "MemberSupersededError",
     "Membership",
+    "Progress",
     "Registry",
+    "Stage",
     "Step",
     "Supervisor",
     "Work",

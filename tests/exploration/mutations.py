@@ -9,13 +9,26 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import or_
 from typing import Any, Final
 
 import pytest
 
 from aiopartition import PartitionCoordinator, View
 from tests.exploration.explorer import every_injection, sample
-from tests.exploration.internals import Group, Handoff, Hold, InFlight, Membership, Registry, Work, subset_module
+from tests.exploration.internals import (
+    Group,
+    Handoff,
+    Hold,
+    InFlight,
+    Mark,
+    MarksCount,
+    Membership,
+    Registry,
+    Step,
+    Work,
+    subset_module,
+)
 from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
 
@@ -287,29 +300,30 @@ def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
 
     def view_and_take(self: Handoff, generation: int, name: str, names: frozenset[str], mine: Any) -> None:
         viewed(self, generation, name, names, mine)
-        self.active = mine
+        self.active = tuple(map(or_, self.active, mine))
 
     mutate.setattr(Handoff, "viewed", view_and_take)
 
 
 def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
-    acknowledged = Handoff.acknowledged
+    marked = Handoff.marked
 
-    def acknowledge_for_all(self: Handoff, generation: int, count: int) -> None:
-        acknowledged(self, generation, count)
-        self._complete = generation == self.generation
+    def mark_for_all(self: Handoff, mark: Mark, count: MarksCount) -> None:
+        marked(self, mark, count)
+        if mark.generation == self.generation and not mark.ready:
+            self._conclusion = Step.ACTIVATE
 
-    mutate.setattr(Handoff, "acknowledged", acknowledge_for_all)
+    mutate.setattr(Handoff, "marked", mark_for_all)
 
 
 def acknowledged_before_work_has_ended(mutate: pytest.MonkeyPatch) -> None:
-    let_go = Handoff._let_go
+    keep = Handoff._keep
 
-    def let_go_in_words_only(self: Handoff, mine: Any) -> None:
-        let_go(self, mine)
+    def keep_in_words_only(self: Handoff, mine: Any) -> None:
+        keep(self, mine)
         self.in_the_way.clear()
 
-    mutate.setattr(Handoff, "_let_go", let_go_in_words_only)
+    mutate.setattr(Handoff, "_keep", keep_in_words_only)
 
 
 def what_is_revoked_counts_as_ended(mutate: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from aiozk import protocol
 
 from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
+from aiopartition.backends.base import Progress
 from tests.bench import Frame, OpenProxy, Proxy, ZooKeeperServer, wait_until
 from tests.bench.admin import Operator
 
@@ -139,9 +140,9 @@ async def test_a_generation_that_cannot_be_is_refused(zookeeper: ZooKeeperServer
         assert generation is not None
         with pytest.raises(BackendError, match="later than the transaction"):
             await backend.activate("g", min(generation + ahead, (1 << 63) - 1))
-        assert await backend.active("g") == 0
+        assert await backend.progress("g") == Progress()
         await backend.activate("g", generation)
-        assert await backend.active("g") == generation
+        assert await backend.progress("g") == Progress(generation, generation)
 
 
 EXITING = """

@@ -7,16 +7,19 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from operator import or_
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from aiopartition import GroupPolicy, View
+from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.membership import Membership
 from aiopartition.group.state import Group
+from aiopartition.group.step import Step
 from aiopartition.placement.assign import build_steps
 from aiopartition.placement.table import Mask
 from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
@@ -102,29 +105,30 @@ def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
 
     def view_and_take(self: Handoff, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
         viewed(self, generation, name, names, mine)
-        self.active = mine
+        self.active = tuple(map(or_, self.active, mine))
 
     mutate.setattr(Handoff, "viewed", view_and_take)
 
 
 def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
-    acknowledged = Handoff.acknowledged
+    marked = Handoff.marked
 
-    def acknowledge_for_all(self: Handoff, generation: int, count: int) -> None:
-        acknowledged(self, generation, count)
-        self._complete = generation == self.generation
+    def mark_for_all(self: Handoff, mark: Mark, count: MarksCount) -> None:
+        marked(self, mark, count)
+        if mark.generation == self.generation and not mark.ready:
+            self._conclusion = Step.ACTIVATE
 
-    mutate.setattr(Handoff, "acknowledged", acknowledge_for_all)
+    mutate.setattr(Handoff, "marked", mark_for_all)
 
 
 def acknowledged_before_work_has_ended(mutate: pytest.MonkeyPatch) -> None:
-    let_go = Handoff._let_go
+    keep = Handoff._keep
 
-    def let_go_in_words_only(self: Handoff, mine: Mask) -> None:
-        let_go(self, mine)
+    def keep_in_words_only(self: Handoff, mine: Mask) -> None:
+        keep(self, mine)
         self.in_the_way.clear()
 
-    mutate.setattr(Handoff, "_let_go", let_go_in_words_only)
+    mutate.setattr(Handoff, "_keep", keep_in_words_only)
 
 
 HANDOFF_MISTAKES = (what_is_gained_is_taken_at_once, one_acknowledgement_is_enough, acknowledged_before_work_has_ended)

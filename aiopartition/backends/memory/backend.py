@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from aiopartition.backends.base import Entries, Listener
+from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
 from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.memory.network import MemoryNetwork
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
@@ -127,20 +127,23 @@ class MemoryBackend:
 
     # ---- exclusive groups
 
-    async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
-        return await self._request(self.cluster.acknowledge, group_id, generation, name)
+    async def mark(self, group_id: str, mark: Mark) -> MarksCount | None:
+        return await self._request(self.cluster.mark, group_id, mark)
 
-    async def retract(self, group_id: str, generation: int, name: str) -> None:
-        await self._request(self.cluster.retract, group_id, generation, name)
+    async def unmark(self, group_id: str, mark: Mark) -> None:
+        await self._request(self.cluster.unmark, group_id, mark)
 
-    async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
-        return await self._request(self.cluster.acknowledgements, group_id, generation)
+    async def marks(self, group_id: str, generation: int) -> Marks:
+        return await self._request(self.cluster.marks, group_id, generation)
+
+    async def release(self, group_id: str, generation: int) -> None:
+        await self._request(self.cluster.release, group_id, generation)
 
     async def activate(self, group_id: str, generation: int) -> None:
         await self._request(self.cluster.activate, group_id, generation)
 
-    async def active(self, group_id: str) -> int:
-        return await self._request(self.cluster.active, group_id)
+    async def progress(self, group_id: str) -> Progress:
+        return await self._request(self.cluster.progress, group_id)
 
     # ---- faults
 

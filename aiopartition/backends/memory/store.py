@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from aiopartition.backends.base import Backend, Entries
+from aiopartition.backends.base import Backend, Entries, Mark, Marks, MarksCount, Progress
 from aiopartition.clock import Clock, now
 from aiopartition.errors import BackendError, BackendUnavailableError
 
@@ -35,9 +35,16 @@ class _Group:
     entries: dict[str, MemorySession] = field(default_factory=dict[str, MemorySession])
     documents: dict[str, bytes] = field(default_factory=dict[str, bytes])  # of the entries
     watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
-    active: int = 0
-    active_watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
-    acknowledged: dict[int, dict[str, MemorySession]] = field(default_factory=dict[int, dict[str, MemorySession]])
+    progress: Progress = field(default_factory=Progress)
+    progress_watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
+    marks: dict[Mark, MemorySession] = field(default_factory=dict[Mark, MemorySession])
+
+    def marks_of(self, generation: int) -> Marks:
+        ours = [mark for mark in self.marks if mark.generation == generation]
+        return Marks(
+            frozenset(mark.name for mark in ours if mark.ready),
+            frozenset(mark.name for mark in ours if not mark.ready),
+        )
 
 
 class MemoryCluster:
@@ -185,49 +192,52 @@ class MemoryCluster:
             group = self._groups.get(group_id)
             return None if group is None or name not in group.entries else group.documents.get(name, b"")
 
-    def acknowledge(self, session: MemorySession, group_id: str, generation: int, name: str) -> int | None:
+    def mark(self, session: MemorySession, group_id: str, mark: Mark) -> MarksCount | None:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
             if group is None:
                 return None
-            names = group.acknowledged.setdefault(generation, {})
-            names[name] = session
-            return len(names)
+            group.marks[mark] = session
+            marks = group.marks_of(mark.generation)
+            return MarksCount(len(marks.ready), len(marks.acknowledged))
 
-    def retract(self, session: MemorySession, group_id: str, generation: int, name: str) -> None:
+    def unmark(self, session: MemorySession, group_id: str, mark: Mark) -> None:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
-            if group is not None and generation in group.acknowledged:
-                group.acknowledged[generation].pop(name, None)
-                if not group.acknowledged[generation]:
-                    del group.acknowledged[generation]
+            if group is not None:
+                group.marks.pop(mark, None)
 
-    def acknowledgements(self, session: MemorySession, group_id: str, generation: int) -> tuple[str, ...]:
+    def marks(self, session: MemorySession, group_id: str, generation: int) -> Marks:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
-            return () if group is None else tuple(group.acknowledged.get(generation, ()))
+            return Marks() if group is None else group.marks_of(generation)
+
+    def release(self, session: MemorySession, group_id: str, generation: int) -> None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and max(group.progress) < generation:
+                self._write_progress(group_id, group, Progress(group.progress.active, generation))
 
     def activate(self, session: MemorySession, group_id: str, generation: int) -> None:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
-            if group is not None and group.active < generation:
-                group.active = generation
-                group.acknowledged = {each: names for each, names in group.acknowledged.items() if each >= generation}
-                watchers, group.active_watchers = group.active_watchers, {}
-                self._tell(watchers, group_id, activated=True)
+            if group is not None and group.progress.active < generation:
+                group.marks = {mark: owner for mark, owner in group.marks.items() if mark.generation >= generation}
+                self._write_progress(group_id, group, Progress(generation, max(generation, group.progress.released)))
 
-    def active(self, session: MemorySession, group_id: str) -> int:
+    def progress(self, session: MemorySession, group_id: str) -> Progress:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
             if group is None:
-                return 0
-            group.active_watchers[session] = None
-            return group.active
+                return Progress()
+            group.progress_watchers[session] = None
+            return group.progress
 
     # ---- actions of operators and faults
 
@@ -273,7 +283,7 @@ class MemoryCluster:
         """Drop the group's watches, as if the notifications of its next change were lost."""
         with self._lock:
             self._groups[group_id].watchers.clear()
-            self._groups[group_id].active_watchers.clear()
+            self._groups[group_id].progress_watchers.clear()
 
     # ---- inside; the caller holds the lock
 
@@ -304,10 +314,8 @@ class MemoryCluster:
         self._sessions.pop(session, None)
         for group_id, group in self._groups.items():
             group.watchers.pop(session, None)
-            group.active_watchers.pop(session, None)
-            for names in group.acknowledged.values():
-                for name in [name for name, owner in names.items() if owner is session]:
-                    del names[name]
+            group.progress_watchers.pop(session, None)
+            group.marks = {mark: owner for mark, owner in group.marks.items() if owner is not session}
             ours = [name for name, owner in group.entries.items() if owner is session]
             for name in ours:
                 del group.entries[name]
@@ -320,6 +328,11 @@ class MemoryCluster:
         group.documents = {name: group.documents.get(name, b"") for name in group.entries}
         watchers, group.watchers = group.watchers, {}
         self._tell(watchers, group_id, activated=False)
+
+    def _write_progress(self, group_id: str, group: _Group, progress: Progress) -> None:
+        group.progress = progress
+        watchers, group.progress_watchers = group.progress_watchers, {}
+        self._tell(watchers, group_id, activated=True)
 
     def _tell(self, watchers: Iterable[MemorySession], group_id: str, *, activated: bool) -> None:
         for session in watchers:

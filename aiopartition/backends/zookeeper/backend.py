@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Final
 
-from aiopartition.backends.base import Entries, Listener
+from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode
+from aiopartition.backends.zookeeper.handoffs import Handoffs, active_path
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.clock import Clock
-from aiopartition.errors import BackendError, BackendUnavailableError
-from aiopartition.parsing import parse_number
+from aiopartition.errors import BackendError
 from aiopartition.quoting import quote_component
 from aiopartition.settings import Settings
 
@@ -36,13 +34,12 @@ class ZooKeeperBackend:
         self._clock = clock
         self._members_ids: dict[str, str] = {}  # path of a watched ``members`` node -> group id
         self._active_ids: dict[str, str] = {}  # path of a watched ``active`` node -> group id
-        self._generations: dict[str, int] = {}  # group id -> the generation that was read last
-        self._left_behind: dict[str, set[str]] = {}  # group id -> nodes of past handoffs that we may not delete
         self._session = Session(
             settings.url.hosts, settings.session_timeout, listener, self._watch_fired,
             clock=clock, ssl=settings.ssl, auth=settings.auth,
         )  # fmt: skip
         self._nodes = Nodes(self._session, settings.url, creator_only=settings.auth is not None)
+        self._handoffs = Handoffs(self._nodes)
 
     # ---- the session
 
@@ -124,7 +121,7 @@ class ZooKeeperBackend:
         children = await self._nodes.find(codec.get_children(members, watch=watch), members)
         if children is None:
             return None
-        self._generations[group_id] = children.stat.children_zxid
+        self._handoffs.saw(self._group_path(group_id), children.stat.children_zxid)
         return Entries(children.stat.children_zxid, children.names)
 
     async def generation(self, group_id: str) -> int | None:
@@ -132,15 +129,14 @@ class ZooKeeperBackend:
         stat = await self._nodes.find(codec.exists(members), members)
         if stat is None:
             return None
-        self._generations[group_id] = stat.children_zxid
+        self._handoffs.saw(self._group_path(group_id), stat.children_zxid)
         return stat.children_zxid
 
     def forget(self, group_id: str) -> None:
-        members, active = self._members_path(group_id), self._active_path(group_id)
+        members, active = self._members_path(group_id), active_path(self._group_path(group_id))
         self._members_ids.pop(members, None)
         self._active_ids.pop(active, None)
-        self._generations.pop(group_id, None)
-        self._left_behind.pop(group_id, None)
+        self._handoffs.forget(self._group_path(group_id))
         for path in (members, active):
             self._session.forget_watches(path)
 
@@ -154,112 +150,25 @@ class ZooKeeperBackend:
 
     # ---- exclusive groups
 
-    async def acknowledge(self, group_id: str, generation: int, name: str) -> int | None:
-        handoff = self._handoff_path(group_id, generation)
-        for _ in range(ATTEMPTS):
-            if await self._nodes.create_ephemeral(f"{handoff}/{name}", b""):
-                # Our server has applied our own creation before it answers this, so the last member counts all.
-                stat = await self._nodes.find(codec.exists(handoff), handoff)
-                if stat is not None:
-                    return stat.children
-            elif (
-                await self._nodes.create(handoff, b"") == ErrorCode.NO_NODE
-                and await self._nodes.create(self._handoffs_path(group_id), b"") == ErrorCode.NO_NODE
-            ):
-                return None
-        raise BackendError("the node keeps vanishing", handoff)
+    async def mark(self, group_id: str, mark: Mark) -> MarksCount | None:
+        return await self._handoffs.mark(self._group_path(group_id), mark)
 
-    async def retract(self, group_id: str, generation: int, name: str) -> None:
-        await self._nodes.delete(f"{self._handoff_path(group_id, generation)}/{name}")
+    async def unmark(self, group_id: str, mark: Mark) -> None:
+        await self._handoffs.unmark(self._group_path(group_id), mark)
 
-    async def acknowledgements(self, group_id: str, generation: int) -> tuple[str, ...]:
-        return await self._nodes.children(self._handoff_path(group_id, generation))
+    async def marks(self, group_id: str, generation: int) -> Marks:
+        return await self._handoffs.marks(self._group_path(group_id), generation)
+
+    async def release(self, group_id: str, generation: int) -> None:
+        await self._handoffs.release(self._group_path(group_id), generation)
 
     async def activate(self, group_id: str, generation: int) -> None:
-        path = self._active_path(group_id)
-        for _ in range(ATTEMPTS):
-            found = await self._read_active(group_id)
-            if found is None:
-                await self._nodes.create(path, b"0")
-                continue
-            active, version = found
-            # The newest generation may replace an invalid number: no later one can have been active.
-            newer = generation > active if active is not None else generation == await self._newest(group_id)
-            if not newer:
-                return
-            stat = await self._nodes.write(path, b"%d" % generation, version)
-            if stat is None:
-                continue
-            if generation >= stat.data_zxid:  # all members would ignore it, and write it again and again
-                raise BackendError(f"generation {generation} is later than the transaction that names it", path)
-            await self._delete_earlier(group_id, generation)
-            return
-        raise BackendError("the node keeps changing while it is being written", path)
+        await self._handoffs.activate(self._group_path(group_id), generation)
 
-    async def active(self, group_id: str) -> int:
-        path = self._active_path(group_id)
-        self._active_ids[path] = group_id  # before the request: the event may arrive right after the answer
-        for _ in range(ATTEMPTS):
-            found = await self._read_active(group_id, watch=True)
-            if found is not None:
-                return found[0] or 0
-            if await self._nodes.create(path, b"0") == ErrorCode.NO_NODE:
-                return 0  # no group, so no handoff
-        raise BackendError("the node keeps vanishing", path)
-
-    async def _read_active(self, group_id: str, *, watch: bool = False) -> tuple[int | None, int] | None:
-        """Return the active generation and the version of its node; ``None`` without a node.
-
-        The generation is ``None`` if the node holds something that no member has written. If it were believed, it would
-        block all later handoffs.
-        """
-        path = self._active_path(group_id)
-        found = await self._nodes.find(codec.get_data(path, watch=watch), path)
-        if found is None:
-            return None
-        data, stat = found
-        active = parse_number(data.decode("ascii", "replace"))
-        if active is None or active >= stat.data_zxid:  # a generation is older than the transaction that activates it
-            return None, stat.version
-        if active > self._generations.get(group_id, 0):
-            newest = await self._newest(group_id)
-            if newest is not None and active > newest:  # generations only grow, so there has never been this one
-                return None, stat.version
-        return active, stat.version
-
-    async def _newest(self, group_id: str) -> int | None:
-        """Return the group's generation, at least as new as everything that was done before this call."""
-        await self._nodes.sync(self._members_path(group_id))
-        return await self.generation(group_id)
-
-    async def _delete_earlier(self, group_id: str, generation: int) -> None:
-        """Delete the nodes of handoffs to earlier generations, with the acknowledgements that are left there.
-
-        A refusal does not stop it, and a node that must not be deleted is not tried again.
-        """
-        handoffs = self._handoffs_path(group_id)
-        names: tuple[str, ...] = ()
-        with self._left_behind_if_refused(group_id, handoffs):
-            names = await self._nodes.children(handoffs)
-        for name in names:
-            number, path = parse_number(name), f"{handoffs}/{name}"
-            if number is not None and number < generation and path not in self._left_behind.get(group_id, ()):
-                with self._left_behind_if_refused(group_id, path):
-                    for entry in await self._nodes.children(path):
-                        await self._nodes.delete(f"{path}/{entry}")
-                    await self._nodes.delete(path)
-
-    @contextmanager
-    def _left_behind_if_refused(self, group_id: str, path: str) -> Generator[None]:
-        try:
-            yield
-        except BackendUnavailableError:
-            raise
-        except BackendError as error:
-            left_behind = self._left_behind.setdefault(group_id, set())
-            if not left_behind:  # one warning: most refusals have the same reason
-                _logger.warning("nodes of past handoffs are left behind: %s", error)
-            left_behind.add(path)
+    async def progress(self, group_id: str) -> Progress:
+        group = self._group_path(group_id)
+        self._active_ids[active_path(group)] = group_id  # before the request: the event may arrive with the answer
+        return await self._handoffs.progress(group)
 
     # ---- paths
 
@@ -268,12 +177,3 @@ class ZooKeeperBackend:
 
     def _members_path(self, group_id: str) -> str:
         return f"{self._group_path(group_id)}/members"
-
-    def _handoffs_path(self, group_id: str) -> str:
-        return f"{self._group_path(group_id)}/handoff"
-
-    def _handoff_path(self, group_id: str, generation: int) -> str:
-        return f"{self._handoffs_path(group_id)}/{generation}"
-
-    def _active_path(self, group_id: str) -> str:
-        return f"{self._group_path(group_id)}/active"

@@ -51,7 +51,7 @@ class Request:
     """What an actor asks of the service."""
 
     kind: str
-    name: str = ""
+    argument: Any = ""
     watch: bool = False
     latest: bool = False
 
@@ -99,12 +99,12 @@ class Service:
     def perform(self, request: Request, actor: Actor) -> object:
         """Carry out a request of ``actor``."""
         if request.kind == "ensure":
-            self.document = self.document or request.name.encode()
+            self.document = self.document or request.argument.encode()
             return self.document
         if request.kind == "enter":
-            return self._enter(request.name, actor.session)
+            return self._enter(request.argument, actor.session)
         if request.kind == "withdraw":
-            self.delete([name for name in (self.entries or {}) if name == request.name])
+            self.delete([name for name in (self.entries or {}) if name == request.argument])
             return None
         if request.kind == "generation":
             return None if self.entries is None else self.generation

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import pytest
 
-from aiopartition.group.handoff import Handoff
+from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
+from aiopartition.group.handoff import Handoff, Stage
 from aiopartition.group.step import Step
 from aiopartition.group.work import Work
 from aiopartition.placement.table import Mask
@@ -29,17 +31,28 @@ def alone(generation: int = 5) -> Handoff:
     """A member by itself, all of whose slots are active."""
     handoff = Handoff(4)
     handoff.viewed(generation, OURS, frozenset({OURS}), ALL)
-    handoff.acknowledged(generation, 1)
-    handoff.surveyed(generation, [OURS])
-    handoff.activated(generation)
-    handoff.looked(generation)
+    handoff.marked(Mark(generation, OURS), MarksCount(0, 1))
+    handoff.read_acknowledgements(generation, acknowledged_by([OURS]))
+    handoff.concluded(generation)
+    handoff.read_active(Progress(generation, generation))
     assert handoff.active == ALL
     assert not handoff.waiting
     return handoff
 
 
 def joined_by_another(handoff: Handoff, generation: int = 6) -> None:
+    """Another member has come, and all are ready."""
     handoff.viewed(generation, OURS, BOTH, LEFT)
+    handoff.marked(Mark(generation, OURS, ready=True), MarksCount(1, 1))
+    handoff.read_active(Progress(generation - 1, generation))
+
+
+def acknowledged_by(names: Iterable[str]) -> Marks:
+    return Marks(acknowledged=frozenset(names))
+
+
+def ready_by(names: Iterable[str]) -> Marks:
+    return Marks(ready=frozenset(names))
 
 
 # ---- from nothing
@@ -62,14 +75,14 @@ def test_the_way_to_a_first_handoff() -> None:
     handoff.viewed(5, OURS, frozenset({OURS}), ALL)
     assert handoff.waiting
     assert handoff.next_step() is Step.ACKNOWLEDGE
-    handoff.acknowledged(5, 1)
-    assert handoff.next_step() is Step.SURVEY
-    handoff.surveyed(5, [OURS])
+    handoff.marked(Mark(5, OURS), MarksCount(0, 1))
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
+    handoff.read_acknowledgements(5, acknowledged_by([OURS]))
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.activated(5)
-    assert handoff.next_step() is Step.LOOK
+    handoff.concluded(5)
+    assert handoff.next_step() is Step.READ_ACTIVE
     assert handoff.active == NONE
-    handoff.looked(5)
+    handoff.read_active(Progress(5, 5))
     assert handoff.active == ALL
     assert handoff.active_generation == 5
     assert handoff.next_step() is Step.REST
@@ -80,20 +93,141 @@ def test_asking_changes_nothing() -> None:
     handoff = Handoff(4)
     handoff.viewed(5, OURS, BOTH, LEFT)
     assert handoff.next_step() is handoff.next_step()
-    handoff.acknowledged(5, 2)
+    handoff.marked(Mark(5, OURS), MarksCount(0, 2))
     assert handoff.next_step() is handoff.next_step()
+
+
+# ---- all have to be ready
+
+
+def test_nobody_lets_go_before_all_are_ready() -> None:
+    """Say that we are, go on with everything, and let go when we hear that all are."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    assert handoff.next_step() is Step.ANNOUNCE
+    assert handoff.next_mark == Mark(6, OURS, ready=True)
+    handoff.marked(handoff.next_mark, MarksCount(1, 0))
+    assert handoff.stage is Stage.READY
+    assert handoff.active == ALL
+    handoff.began(work(3))
+    handoff.read_active(Progress(5, 5))
+    assert handoff.next_step() is Step.REST
+    handoff.read_active(Progress(5, 6))
+    assert handoff.active == LEFT
+    assert handoff.next_step() is Step.REST  # the work on slot 3 has to end
+
+
+def test_a_member_that_finds_all_ready_says_so() -> None:
+    """Ready, or with an acknowledgement already, which a member makes at once that has nothing to let go of."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.marked(handoff.next_mark, MarksCount(1, 1))
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
+    handoff.read_acknowledgements(6, Marks(frozenset({OURS}), frozenset({THEIRS})))
+    assert handoff.next_step() is Step.RELEASE
+    assert handoff.active == ALL
+    handoff.concluded(6)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(5, 6))
+    assert handoff.active == LEFT
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+def test_a_member_that_has_nothing_to_let_go_of_acknowledges_at_once() -> None:
+    """Its death then holds up nobody."""
+    handoff = Handoff(4)
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+    assert handoff.next_mark == Mark(6, OURS, ready=False)
+    handoff.marked(handoff.next_mark, MarksCount(1, 1))
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS  # it may be the last of those that are ready
+    handoff.read_acknowledgements(6, Marks(frozenset({THEIRS}), frozenset({OURS})))
+    assert handoff.next_step() is Step.RELEASE
+
+
+def test_a_generation_that_is_overtaken_before_all_were_ready_disturbs_nobody() -> None:
+    """However many of them there are."""
+    handoff = alone()
+    for generation in range(6, 20):
+        handoff.viewed(generation, OURS, BOTH, LEFT if generation % 2 else RIGHT)
+        handoff.marked(handoff.next_mark, MarksCount(1, 0))
+        handoff.read_active(Progress(5, 5))
+        assert handoff.active == ALL
+    handoff.viewed(20, OURS, frozenset({OURS}), ALL)
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+@pytest.mark.parametrize("released", [0, 5, 7, 100])
+def test_another_generation_that_is_released_is_not_this_one(released: int) -> None:
+    """Neither an earlier nor a later one."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.read_active(Progress(5, released))
+    assert handoff.active == ALL
+    assert handoff.next_step() is Step.ANNOUNCE
+
+
+def test_too_few_members_do_not_wait_for_each_other() -> None:
+    """They own nothing from the moment at which they know."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, NONE)
+    handoff.let_go()
+    assert handoff.active == NONE
+    assert handoff.next_step() is Step.ACKNOWLEDGE
+
+
+def test_a_ready_mark_that_was_deleted_is_put_back() -> None:
+    """By an operator, say."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.marked(handoff.next_mark, MarksCount(1, 0))
+    handoff.overdue()
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
+    handoff.read_acknowledgements(6, ready_by([]))
+    assert handoff.next_step() is Step.ANNOUNCE
+
+
+def test_a_release_that_was_deleted_is_said_again() -> None:
+    """Others may not have heard of it."""
+    handoff = alone()
+    some = work(3)
+    handoff.began(some)
+    joined_by_another(handoff)
+    handoff.moved()
+    handoff.read_active(Progress(0, 0))
+    assert handoff.next_step() is Step.RELEASE
+    handoff.concluded(6)
+    handoff.read_active(Progress(0, 6))
+    assert handoff.next_step() is Step.REST
+
+
+def test_an_operator_sees_whom_a_handoff_waits_for_however_often_the_members_change() -> None:
+    """An entry that was missing is missing at the next generation until it is heard of."""
+    handoff = alone()
+    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff.read_acknowledgements(6, ready_by([OURS]))
+    assert handoff.missing == {THEIRS}
+    third = "o;1;1;1111111111111111"
+    handoff.viewed(7, OURS, BOTH | {third}, LEFT)
+    assert handoff.missing == {THEIRS}
+    handoff.read_acknowledgements(7, ready_by(BOTH))
+    assert handoff.missing == {third}
+    handoff.viewed(8, OURS, BOTH, LEFT)
+    assert handoff.missing == frozenset()
 
 
 # ---- letting go
 
 
-def test_what_is_lost_stops_being_active_at_once_and_what_is_kept_does_not() -> None:
-    """From the view on; what is gained waits."""
+def test_what_is_lost_stops_being_active_when_all_are_ready_and_what_is_kept_does_not() -> None:
+    """What is gained waits."""
     handoff = alone()
     joined_by_another(handoff)
     assert handoff.active == LEFT
     assert handoff.waiting
     handoff.viewed(7, OURS, BOTH, (True, False, True, False))
+    assert handoff.active == LEFT
+    handoff.read_active(Progress(5, 7))
     assert handoff.active == (True, False, False, False)
 
 
@@ -110,7 +244,8 @@ def test_work_on_what_is_lost_is_revoked_once_and_waited_for() -> None:
     assert handoff.in_the_way == {lost}
     assert handoff.next_step() is Step.REST
     handoff.overdue()
-    assert handoff.next_step() is Step.REST
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(5, 6))
     handoff.ended(lost)
     assert handoff.works == {kept}
     assert handoff.next_step() is Step.ACKNOWLEDGE
@@ -146,7 +281,10 @@ def test_work_stays_in_the_way_through_later_generations() -> None:
     assert handoff.revocations() == [lost]
     handoff.viewed(7, OURS, frozenset({OURS}), ALL)
     assert handoff.revocations() == []
-    assert handoff.next_step() is Step.REST
+    assert handoff.next_step() is Step.ANNOUNCE  # others need not wait for it before they let go
+    handoff.marked(handoff.next_mark, MarksCount(1, 0))
+    handoff.read_acknowledgements(7, ready_by([OURS]))
+    assert handoff.next_step() is Step.RELEASE
     handoff.ended(lost)
     assert handoff.next_step() is Step.ACKNOWLEDGE
 
@@ -170,14 +308,15 @@ def test_what_is_gained_waits_for_all_entries() -> None:
     handoff = alone()
     joined_by_another(handoff)
     handoff.viewed(7, OURS, BOTH, (True, False, True, False))
-    handoff.acknowledged(7, 1)
+    handoff.read_active(Progress(5, 7))
+    handoff.marked(Mark(7, OURS), MarksCount(1, 1))
     assert handoff.next_step() is Step.REST  # the last look has armed a watch
     handoff.moved()
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(6)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(6, 7))
     assert handoff.active == (True, False, False, False)
     handoff.moved()
-    handoff.looked(7)
+    handoff.read_active(Progress(7, 7))
     assert handoff.active == (True, False, True, False)
     assert not handoff.waiting
     assert handoff.next_step() is Step.REST
@@ -190,8 +329,8 @@ def test_another_generation_is_not_this_one(active: int) -> None:
     handoff.viewed(6, OURS, BOTH, ALL)
     joined_by_another(handoff)
     handoff.viewed(6, OURS, BOTH, RIGHT)
-    handoff.acknowledged(6, 2)
-    handoff.looked(active)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
+    handoff.read_active(Progress(active, active))
     assert handoff.active == NONE
     assert handoff.waiting
 
@@ -200,10 +339,10 @@ def test_nothing_is_taken_up_without_our_own_acknowledgement() -> None:
     """The news that all have acknowledged may come before the answer to ours; then it counts with that answer."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.looked(6)
+    handoff.read_active(Progress(6, 6))
     assert handoff.active == NONE
     assert handoff.next_step() is Step.ACKNOWLEDGE
-    handoff.acknowledged(6, 2)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
     assert handoff.active == LEFT
     assert not handoff.waiting
 
@@ -213,11 +352,12 @@ def test_answers_that_are_about_an_earlier_generation_count_for_nothing() -> Non
     handoff = alone()
     joined_by_another(handoff)
     handoff.viewed(7, OURS, BOTH, RIGHT)
-    handoff.acknowledged(6, 2)
+    handoff.read_active(Progress(5, 7))
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
     assert handoff.next_step() is Step.ACKNOWLEDGE
-    handoff.surveyed(6, BOTH)
-    handoff.activated(6)
-    handoff.looked(6)
+    handoff.read_acknowledgements(6, acknowledged_by(BOTH))
+    handoff.concluded(6)
+    handoff.read_active(Progress(6, 6))
     assert handoff.next_step() is Step.ACKNOWLEDGE
     assert handoff.active == NONE
 
@@ -226,7 +366,7 @@ def test_a_server_that_lags_does_not_take_back_what_was_seen() -> None:
     """The active generation only grows."""
     handoff = alone()
     handoff.moved()
-    handoff.looked(3)
+    handoff.read_active(Progress(3, 3))
     assert handoff.active_generation == 5
     assert handoff.active == ALL
     assert not handoff.waiting
@@ -236,7 +376,7 @@ def test_a_later_activation_changes_nothing_at_whom_it_does_not_concern() -> Non
     """A member that has completed its generation, and hears of a later one before it views that, goes on."""
     handoff = alone()
     handoff.moved()
-    handoff.looked(8)
+    handoff.read_active(Progress(8, 8))
     assert handoff.active == ALL  # until it views 8, nobody can have acknowledged that for it
 
 
@@ -244,23 +384,23 @@ def test_the_same_view_again_is_no_news() -> None:
     """A read that finds nothing new does not begin the handoff anew."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.acknowledged(6, 1)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 1))
     handoff.viewed(6, OURS, BOTH, LEFT)
-    assert handoff.next_step() is Step.LOOK
+    assert handoff.next_step() is Step.READ_ACTIVE
 
 
 def test_an_active_generation_that_was_deleted_is_said_again() -> None:
     """By those who are through with it: others may not be, and acknowledgements may be gone too."""
     handoff = alone()
     handoff.moved()
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(0)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(0, 0))
     assert handoff.active == ALL
     assert not handoff.waiting
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.activated(5)
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(5)
+    handoff.concluded(5)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(5, 5))
     assert handoff.next_step() is Step.REST
 
 
@@ -268,19 +408,19 @@ def test_a_group_that_has_gone_back_is_handed_over_there() -> None:
     """An ensemble that was put together from what was left of it may have forgotten the last generations."""
     handoff = alone()
     joined_by_another(handoff)
-    handoff.acknowledged(6, 2)
-    handoff.looked(6)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
+    handoff.read_active(Progress(6, 6))
     assert handoff.active == LEFT
     handoff.viewed(5, OURS, frozenset({OURS}), ALL)
     assert handoff.waiting
     assert handoff.active == LEFT
     assert handoff.next_step() is Step.ACKNOWLEDGE
-    handoff.acknowledged(5, 1)
-    handoff.surveyed(5, [OURS])
+    handoff.marked(Mark(5, OURS), MarksCount(0, 1))
+    handoff.read_acknowledgements(5, acknowledged_by([OURS]))
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.activated(5)
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(5)
+    handoff.concluded(5)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(5, 5))
     assert handoff.active == ALL
     assert not handoff.waiting
 
@@ -293,8 +433,8 @@ def test_missing_are_entries_not_ids() -> None:
     older, newer = "m;1;1;0000000000000000", "m;1;2;5555555555555555"
     handoff = Handoff(4)
     handoff.viewed(6, newer, frozenset({older, newer}), ALL)
-    handoff.acknowledged(6, 2)
-    handoff.surveyed(6, [newer, "somebody else's node"])
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
+    handoff.read_acknowledgements(6, acknowledged_by([newer, "somebody else's node"]))
     assert handoff.missing == {older}
     assert handoff.next_step() is not Step.ACTIVATE
 
@@ -303,10 +443,10 @@ def test_nodes_of_others_do_not_complete_a_handoff() -> None:
     """As many acknowledgements as entries is a reason to look whose they are, no more."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.acknowledged(6, 2)
-    assert handoff.next_step() is Step.SURVEY
-    handoff.surveyed(6, [OURS, "foreign"])
-    assert handoff.next_step() is Step.LOOK
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
+    handoff.read_acknowledgements(6, acknowledged_by([OURS, "foreign"]))
+    assert handoff.next_step() is Step.READ_ACTIVE
     assert handoff.missing == {THEIRS}
 
 
@@ -314,8 +454,8 @@ def test_more_nodes_than_entries_do_not_hide_that_all_are_there() -> None:
     """What somebody has put there beside them is in nobody's way."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.acknowledged(6, 3)
-    handoff.surveyed(6, [OURS, THEIRS, "foreign"])
+    handoff.marked(Mark(6, OURS), MarksCount(0, 3))
+    handoff.read_acknowledgements(6, acknowledged_by([OURS, THEIRS, "foreign"]))
     assert handoff.next_step() is Step.ACTIVATE
 
 
@@ -323,11 +463,11 @@ def test_an_acknowledgement_that_was_deleted_is_put_back() -> None:
     """By an operator, say: the next survey does not show it."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.acknowledged(6, 1)
-    handoff.looked(5)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 1))
+    handoff.read_active(Progress(5, 5))
     handoff.overdue()
-    assert handoff.next_step() is Step.SURVEY
-    handoff.surveyed(6, [THEIRS])
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
+    handoff.read_acknowledgements(6, acknowledged_by([THEIRS]))
     assert handoff.next_step() is Step.ACKNOWLEDGE
 
 
@@ -337,15 +477,15 @@ def test_whoever_waits_for_long_looks_again() -> None:
     handoff.viewed(6, OURS, BOTH, LEFT)
     handoff.overdue()
     assert handoff.next_step() is Step.ACKNOWLEDGE
-    handoff.acknowledged(6, 1)
-    handoff.looked(5)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 1))
+    handoff.read_active(Progress(5, 5))
     assert handoff.next_step() is Step.REST
     handoff.overdue()
-    handoff.surveyed(6, BOTH)
+    handoff.read_acknowledgements(6, acknowledged_by(BOTH))
     assert handoff.next_step() is Step.ACTIVATE  # whoever should have done it may have died
-    handoff.activated(6)
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(6)
+    handoff.concluded(6)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(6, 6))
     assert handoff.active == LEFT
 
 
@@ -360,10 +500,10 @@ def test_an_activation_of_ours_that_was_overtaken() -> None:
     """A later generation is active already: ours is looked for, not found, and waited for no more once we view that."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.acknowledged(6, 2)
-    handoff.surveyed(6, BOTH)
-    handoff.activated(6)
-    handoff.looked(7)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
+    handoff.read_acknowledgements(6, acknowledged_by(BOTH))
+    handoff.concluded(6)
+    handoff.read_active(Progress(7, 7))
     assert handoff.active == NONE
     assert handoff.next_step() is Step.REST
     handoff.viewed(7, OURS, BOTH, LEFT)
@@ -377,8 +517,8 @@ def acknowledge(handoff: Handoff, count: int) -> None:
     """Ask for it, and hear that it is there."""
     assert handoff.next_step() is Step.ACKNOWLEDGE
     assert handoff.generation is not None
-    handoff.acknowledging()
-    handoff.acknowledged(handoff.generation, count)
+    handoff.marking(handoff.next_mark)
+    handoff.marked(handoff.next_mark, MarksCount(0, count))
 
 
 def test_an_acknowledgement_goes_when_the_handoff_is_complete() -> None:
@@ -387,13 +527,13 @@ def test_an_acknowledgement_goes_when_the_handoff_is_complete() -> None:
     handoff.viewed(6, OURS, BOTH, LEFT)
     assert handoff.obsolete is None
     acknowledge(handoff, 1)
-    handoff.looked(5)
+    handoff.read_active(Progress(5, 5))
     assert handoff.next_step() is Step.REST
     handoff.moved()
-    handoff.looked(6)
+    handoff.read_active(Progress(6, 6))
     assert handoff.next_step() is Step.RETRACT
-    assert handoff.obsolete == (6, OURS)
-    handoff.retracted((6, OURS))
+    assert handoff.obsolete == Mark(6, OURS)
+    handoff.retracted(Mark(6, OURS))
     assert handoff.next_step() is Step.REST
     assert handoff.active == LEFT
     assert not handoff.waiting
@@ -405,17 +545,17 @@ def test_a_generation_that_was_overtaken_needs_no_acknowledgement() -> None:
     for generation in (5, 6, 7):
         handoff.viewed(generation, OURS, BOTH, LEFT)
         acknowledge(handoff, 2)
-    assert handoff.next_step() is Step.SURVEY
-    handoff.surveyed(7, BOTH)
+    assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
+    handoff.read_acknowledgements(7, acknowledged_by(BOTH))
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.activated(7)
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(7)
+    handoff.concluded(7)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(7, 7))
     assert handoff.active == LEFT
     for generation in (5, 6, 7):
         assert handoff.next_step() is Step.RETRACT
-        assert handoff.obsolete == (generation, OURS)
-        handoff.retracted((generation, OURS))
+        assert handoff.obsolete == Mark(generation, OURS)
+        handoff.retracted(Mark(generation, OURS))
     assert handoff.next_step() is Step.REST
 
 
@@ -423,23 +563,23 @@ def test_work_that_is_in_the_way_does_not_keep_an_old_acknowledgement() -> None:
     """Nothing more urgent can be done meanwhile."""
     handoff = alone()
     handoff.began(work(3))
-    handoff.acknowledging()
+    handoff.marking(handoff.next_mark)
     joined_by_another(handoff)
     assert handoff.next_step() is Step.RETRACT
-    assert handoff.obsolete == (5, OURS)
+    assert handoff.obsolete == Mark(5, OURS)
 
 
 def test_an_attempt_without_an_answer_counts_as_made() -> None:
     """The request may have been carried out."""
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
-    handoff.acknowledging()
+    handoff.marking(handoff.next_mark)
     assert handoff.next_step() is Step.ACKNOWLEDGE
     handoff.viewed(7, OURS, BOTH, LEFT)
     acknowledge(handoff, 1)
-    handoff.looked(5)
+    handoff.read_active(Progress(5, 5))
     assert handoff.next_step() is Step.RETRACT
-    assert handoff.obsolete == (6, OURS)
+    assert handoff.obsolete == Mark(6, OURS)
 
 
 def test_whoever_is_no_member_any_more_deletes_all() -> None:
@@ -449,7 +589,7 @@ def test_whoever_is_no_member_any_more_deletes_all() -> None:
     acknowledge(handoff, 1)
     handoff.lapsed()
     assert handoff.next_step() is Step.RETRACT
-    assert handoff.obsolete == (6, OURS)
+    assert handoff.obsolete == Mark(6, OURS)
     handoff.session_ended()
     assert handoff.obsolete is None
     assert handoff.next_step() is Step.REST
@@ -460,11 +600,11 @@ def test_a_survey_of_a_complete_handoff_is_no_news() -> None:
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
     acknowledge(handoff, 2)
-    handoff.survey_refused()
-    handoff.looked(6)
+    handoff.acknowledgements_refused()
+    handoff.read_active(Progress(6, 6))
     assert handoff.next_step() is Step.RETRACT
-    handoff.retracted((6, OURS))
-    handoff.surveyed(6, [])
+    handoff.retracted(Mark(6, OURS))
+    handoff.read_acknowledgements(6, acknowledged_by([]))
     assert handoff.missing == frozenset()
     assert not handoff.waiting
     assert handoff.next_step() is Step.REST
@@ -475,11 +615,11 @@ def test_a_survey_that_misses_another_looks_whether_that_is_through() -> None:
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
     acknowledge(handoff, 1)
-    handoff.looked(5)
+    handoff.read_active(Progress(5, 5))
     handoff.overdue()
-    handoff.surveyed(6, [OURS])
-    assert handoff.next_step() is Step.LOOK
-    handoff.looked(6)
+    handoff.read_acknowledgements(6, acknowledged_by([OURS]))
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(Progress(6, 6))
     assert handoff.active == LEFT
 
 
@@ -488,13 +628,13 @@ def test_an_active_generation_that_was_deleted_is_said_again_without_acknowledge
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
     acknowledge(handoff, 1)
-    handoff.looked(6)
-    handoff.retracted((6, OURS))
+    handoff.read_active(Progress(6, 6))
+    handoff.retracted(Mark(6, OURS))
     handoff.moved()
-    handoff.looked(0)
+    handoff.read_active(Progress(0, 0))
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.activated(6)
-    handoff.looked(6)
+    handoff.concluded(6)
+    handoff.read_active(Progress(6, 6))
     assert handoff.next_step() is Step.REST
     assert handoff.active == LEFT
 
@@ -505,9 +645,9 @@ def test_an_acknowledgement_that_is_made_again_is_deleted_again() -> None:
     for generation in (5, 6, 5):
         handoff.viewed(generation, OURS, BOTH, LEFT)
         acknowledge(handoff, 1)
-        handoff.looked(generation)
-        assert handoff.obsolete == (generation, OURS)
-        handoff.retracted((generation, OURS))
+        handoff.read_active(Progress(generation, generation))
+        assert handoff.obsolete == Mark(generation, OURS)
+        handoff.retracted(Mark(generation, OURS))
     assert handoff.next_step() is Step.REST
 
 
@@ -527,7 +667,7 @@ def test_whoever_lapses_has_nothing_and_starts_from_nothing() -> None:
     assert handoff.next_step() is Step.REST
     assert handoff.revocations() == [some]
     handoff.viewed(5, OURS, frozenset({OURS}), ALL)
-    assert handoff.next_step() is Step.REST  # the work comes first
+    assert handoff.next_step() is Step.ANNOUNCE  # the work comes before the acknowledgement
     handoff.ended(some)
     assert handoff.next_step() is Step.ACKNOWLEDGE
     assert handoff.active == NONE
@@ -538,10 +678,10 @@ def test_answers_after_a_lapse_count_for_nothing() -> None:
     handoff = Handoff(4)
     handoff.viewed(6, OURS, BOTH, LEFT)
     handoff.lapsed()
-    handoff.acknowledged(6, 2)
-    handoff.surveyed(6, BOTH)
-    handoff.activated(6)
-    handoff.looked(6)
+    handoff.marked(Mark(6, OURS), MarksCount(0, 2))
+    handoff.read_acknowledgements(6, acknowledged_by(BOTH))
+    handoff.concluded(6)
+    handoff.read_active(Progress(6, 6))
     assert handoff.active == NONE
     assert handoff.next_step() is Step.REST
 

@@ -14,7 +14,7 @@ import argparse
 import copy
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
@@ -22,9 +22,10 @@ from typing import Final, TypeAlias, cast
 
 import pytest
 
+from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.errors import AuthenticationError, MemberSupersededError, PartitionError
 from aiopartition.group.entry import Entry
-from aiopartition.group.handoff import Acknowledgement, Handoff
+from aiopartition.group.handoff import Handoff, Stage
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
 from aiopartition.group.work import Work
@@ -62,8 +63,8 @@ HAPPENINGS: Final = {
     "crash": 0.3,
     "the dead expire": 1,
     "late write": 3,  # one that got stuck with a connection is carried out after all
-    "acknowledgement deleted": 0.3,
-    "acknowledgements deleted": 0.1,
+    "mark deleted": 0.3,
+    "marks deleted": 0.1,
     "active deleted": 0.1,
 }
 PACES: Final = (0.03, 0.3, 1, 1, 1, 3)
@@ -87,9 +88,23 @@ class Scattered:
         return self._masks[member_id]
 
 
+class Settled(Scattered):
+    """A placement that moves as little as can be: members often have nothing to let go of."""
+
+    def __init__(self, members: MembersKey) -> None:
+        ids = [member_id for member_id, _ in members]
+        owners = [max(ids, key=lambda each: random.Random(f"{each} {slot}").random()) for slot in range(POLICY.slots)]
+        self._masks = {each: tuple(owner == each for owner in owners) for each in ids}
+
+
 @cache
-def table_of(members: MembersKey) -> Table:
+def scattered(members: MembersKey) -> Table:
     return cast("Table", Scattered(members))
+
+
+@cache
+def settled(members: MembersKey) -> Table:
+    return cast("Table", Settled(members))
 
 
 @cache
@@ -99,86 +114,104 @@ def bits(mask: Mask) -> int:
 
 
 class BarrierService(Service):
-    """Beside the members: who has acknowledged which generation, and which one is active."""
+    """Beside the members: who has made which marks, and which generations are released and active."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.acknowledged: dict[int, dict[str, int]] = {}  # generation -> name -> session
-        self.surveys: dict[int, list[tuple[str, ...]]] = {}  # how that was before
-        self.active: list[int] = [0]  # the last is the current one; the others may be told by a server that lags
+        self.marks: dict[Mark, int] = {}  # the session of each
+        self.surveys: dict[int, list[Marks]] = {}  # how the marks of a generation were before
+        self.progress: list[Progress] = [Progress()]  # the last holds; a server that lags may tell the others
         self.version = 0
         self.active_watchers: set[Exclusive] = set()
         self.activations = 0
+        self.releases = 0
         self.late: list[tuple[Request, Exclusive]] = []
-        self.left_behind: set[Acknowledgement] = set()  # those that nobody was allowed to delete
+        self.table_of: Callable[[MembersKey], Table] = scattered
+        self.left_behind: set[Mark] = set()  # those that nobody was allowed to delete
 
     def end(self, session: int) -> None:
         super().end(session)
-        for generation, names in self.acknowledged.items():
-            for name in [name for name, owner in names.items() if owner == session]:
-                self.unacknowledge(generation, name)
+        for mark in [mark for mark, owner in self.marks.items() if owner == session]:
+            self.unmark(mark)
 
     def perform(self, request: Request, actor: Actor) -> object:
         actor = cast("Exclusive", actor)
-        argument = request.name
-        match request.kind:
-            case "acknowledge":
-                generation, _, name = argument.partition(" ")
+        argument = request.argument
+        match request.kind, argument:
+            case "mark", Mark():
                 if self.document is None:
                     return None
-                self.acknowledged.setdefault(int(generation), {})[name] = actor.session
-                self._surveyed(int(generation))
+                self.marks[argument] = actor.session
+                self._surveyed(argument.generation)
                 return True
-            case "retract":
-                generation, _, name = argument.partition(" ")
-                if name in self.acknowledged.get(int(generation), ()):
-                    self.unacknowledge(int(generation), name)
+            case "unmark", Mark():
+                if argument in self.marks:
+                    self.unmark(argument)
                 return True
-            case "count":
-                return len(self.acknowledged.get(int(argument), ()))
-            case "acknowledgements":
-                known = self.surveys.get(int(argument), [()])
+            case "count", int():
+                marks = self.marks_of(argument)
+                return MarksCount(len(marks.ready), len(marks.acknowledged))
+            case "marks", int():
+                known = self.surveys.get(argument, [Marks()])
                 return known[-1 - min(actor.lag, len(known) - 1)]
-            case "active":
+            case "progress", _:
                 self.active_watchers.add(actor)
-                lag = min(actor.lag, len(self.active) - 1)
+                lag = min(actor.lag, len(self.progress) - 1)
                 if lag:
                     actor.active_news += 1  # the watch is on that server, which will know better in a moment
-                return self.active[-1 - lag]
-            case "active and version":
-                return self.active[-1], self.version
-            case "write":
-                generation, _, version = argument.partition(" ")
-                if int(version) not in (self.version, -1):
+                return self.progress[-1 - lag]
+            case "progress and version", _:
+                return self.progress[-1], self.version
+            case "write", (Progress() as progress, int(version)):
+                if version not in (self.version, -1):
                     return False
-                self.activate(int(generation))
+                self.advance(progress)
                 return True
-        return super().perform(request, actor)
+            case _:
+                return super().perform(request, actor)
 
-    def activate(self, generation: int) -> None:
-        assert generation >= self.active[-1], f"active went back from {self.active[-1]} to {generation}"
-        self.activations += 1
-        self._write(generation)
-        self.acknowledged = {each: names for each, names in self.acknowledged.items() if each >= generation}
+    def marks_of(self, generation: int) -> Marks:
+        marks = [mark for mark in self.marks if mark.generation == generation]
+        return Marks(
+            frozenset(mark.name for mark in marks if mark.ready),
+            frozenset(mark.name for mark in marks if not mark.ready),
+        )
 
-    def unacknowledge(self, generation: int, name: str) -> None:
-        del self.acknowledged[generation][name]
-        self._surveyed(generation)
+    def advance(self, progress: Progress) -> None:
+        before = self.progress[-1]
+        assert progress.active >= before.active, f"active went back from {before} to {progress}"
+        if progress.active > before.active:
+            self.activations += 1
+            self.marks = {mark: owner for mark, owner in self.marks.items() if mark.generation >= progress.active}
+        else:
+            self.releases += 1
+        self._write(progress)
+
+    def unmark(self, mark: Mark) -> None:
+        del self.marks[mark]
+        self._surveyed(mark.generation)
 
     def delete_active(self) -> None:
-        self._write(0)
+        self._write(Progress())
         self.version = 0
         self.late.clear()  # versions count anew, and a late one could be mistaken; members remember what they saw
 
-    def _write(self, generation: int) -> None:
-        self.active.append(generation)
+    def _write(self, progress: Progress) -> None:
+        self.progress.append(progress)
         self.version += 1
         for watcher in self.active_watchers:
             watcher.active_news += 1
         self.active_watchers.clear()
 
     def _surveyed(self, generation: int) -> None:
-        self.surveys.setdefault(generation, []).append(tuple(self.acknowledged[generation]))
+        self.surveys.setdefault(generation, []).append(self.marks_of(generation))
+
+
+def advanced(progress: Progress, step: Step, generation: int) -> Progress | None:
+    """What to write in that step, if anything."""
+    if step is Step.ACTIVATE:
+        return None if progress.active >= generation else Progress(generation, max(generation, progress.released))
+    return None if max(progress) >= generation else Progress(progress.active, generation)
 
 
 @dataclass(eq=False, repr=False)
@@ -222,42 +255,41 @@ class Exclusive(Actor):
             members = self.group.wanted
             yield PAUSE
             if self.group.wanted is members:
-                self.group.built(members, table_of(tuple(members.items())))
+                self.group.built(members, self.barriers.table_of(tuple(members.items())))
         elif step is Step.RETRACT:
             obsolete = handoff.obsolete
             assert obsolete is not None
             try:
-                yield Request("retract", f"{obsolete[0]} {obsolete[1]}")
+                yield Request("unmark", obsolete)
             except PartitionError:
                 self.barriers.left_behind.add(obsolete)
             handoff.retracted(obsolete)
-        elif step is Step.ACKNOWLEDGE:
-            handoff.acknowledging()
-            if not (yield Request("acknowledge", f"{generation} {handoff.name}")):
+        elif step in (Step.ANNOUNCE, Step.ACKNOWLEDGE):
+            mark = handoff.next_mark
+            handoff.marking(mark)
+            if not (yield Request("mark", mark)):
                 self.group.changed()
                 return
-            count = yield Request("count", f"{generation}")
+            handoff.marked(mark, (yield Request("count", mark.generation)))
+        elif step is Step.READ_ACKNOWLEDGEMENTS:
             assert generation is not None
-            handoff.acknowledged(generation, count)
-        elif step is Step.SURVEY:
-            names = yield Request("acknowledgements", f"{generation}")
-            assert generation is not None
-            handoff.surveyed(generation, names)
-        elif step is Step.ACTIVATE:
-            yield from self._activate()
-        elif step is Step.LOOK:
-            handoff.looked((yield Request("active")))
+            handoff.read_acknowledgements(generation, (yield Request("marks", generation)))
+        elif step in (Step.RELEASE, Step.ACTIVATE):
+            yield from self._conclude(step)
+        elif step is Step.READ_ACTIVE:
+            handoff.read_active((yield Request("progress")))
         else:
             yield from super()._take(step)
 
-    def _activate(self) -> Actions:
+    def _conclude(self, step: Step) -> Actions:
         generation = self.handoff.generation
         assert generation is not None
         while True:
-            active, version = yield Request("active and version")
-            if active >= generation or (yield Request("write", f"{generation} {version}")):
+            progress, version = yield Request("progress and version")
+            after = advanced(progress, step, generation)
+            if after is None or (yield Request("write", (after, version))):
                 break
-        self.handoff.activated(generation)
+        self.handoff.concluded(generation)
 
     def shift(self) -> None:
         """What has to end is told so; what is active is shown."""
@@ -340,6 +372,7 @@ class World:
         self.chance = chance
         self.service = BarrierService()
         self.members: list[Exclusive] = []
+        self.service.table_of = chance.choice((scattered, settled))
         self._handoff = handoff
         self._count = 0
         self._happenings = list(HAPPENINGS)
@@ -444,13 +477,12 @@ class World:
         if what == "active deleted":
             service.delete_active()
             return
-        generations = [generation for generation, names in service.acknowledged.items() if names]
-        if not generations:
+        if not service.marks:
             return
-        generation = chance.choice(generations)
-        names = list(service.acknowledged[generation])
-        for name in names if what == "acknowledgements deleted" else [chance.choice(names)]:
-            service.unacknowledge(generation, name)
+        chosen = chance.choice(list(service.marks))
+        for mark in [mark for mark in service.marks if mark.generation == chosen.generation]:
+            if mark == chosen or what == "marks deleted":
+                service.unmark(mark)
 
     # ---- what is promised
 
@@ -466,10 +498,10 @@ class World:
         """After the last fault all handoffs complete: who is there has all that is theirs, and works."""
         self.bury()
         for _ in range(ROUNDS_TO_REST):
-            before = (self.service.transaction, self.service.active[-1])
+            before = (self.service.transaction, self.service.progress[-1])
             for member in [member for member in self.members if member.alive]:
                 self.settle(member)
-            if (self.service.transaction, self.service.active[-1]) == before and not self.unfinished():
+            if (self.service.transaction, self.service.progress[-1]) == before and not self.unfinished():
                 break
         else:
             raise AssertionError(f"handoffs remain: {self.unfinished()}")
@@ -485,10 +517,9 @@ class World:
             assert sum(sum(member.handoff.active) for member in active) == POLICY.slots
 
     def check_that_nothing_is_left(self) -> None:
-        """Who has acknowledged deletes that again, and so do those who have left, if they are allowed to."""
-        acknowledged = {(generation, name) for generation, names in self.service.acknowledged.items() for name in names}
-        left = acknowledged - self.service.left_behind
-        assert not left, f"acknowledgements are left: {left}"
+        """Who has made a mark deletes it again, and so do those who have left, if they are allowed to."""
+        left = set(self.service.marks) - self.service.left_behind
+        assert not left, f"marks are left: {left}"
 
     def unfinished(self) -> list[str]:
         return [
@@ -595,7 +626,7 @@ class ForgetfulWorld(World):
 
 AGREED_UPON: Final = (
     *("transaction", "generation", "document", "entries", "history", "sessions"),
-    *("acknowledged", "surveys", "active", "version"),
+    *("marks", "surveys", "progress", "version"),
 )
 """What a service keeps."""
 
@@ -639,27 +670,42 @@ SHARE: Final = 250
 
 class AcknowledgesBeforeLettingGo(Handoff):
     def next_step(self) -> Step:
-        step = super().next_step()
-        return Step.ACKNOWLEDGE if self.waiting and not self._acknowledged else step
+        return Step.ACKNOWLEDGE if self.stage is Stage.LETTING_GO else super().next_step()
+
+
+class AcknowledgesWhenReady(Handoff):
+    """Without letting go: as if all that is lost were let go of when the generation is viewed."""
+
+    def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
+        super().viewed(generation, name, names, mine)
+        if self.stage is Stage.ANNOUNCING:
+            self.stage = Stage.LETTING_GO
 
 
 class TakesUpWhateverItViews(Handoff):
     """Some generation has become active: not the one that it views."""
 
-    def looked(self, active_generation: int) -> None:
-        super().looked(active_generation)
-        if active_generation:
+    def read_active(self, progress: Progress) -> None:
+        super().read_active(progress)
+        if progress.active:
             self.active = self._mine
+
+
+class TakesUpWhatIsReleased(Handoff):
+    """All are ready, which is not yet that they have let go."""
+
+    def read_active(self, progress: Progress) -> None:
+        super().read_active(Progress(max(progress), max(progress)))
 
 
 class CountsIds(Handoff):
     def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
-        super().viewed(generation, _id(name), frozenset(map(_id, names)), mine)
-        self.name = name
+        super().viewed(generation, name, names, mine)
+        self._names = frozenset(map(_id, names))
 
-    def surveyed(self, generation: int, names: Iterable[str]) -> None:
-        name, self.name = self.name, _id(self.name)
-        super().surveyed(generation, map(_id, names))
+    def read_acknowledgements(self, generation: int, marks: Marks) -> None:
+        name, self.name = self.name, _id(self.name) if self.name else ""
+        super().read_acknowledgements(generation, Marks(*[frozenset(map(_id, names)) for names in marks]))
         self.name = name
 
 
@@ -671,45 +717,42 @@ def _id(name: str) -> str:
 
 class NeverRetracts(Handoff):
     @property
-    def obsolete(self) -> Acknowledgement | None:
+    def obsolete(self) -> Mark | None:
         return None
 
 
 class RetractsWhatWasAnsweredAlone(Handoff):
     """What was asked for, and may be there although no answer came, is forgotten."""
 
-    def acknowledging(self) -> None:
+    def marking(self, mark: Mark) -> None:
         pass
 
-    def acknowledged(self, generation: int, count: int) -> None:
+    def marked(self, mark: Mark, count: MarksCount) -> None:
         if self.generation is not None:
-            super().acknowledging()
-        super().acknowledged(generation, count)
+            super().marking(mark)
+        super().marked(mark, count)
 
 
 class RetractsBeforeAllHaveAcknowledged(Handoff):
     @property
-    def obsolete(self) -> Acknowledgement | None:
+    def obsolete(self) -> Mark | None:
         return min(self._made, default=None)
 
 
-class LaterOnesCount(BarrierService):
-    """To acknowledge a later generation is taken for an acknowledgement of each earlier one."""
+class NeverReleases(Handoff):
+    """A member that finds that all are ready keeps it to itself."""
 
-    def perform(self, request: Request, actor: Actor) -> object:
-        if request.kind in ("count", "acknowledgements"):
-            later = [names for each, names in self.acknowledged.items() if each >= int(request.name)]
-            names = set().union(*later)
-            return len(names) if request.kind == "count" else tuple(names)
-        return super().perform(request, actor)
+    def next_step(self) -> Step:
+        step = super().next_step()
+        return Step.REST if step is Step.RELEASE else step
 
 
 class WritesBackwards(BarrierService):
-    """Whoever asks for the active generation in order to write another is told that it may."""
+    """Whoever asks for the progress in order to write it anew is told that it may."""
 
     def perform(self, request: Request, actor: Actor) -> object:
-        if request.kind == "active and version":
-            return 0, -1
+        if request.kind == "progress and version":
+            return Progress(), -1
         return super().perform(request, actor)
 
 
@@ -718,12 +761,14 @@ class WritesBackwards(BarrierService):
     ("handoff", "service", "seed"),
     [
         (AcknowledgesBeforeLettingGo, BarrierService, "a"),
+        (AcknowledgesWhenReady, BarrierService, "a"),
+        (TakesUpWhatIsReleased, BarrierService, "a"),
+        (NeverReleases, BarrierService, "a"),
         (TakesUpWhateverItViews, BarrierService, "a"),
         (CountsIds, BarrierService, "a"),
         (NeverRetracts, BarrierService, "a"),
         (RetractsWhatWasAnsweredAlone, BarrierService, "a"),
         (RetractsBeforeAllHaveAcknowledged, BarrierService, "a"),
-        (Handoff, LaterOnesCount, "g"),
         (Handoff, WritesBackwards, "k"),
     ],
 )
@@ -735,7 +780,7 @@ def test_mistakes_are_noticed(handoff: type[Handoff], service: type[BarrierServi
             tally.run(f"{seed} {tally.runs}", handoff, service)
 
 
-NOTICED: Final = "two have slots|active went back|handoffs remain|acknowledgements are left"
+NOTICED: Final = "two have slots|active went back|handoffs remain|marks are left"
 MOST_GENERATIONS_TO_A_MISTAKE: Final = 20_000
 
 

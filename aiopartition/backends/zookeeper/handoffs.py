@@ -1,0 +1,204 @@
+"""The nodes of handoffs in exclusive groups (``docs/format-1.md``, "Handoff")."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
+from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.codec import ErrorCode
+from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
+from aiopartition.errors import BackendError, BackendUnavailableError
+from aiopartition.parsing import parse_number
+
+__all__ = ["Handoffs", "active_path"]
+
+_logger: Final = logging.getLogger("aiopartition.zookeeper")
+
+_READY: Final = "-ready"
+
+
+def active_path(group: str) -> str:
+    """Return the path of the node that holds the :class:`Progress` of the group at path ``group``."""
+    return f"{group}/active"
+
+
+class Handoffs:
+    """The marks and the progress of handoffs. Groups are named by their paths; errors are those of :class:`Nodes`."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._generations: dict[str, int] = {}  # the generation of each group that was read last
+        self._left_behind: dict[str, set[str]] = {}  # of each group, nodes of past handoffs that we may not delete
+
+    def saw(self, group: str, generation: int) -> None:
+        """The group's generation was read."""
+        self._generations[group] = generation
+
+    def forget(self, group: str) -> None:
+        """Forget what is known of a group."""
+        self._generations.pop(group, None)
+        self._left_behind.pop(group, None)
+
+    # ---- marks
+
+    async def mark(self, group: str, mark: Mark) -> MarksCount | None:
+        """Create the node of a mark. Return the number of marks now, or ``None`` if there is no group."""
+        parent = _marks_path(group, mark.generation, ready=mark.ready)
+        for _ in range(ATTEMPTS):
+            if await self._nodes.create_ephemeral(f"{parent}/{mark.name}", b""):
+                # Our server has applied our own creation before it answers these, so the last member counts all.
+                ready, acknowledged = [await self._count(group, mark.generation, ready=each) for each in (True, False)]
+                return MarksCount(ready, acknowledged)
+            if (
+                await self._nodes.create(parent, b"") == ErrorCode.NO_NODE
+                and await self._nodes.create(f"{group}/handoff", b"") == ErrorCode.NO_NODE
+            ):
+                return None
+        raise BackendError("the node keeps vanishing", parent)
+
+    async def unmark(self, group: str, mark: Mark) -> None:
+        """Delete the node of a mark."""
+        await self._nodes.delete(f"{_marks_path(group, mark.generation, ready=mark.ready)}/{mark.name}")
+
+    async def marks(self, group: str, generation: int) -> Marks:
+        """Read the marks of a generation."""
+        ready, acknowledged = [
+            frozenset(await self._nodes.children(_marks_path(group, generation, ready=each))) for each in (True, False)
+        ]
+        return Marks(ready, acknowledged)
+
+    async def _count(self, group: str, generation: int, *, ready: bool) -> int:
+        path = _marks_path(group, generation, ready=ready)
+        stat = await self._nodes.find(codec.exists(path), path)
+        return 0 if stat is None else stat.children
+
+    # ---- progress
+
+    async def progress(self, group: str) -> Progress:
+        """Read the progress and arm the watch. The node is created if it is missing."""
+        path = active_path(group)
+        for _ in range(ATTEMPTS):
+            found = await self._read_progress(group, watch=True)
+            if found is not None:
+                return found[0] or Progress()
+            if await self._nodes.create(path, _text(Progress())) == ErrorCode.NO_NODE:
+                return Progress()  # no group, so no handoff
+        raise BackendError("the node keeps vanishing", path)
+
+    async def release(self, group: str, generation: int) -> None:
+        """Write that a generation is released, unless a later one is, or is active."""
+        await self._advance(group, generation, activate=False)
+
+    async def activate(self, group: str, generation: int) -> None:
+        """Write that a generation is active, unless a later one is. Delete marks of earlier generations."""
+        if await self._advance(group, generation, activate=True):
+            await self._delete_earlier(group, generation)
+
+    async def _advance(self, group: str, generation: int, *, activate: bool) -> bool:
+        """Return whether this call has written the node."""
+        path = active_path(group)
+        for _ in range(ATTEMPTS):
+            found = await self._read_progress(group)
+            if found is None:
+                await self._nodes.create(path, _text(Progress()))
+                continue
+            progress, version = found
+            if progress is None:
+                if generation != await self._newest(group):
+                    return False
+                progress = Progress()  # the newest generation may replace it: no later one can have been active
+            if generation <= (progress.active if activate else max(progress)):
+                return False
+            after = progress._replace(active=generation) if activate else progress._replace(released=generation)
+            stat = await self._nodes.write(path, _text(after), version)
+            if stat is None:
+                continue
+            if generation >= stat.data_zxid:  # all members would ignore it, and write it again and again
+                raise BackendError(f"generation {generation} is later than the transaction that names it", path)
+            return True
+        raise BackendError("the node keeps changing while it is being written", path)
+
+    async def _read_progress(self, group: str, *, watch: bool = False) -> tuple[Progress | None, int] | None:
+        """Return the progress and the version of its node; ``None`` without a node.
+
+        The progress is ``None`` if the node holds something that no member has written. If it were believed, it would
+        block all later handoffs.
+        """
+        path = active_path(group)
+        found = await self._nodes.find(codec.get_data(path, watch=watch), path)
+        if found is None:
+            return None
+        data, stat = found
+        progress = _parse(data)
+        if progress is None or max(progress) >= stat.data_zxid:  # a generation is older than what writes of it
+            return None, stat.version
+        if max(progress) > self._generations.get(group, 0):
+            newest = await self._newest(group)
+            if newest is not None and max(progress) > newest:  # generations only grow: there has never been this one
+                return None, stat.version
+        return progress, stat.version
+
+    async def _newest(self, group: str) -> int | None:
+        """Return the group's generation, at least as new as everything that was done before this call."""
+        members = f"{group}/members"
+        await self._nodes.sync(members)
+        stat = await self._nodes.find(codec.exists(members), members)
+        if stat is not None:
+            self.saw(group, stat.children_zxid)
+        return None if stat is None else stat.children_zxid
+
+    # ---- past handoffs
+
+    async def _delete_earlier(self, group: str, generation: int) -> None:
+        """Delete the nodes of handoffs to earlier generations, with the marks that are left there.
+
+        A refusal does not stop it, and a node that must not be deleted is not tried again.
+        """
+        handoffs = f"{group}/handoff"
+        names: tuple[str, ...] = ()
+        with self._left_behind_if_refused(group, handoffs):
+            names = await self._nodes.children(handoffs)
+        for name in names:
+            number, path = parse_number(name.removesuffix(_READY)), f"{handoffs}/{name}"
+            if number is not None and number < generation and path not in self._left_behind.get(group, ()):
+                with self._left_behind_if_refused(group, path):
+                    for entry in await self._nodes.children(path):
+                        await self._nodes.delete(f"{path}/{entry}")
+                    await self._nodes.delete(path)
+
+    @contextmanager
+    def _left_behind_if_refused(self, group: str, path: str) -> Generator[None]:
+        try:
+            yield
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            left_behind = self._left_behind.setdefault(group, set())
+            if not left_behind:  # one warning: most refusals have the same reason
+                _logger.warning("nodes of past handoffs are left behind: %s", error)
+            left_behind.add(path)
+
+
+def _marks_path(group: str, generation: int, *, ready: bool) -> str:
+    return f"{group}/handoff/{generation}{_READY if ready else ''}"
+
+
+def _text(progress: Progress) -> bytes:
+    """Return the active generation and, if it is later, the released one."""
+    return b"%d %d" % progress if progress.released > progress.active else b"%d" % progress.active
+
+
+def _parse(text: bytes) -> Progress | None:
+    """Return the progress of which ``text`` is the only spelling; ``None`` if there is none."""
+    numbers = [parse_number(each) for each in text.decode("ascii", "replace").split(" ")]
+    match numbers:
+        case [int(active)]:
+            return Progress(active, active)
+        case [int(active), int(released)] if released > active:
+            return Progress(active, released)
+        case _:
+            return None
