@@ -8,6 +8,7 @@ alike: which entries are members, which incarnation counts, and which member own
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -211,6 +212,14 @@ class Backend(Protocol):
 
     async def marks(self, group_id: str, generation: int) -> Marks:
         """Return the marks of a generation."""
+        ...
+
+    async def remove_foreign_marks(self, group_id: str, generation: int, names: Iterable[str]) -> frozenset[str]:
+        """Delete those acknowledgements of a generation that were not made in the session of their entry.
+
+        :param names: the entries to look at.
+        :returns: the entries of those that were deleted.
+        """
         ...
 
     async def release(self, group_id: str, generation: int) -> None:

@@ -65,6 +65,8 @@ class Handoff:
         """The newest generation viewed; ``None`` in stage ABSENT."""
         self.active_generation: int | None = None
         """The last generation whose handoff was completed, as far as we have seen."""
+        self.names: frozenset[str] = frozenset()
+        """All entries of :attr:`generation`."""
         self.missing: frozenset[str] = frozenset()
         """The entries that the handoff was seen to wait for when we last read the marks."""
         self.name: str = ""
@@ -73,7 +75,6 @@ class Handoff:
         """Work that has to end before we can acknowledge."""
         self._released = 0  # the last generation that was released, as far as we have seen
         self._mine: Mask = self._nothing  # by the newest generation
-        self._names: frozenset[str] = frozenset()  # the entries of the newest generation
         self._works: set[Work] = set()
         self._unrevoked: list[Work] = []
         self._made: set[Mark] = set()  # in this session, and not deleted since
@@ -149,7 +150,7 @@ class Handoff:
             self._active_due = True
         self.missing &= names  # an operator sees whom a handoff waits for, however often the members change
         self._conclusion = None
-        self.generation, self.name, self._names, self._mine = generation, name, names, mine
+        self.generation, self.name, self.names, self._mine = generation, name, names, mine
         self.stage = Stage.ANNOUNCING
         self._go_on()
 
@@ -190,7 +191,7 @@ class Handoff:
             self.stage = Stage.ACKNOWLEDGED
         # Others may have put nodes there: see whose they are.
         known = count.acknowledged if self._all_ready else count.ready + count.acknowledged
-        self._acknowledgements_due |= known >= len(self._names)
+        self._acknowledgements_due |= known >= len(self.names)
         self._go_on()  # if this answer comes after the news that all have
 
     def retracted(self, mark: Mark) -> None:
@@ -202,10 +203,10 @@ class Handoff:
         if generation != self.generation or not self.waiting:
             return
         self._acknowledgements_due = False
-        self.missing = self._names - marks.acknowledged - (frozenset() if self._all_ready else marks.ready)
-        if self._names <= marks.acknowledged:
+        self.missing = self.names - marks.acknowledged - (frozenset() if self._all_ready else marks.ready)
+        if self.names <= marks.acknowledged:
             self._conclusion = Step.ACTIVATE
-        elif self._names <= marks.ready | marks.acknowledged and not self._all_ready:
+        elif self.names <= marks.ready | marks.acknowledged and not self._all_ready:
             self._conclusion = Step.RELEASE
         if self.stage is Stage.ACKNOWLEDGED and self.name not in marks.acknowledged:
             self.stage = Stage.LETTING_GO  # somebody deleted it

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from aiopartition.backends.base import Backend
+from aiopartition.backends.base import Backend, Marks
 from aiopartition.errors import BackendError, BackendUnavailableError, PartitionError
 from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
@@ -117,7 +117,7 @@ class HandoffTask:
                     return False
                 handoff.marked(mark, count)
             case Step.READ_ACKNOWLEDGEMENTS:
-                handoff.read_acknowledgements(generation, await backend.marks(group_id, generation))
+                handoff.read_acknowledgements(generation, await self._read_marks(generation))
                 if handoff.missing and self._report_is_due():
                     await self._describe()
                     self._report()
@@ -134,6 +134,20 @@ class HandoffTask:
         return True
 
     # ---- inside
+
+    async def _read_marks(self, generation: int) -> Marks:
+        """Read the marks. Before all have acknowledged, it does not matter who has made them."""
+        marks = await self._backend.marks(self._group_id, generation)
+        names = self._handoff.names
+        if not names <= marks.acknowledged:
+            return marks
+        foreign = await self._backend.remove_foreign_marks(self._group_id, generation, names)
+        for name in sorted(foreign):
+            _logger.warning(
+                "group %r: removed an acknowledgement of generation %s that member %r has not made",
+                self._group_id, generation, _undescribed(name).member_id,
+            )  # fmt: skip
+        return Marks(marks.ready, marks.acknowledged - foreign)
 
     async def _retract(self) -> None:
         mark = self._handoff.obsolete

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Self, cast
 
 from aiopartition import PartitionCoordinator
+from aiopartition.backends.base import Mark
 from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.backends.memory.store import MemoryCluster
 from aiopartition.backends.zookeeper import codec
@@ -79,6 +80,10 @@ class Cluster(ABC):
         """An operator, or some other program, puts a child among the entries."""
 
     @abstractmethod
+    async def put_mark(self, group_id: str, mark: Mark) -> None:
+        """Some other program, such as a copy of a tree, puts a mark into a handoff."""
+
+    @abstractmethod
     async def delete_entry(self, group_id: str, name: str) -> None:
         """An operator deletes an entry under its owner."""
 
@@ -123,6 +128,9 @@ class MemoryWorld(Cluster):
 
     async def put_entry(self, group_id: str, name: str) -> None:
         self._cluster.put_entry(group_id, name)
+
+    async def put_mark(self, group_id: str, mark: Mark) -> None:
+        self._cluster.put_mark(group_id, mark)
 
     async def delete_entry(self, group_id: str, name: str) -> None:
         self._cluster.delete_entry(group_id, name)
@@ -190,6 +198,13 @@ class ZooKeeperWorld(Cluster):
     async def put_entry(self, group_id: str, name: str) -> None:
         async with _Operator(self._server) as operator:
             await operator.send(codec.create(self._path(group_id, "members", name), b""))
+
+    async def put_mark(self, group_id: str, mark: Mark) -> None:
+        parent = self._path(group_id, "handoff", f"{mark.generation}{'-ready' if mark.ready else ''}")
+        async with _Operator(self._server) as operator:
+            for path in (parent, f"{parent}/{mark.name}"):
+                with suppress(ReplyError):  # it is there already
+                    await operator.send(codec.create(path, b""))
 
     async def delete_entry(self, group_id: str, name: str) -> None:
         async with _Operator(self._server) as operator:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -135,6 +135,9 @@ class MemoryBackend:
 
     async def marks(self, group_id: str, generation: int) -> Marks:
         return await self._request(self.cluster.marks, group_id, generation)
+
+    async def remove_foreign_marks(self, group_id: str, generation: int, names: Iterable[str]) -> frozenset[str]:
+        return await self._request(self.cluster.remove_foreign_marks, group_id, generation, frozenset(names))
 
     async def release(self, group_id: str, generation: int) -> None:
         await self._request(self.cluster.release, group_id, generation)

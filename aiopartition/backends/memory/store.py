@@ -215,6 +215,18 @@ class MemoryCluster:
             group = self._groups.get(group_id)
             return Marks() if group is None else group.marks_of(generation)
 
+    def remove_foreign_marks(
+        self, session: MemorySession, group_id: str, generation: int, names: frozenset[str]
+    ) -> frozenset[str]:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            marks = {} if group is None else {Mark(generation, name): group.entries.get(name) for name in names}
+            foreign = [mark for mark, owner in marks.items() if group and group.marks.get(mark, owner) is not owner]
+            for mark in foreign:
+                del self._groups[group_id].marks[mark]
+            return frozenset(mark.name for mark in foreign)
+
     def release(self, session: MemorySession, group_id: str, generation: int) -> None:
         with self._lock:
             self._require(session)
@@ -271,6 +283,11 @@ class MemoryCluster:
             group = self._groups[group_id]
             group.entries[name] = MemorySession(math.inf, 0.0)
             self._changed(group_id, group)
+
+    def put_mark(self, group_id: str, mark: Mark) -> None:
+        """Add a mark that belongs to no session."""
+        with self._lock:
+            self._groups[group_id].marks[mark] = MemorySession(math.inf, 0.0)
 
     def delete_entry(self, group_id: str, name: str) -> None:
         """Delete an entry without its owner's knowledge."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
@@ -158,6 +159,9 @@ class ZooKeeperBackend:
 
     async def marks(self, group_id: str, generation: int) -> Marks:
         return await self._handoffs.marks(self._group_path(group_id), generation)
+
+    async def remove_foreign_marks(self, group_id: str, generation: int, names: Iterable[str]) -> frozenset[str]:
+        return await self._handoffs.remove_foreign_marks(self._group_path(group_id), generation, names)
 
     async def release(self, group_id: str, generation: int) -> None:
         await self._handoffs.release(self._group_path(group_id), generation)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode
-from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
+from aiopartition.backends.zookeeper.nodes import ATTEMPTS, ForeignNodeError, Nodes
 from aiopartition.errors import BackendError, BackendUnavailableError
 from aiopartition.parsing import parse_number
 
@@ -19,6 +19,9 @@ __all__ = ["Handoffs", "active_path"]
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
 _READY: Final = "-ready"
+
+_LOT: Final = 64
+"""Entries whose owners are asked for in one request: at most 1 MB, as the longest path takes 6 kB."""
 
 
 def active_path(group: str) -> str:
@@ -48,8 +51,14 @@ class Handoffs:
     async def mark(self, group: str, mark: Mark) -> MarksCount | None:
         """Create the node of a mark. Return the number of marks now, or ``None`` if there is no group."""
         parent = _marks_path(group, mark.generation, ready=mark.ready)
+        path = f"{parent}/{mark.name}"
         for _ in range(ATTEMPTS):
-            if await self._nodes.create_ephemeral(f"{parent}/{mark.name}", b""):
+            try:
+                created = await self._nodes.create_ephemeral(path, b"")
+            except ForeignNodeError:  # its name is that of our entry, so nobody else may have made it
+                await self._nodes.delete(path)
+                continue
+            if created:
                 # Our server has applied our own creation before it answers these, so the last member counts all.
                 ready, acknowledged = [await self._count(group, mark.generation, ready=each) for each in (True, False)]
                 return MarksCount(ready, acknowledged)
@@ -70,6 +79,19 @@ class Handoffs:
             frozenset(await self._nodes.children(_marks_path(group, generation, ready=each))) for each in (True, False)
         ]
         return Marks(ready, acknowledged)
+
+    async def remove_foreign_marks(self, group: str, generation: int, names: Iterable[str]) -> frozenset[str]:
+        """Delete acknowledgements that were not made in the session of their entry. Return the names of these."""
+        acknowledgements = _marks_path(group, generation, ready=False)
+        foreign: set[str] = set()
+        for lot in _lots(sorted(names)):
+            paths = [f"{parent}/{name}" for parent in (f"{group}/members", acknowledgements) for name in lot]
+            owners = await self._nodes.request(codec.owners(paths), acknowledgements, "READ")
+            for name, entry, mark in zip(lot, owners, owners[len(lot) :], strict=False):
+                if mark is not None and mark != entry:
+                    await self._nodes.delete(f"{acknowledgements}/{name}")
+                    foreign.add(name)
+        return frozenset(foreign)
 
     async def _count(self, group: str, generation: int, *, ready: bool) -> int:
         path = _marks_path(group, generation, ready=ready)
@@ -185,6 +207,12 @@ class Handoffs:
 
 def _marks_path(group: str, generation: int, *, ready: bool) -> str:
     return f"{group}/handoff/{generation}{_READY if ready else ''}"
+
+
+def _lots(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Portions of which each is one short request."""
+    for start in range(0, len(names), _LOT):
+        yield names[start : start + _LOT]
 
 
 def _text(progress: Progress) -> bytes:

@@ -12,7 +12,7 @@ from aiopartition.backends.zookeeper.session import Session
 from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError
 from aiopartition.url import Url
 
-__all__ = ["ATTEMPTS", "Nodes"]
+__all__ = ["ATTEMPTS", "ForeignNodeError", "Nodes"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,10 @@ ATTEMPTS: Final = 10
 """How often a sequence of requests starts again when other clients change the tree meanwhile."""
 
 _UNAVAILABLE: Final = frozenset({ErrorCode.CONNECTION_LOSS, ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED})
+
+
+class ForeignNodeError(BackendError):
+    """A node that we want to create exists, and is not of this session."""
 
 
 class Nodes:
@@ -127,7 +131,7 @@ class Nodes:
                 return False
             if await self.is_ours(path):
                 return True  # created by an earlier request whose answer was lost
-        raise BackendError("the node belongs to another session", path)
+        raise ForeignNodeError("the node belongs to another session", path)
 
     def _translated(self, error: ReplyError, path: str, permission: str) -> BackendError:
         if error.code == ErrorCode.NO_AUTH:

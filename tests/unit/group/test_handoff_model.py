@@ -701,7 +701,7 @@ class TakesUpWhatIsReleased(Handoff):
 class CountsIds(Handoff):
     def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
         super().viewed(generation, name, names, mine)
-        self._names = frozenset(map(_id, names))
+        self.names = frozenset(map(_id, names))
 
     def read_acknowledgements(self, generation: int, marks: Marks) -> None:
         name, self.name = self.name, _id(self.name) if self.name else ""
