@@ -118,7 +118,8 @@ class PartitionCoordinator(Lifecycle):
         min_members: int = 1,
         settle: float = 0.05,
     ) -> None:
-        """Join a group, which is created if necessary. Returns when the first view is there.
+        """Join a group, which is created if necessary. Returns when the first view is there; in an exclusive group when
+        the first handoff is complete, or after ``connect_timeout`` seconds.
 
         Joining again with the same arguments does nothing. Without a connection, or if a lost one does not come back
         within ``connect_timeout`` seconds, it returns as :meth:`start` does: joining goes on in the background, and

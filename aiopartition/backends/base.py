@@ -44,10 +44,14 @@ class Marks(NamedTuple):
 
 
 class MarksCount(NamedTuple):
-    """The number of marks of one generation."""
+    """The number of marks of one generation.
+
+    :ivar last: whether no mark of that generation was made, or deleted, after ours.
+    """
 
     ready: int
     acknowledged: int
+    last: bool = True
 
 
 class Progress(NamedTuple):

@@ -191,7 +191,7 @@ class Handoff:
             self.stage = Stage.ACKNOWLEDGED
         # Others may have put nodes there: see whose they are.
         known = count.acknowledged if self._all_ready else count.ready + count.acknowledged
-        self._acknowledgements_due |= known >= len(self.names)
+        self._acknowledgements_due |= known >= len(self.names) and count.last  # of several one is enough
         self._go_on()  # if this answer comes after the news that all have
 
     def retracted(self, mark: Mark) -> None:

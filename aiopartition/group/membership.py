@@ -59,6 +59,8 @@ class Membership:
         """Set when the group was left and nothing of ours remains in it."""
         self.announced_view: View | None = None
         """The view by the members that are known. It holds only while there is lease left."""
+        self.arrived: bool = False
+        """Whether joining has come to a first result, in an exclusive group by the end of a first handoff."""
         self._backend = backend
         member = Member(member_id, options.weight)
         self._group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
@@ -281,8 +283,10 @@ class Membership:
     def _publish(self) -> None:
         self.announced_view = None if self._defect is not None else self._group.view
         view = self.view
+        if self.settled and (view is None or self._handoff is None or not self._handoff.waiting):
+            self.arrived = True
         state = (
-            view, view and view.active, self.error, self.settled, self.left, self.finished.is_set(),
+            view, view and view.active, self.error, self.settled, self.arrived, self.left, self.finished.is_set(),
             self._backend.connected,
         )  # fmt: skip
         if state == self._announced:

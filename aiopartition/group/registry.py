@@ -103,6 +103,7 @@ class Registry:
         :raises PartitionError: when this member cannot take part.
         """
         membership = self.memberships.get(group_id)
+        settled_is_enough = membership is not None and options is None  # else it is asked what is ours from the start
         if membership is None:
             membership = self._add(group_id, options or JoinOptions())
         elif options is not None:
@@ -111,7 +112,7 @@ class Registry:
         with anyio.move_on_after(self._connect_timeout):
             while hopeful:
                 changed = membership.changed
-                if membership.settled:
+                if membership.arrived or (settled_is_enough and membership.settled):
                     break
                 await changed.wait()
         error = membership.error

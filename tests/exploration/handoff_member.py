@@ -184,7 +184,7 @@ class Machine:
             case ((Step.READ | Step.SETTLE), _):
                 group.read(answer)
             case ((Step.ANNOUNCE | Step.ACKNOWLEDGE), 0):
-                return Pending(pending.step, 1, Request("count", noted.generation), noted)
+                return Pending(pending.step, 1, Request("count", noted), noted)
             case ((Step.ANNOUNCE | Step.ACKNOWLEDGE), _):
                 handoff.marked(noted, answer)
             case Step.READ_ACKNOWLEDGEMENTS, _:

@@ -60,6 +60,7 @@ class CopiedService(BarrierService):
             self.document is None,
             entries,
             marks,
+            frozenset(self.latest.items()),
             watchers,
             active_watchers,
             sessions,

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import ErrorCode
+from aiopartition.backends.zookeeper.codec import ErrorCode, Node
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, ForeignNodeError, Nodes
 from aiopartition.errors import BackendError, BackendUnavailableError
 from aiopartition.parsing import parse_number
@@ -59,9 +59,9 @@ class Handoffs:
                 await self._nodes.delete(path)
                 continue
             if created:
-                # Our server has applied our own creation before it answers these, so the last member counts all.
-                ready, acknowledged = [await self._count(group, mark.generation, ready=each) for each in (True, False)]
-                return MarksCount(ready, acknowledged)
+                # Our server has applied our own creation before it answers this, so the last member counts all.
+                paths = [_marks_path(group, mark.generation, ready=ready) for ready in (True, False)]
+                return _count(*await self._nodes.request(codec.read_nodes([path, *paths]), parent, "READ"))
             if (
                 await self._nodes.create(parent, b"") == ErrorCode.NO_NODE
                 and await self._nodes.create(f"{group}/handoff", b"") == ErrorCode.NO_NODE
@@ -75,10 +75,9 @@ class Handoffs:
 
     async def marks(self, group: str, generation: int) -> Marks:
         """Read the marks of a generation."""
-        ready, acknowledged = [
-            frozenset(await self._nodes.children(_marks_path(group, generation, ready=each))) for each in (True, False)
-        ]
-        return Marks(ready, acknowledged)
+        paths = [_marks_path(group, generation, ready=ready) for ready in (True, False)]
+        ready, acknowledged = await self._nodes.request(codec.read_names(paths), paths[1], "READ")
+        return Marks(frozenset(ready or ()), frozenset(acknowledged or ()))
 
     async def remove_foreign_marks(self, group: str, generation: int, names: Iterable[str]) -> frozenset[str]:
         """Delete acknowledgements that were not made in the session of their entry. Return the names of these."""
@@ -86,17 +85,13 @@ class Handoffs:
         foreign: set[str] = set()
         for lot in _lots(sorted(names)):
             paths = [f"{parent}/{name}" for parent in (f"{group}/members", acknowledgements) for name in lot]
-            owners = await self._nodes.request(codec.owners(paths), acknowledgements, "READ")
+            nodes = await self._nodes.request(codec.read_nodes(paths), acknowledgements, "READ")
+            owners = [node and node.stat.ephemeral_owner for node in nodes]
             for name, entry, mark in zip(lot, owners, owners[len(lot) :], strict=False):
                 if mark is not None and mark != entry:
                     await self._nodes.delete(f"{acknowledgements}/{name}")
                     foreign.add(name)
         return frozenset(foreign)
-
-    async def _count(self, group: str, generation: int, *, ready: bool) -> int:
-        path = _marks_path(group, generation, ready=ready)
-        stat = await self._nodes.find(codec.exists(path), path)
-        return 0 if stat is None else stat.children
 
     # ---- progress
 
@@ -207,6 +202,12 @@ class Handoffs:
 
 def _marks_path(group: str, generation: int, *, ready: bool) -> str:
     return f"{group}/handoff/{generation}{_READY if ready else ''}"
+
+
+def _count(ours: Node | None, *parents: Node | None) -> MarksCount:
+    last = ours is not None and all(each is None or each.stat.children_zxid <= ours.created for each in parents)
+    ready, acknowledged = [0 if each is None else each.stat.children for each in parents]
+    return MarksCount(ready, acknowledged, last)
 
 
 def _lots(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -119,6 +119,7 @@ class BarrierService(Service):
     def __init__(self) -> None:
         super().__init__()
         self.marks: dict[Mark, int] = {}  # the session of each
+        self.latest: dict[int, Mark | None] = {}  # of each generation; none after a deletion
         self.surveys: dict[int, list[Marks]] = {}  # how the marks of a generation were before
         self.progress: list[Progress] = [Progress()]  # the last holds; a server that lags may tell the others
         self.version = 0
@@ -141,6 +142,8 @@ class BarrierService(Service):
             case "mark", Mark():
                 if self.document is None:
                     return None
+                if argument not in self.marks:
+                    self.latest[argument.generation] = argument
                 self.marks[argument] = actor.session
                 self._surveyed(argument.generation)
                 return True
@@ -148,9 +151,10 @@ class BarrierService(Service):
                 if argument in self.marks:
                     self.unmark(argument)
                 return True
-            case "count", int():
-                marks = self.marks_of(argument)
-                return MarksCount(len(marks.ready), len(marks.acknowledged))
+            case "count", Mark():
+                marks = self.marks_of(argument.generation)
+                last = self.latest.get(argument.generation) == argument
+                return MarksCount(len(marks.ready), len(marks.acknowledged), last)
             case "marks", int():
                 known = self.surveys.get(argument, [Marks()])
                 return known[-1 - min(actor.lag, len(known) - 1)]
@@ -189,6 +193,7 @@ class BarrierService(Service):
 
     def unmark(self, mark: Mark) -> None:
         del self.marks[mark]
+        self.latest[mark.generation] = None
         self._surveyed(mark.generation)
 
     def delete_active(self) -> None:
@@ -270,7 +275,7 @@ class Exclusive(Actor):
             if not (yield Request("mark", mark)):
                 self.group.changed()
                 return
-            handoff.marked(mark, (yield Request("count", mark.generation)))
+            handoff.marked(mark, (yield Request("count", mark)))
         elif step is Step.READ_ACKNOWLEDGEMENTS:
             assert generation is not None
             handoff.read_acknowledgements(generation, (yield Request("marks", generation)))
@@ -626,7 +631,7 @@ class ForgetfulWorld(World):
 
 AGREED_UPON: Final = (
     *("transaction", "generation", "document", "entries", "history", "sessions"),
-    *("marks", "surveys", "progress", "version"),
+    *("marks", "latest", "surveys", "progress", "version"),
 )
 """What a service keeps."""
 
