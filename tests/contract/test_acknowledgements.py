@@ -11,13 +11,14 @@ from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
 from aiopartition.backends.base import Mark
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
+from tests.contract.joining import enter
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 CYCLES = 40
 
 
 async def join(member: PartitionCoordinator) -> None:
-    await member.join_group("g", policy=POLICY, settle=0)
+    await enter(member, policy=POLICY, settle=0)
 
 
 async def joined(cluster: Cluster, member_id: str, **arguments: Any) -> PartitionCoordinator:

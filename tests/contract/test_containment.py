@@ -15,6 +15,7 @@ from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
+from tests.contract.joining import enter
 from tests.contract.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
@@ -62,7 +63,7 @@ def breaks(patch: pytest.MonkeyPatch, cls: type, name: str, *, group_id: str = "
 
 async def join(member: PartitionCoordinator, *group_ids: str) -> PartitionCoordinator:
     for group_id in group_ids:
-        await member.join_group(group_id, policy=POLICY, settle=0)
+        await enter(member, group_id, policy=POLICY, settle=0)
     return member
 
 

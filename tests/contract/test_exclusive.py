@@ -26,6 +26,7 @@ from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from tests.bench import wait_until
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster, ZooKeeperWorld, _Operator
+from tests.contract.joining import enter
 from tests.contract.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
@@ -38,7 +39,7 @@ STEPS = 60
 
 
 async def join(member: PartitionCoordinator, **arguments: Any) -> PartitionCoordinator:
-    await member.join_group("g", policy=POLICY, settle=0, **arguments)
+    await enter(member, policy=POLICY, settle=0, **arguments)
     return member
 
 
@@ -699,7 +700,7 @@ async def test_joining_again_while_what_was_left_is_still_at_work(cluster: Clust
         held = set(view.mine(RESOURCES))
         leaving = asyncio.create_task(member.leave_group("g"))
         await wait_until(lambda: member.groups == ())
-        await member.join_group("g", policy=POLICY)
+        await enter(member, policy=POLICY)
         await wait_until(lambda: other.status("g").state == "handing over")
         for _ in range(5):
             await member.heartbeat()

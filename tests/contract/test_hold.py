@@ -120,12 +120,12 @@ async def test_the_bodys_own_exception_goes_through(cluster: Cluster) -> None:
     assert first.status("g").in_flight == 0
     with pytest.raises(ValueError, match="in cleanup"):
         async with first.hold("g", drain_timeout=0):
-            second = await joined(cluster, "second")
+            joining = asyncio.create_task(joined(cluster, "second"))
             try:
                 await forever()
             finally:
                 raise ValueError("in cleanup")
-    await shared_out(first, second)
+    await shared_out(first, await joining)
 
 
 async def test_a_body_that_ends_all_the_same(cluster: Cluster) -> None:
@@ -133,13 +133,13 @@ async def test_a_body_that_ends_all_the_same(cluster: Cluster) -> None:
     first = await joined(cluster, "first")
     await shared_out(first)
     async with first.hold("g", drain_timeout=0):
-        second = await joined(cluster, "second")
+        joining = asyncio.create_task(joined(cluster, "second"))
         try:
             await forever()
         except asyncio.CancelledError:
             finished = True
     assert finished
-    await shared_out(first, second)
+    await shared_out(first, await joining)
 
 
 async def test_cancellation_from_outside_goes_through(cluster: Cluster) -> None:

@@ -20,6 +20,7 @@ from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError,
 from aiopartition.work.run import Supervisor
 from tests.bench import wait_until
 from tests.contract.cluster import Cluster
+from tests.contract.joining import enter
 from tests.contract.test_exclusive import POLICY, joined, shared_out, waits, will_own
 
 RESOURCES = [f"host-{number}" for number in range(40)]
@@ -664,8 +665,7 @@ async def test_a_worker_that_outstays_its_time(
 
     async with running(first.run("g", [stubborn], worker, drain_timeout=0.05)):
         await wait_until(lambda: not exclusive or first.status("g").in_flight == 1)
-        second = await cluster.started("second")
-        await second.join_group("g", policy=policy, settle=0)
+        second = await enter(await cluster.started("second"), policy=policy, settle=0)
         await wait_until(lambda: messages(caplog, "has not ended"))
         assert ("others wait for it" in messages(caplog, "has not ended")[0].getMessage()) == exclusive
         if exclusive:
