@@ -33,6 +33,7 @@ __all__ = [
     "connect_frame",
     "create",
     "delete",
+    "delete_all",
     "exists",
     "get_children",
     "get_data",
@@ -187,6 +188,14 @@ def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: boo
 def delete(path: str) -> Operation[None]:
     """Delete a node of any version."""
     return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing, takes_quorum=True)
+
+
+def delete_all(paths: Iterable[str]) -> Operation[bool]:
+    """Delete nodes of any version in one transaction: all, or none if one cannot be deleted. Return whether."""
+    request: Any = _protocol.TransactionRequest()
+    for path in paths:
+        request.add(_protocol.DeleteRequest(path=path, version=-1))
+    return Operation(request, _carried_out, takes_quorum=True)
 
 
 def exists(path: str) -> Operation[Stat]:
@@ -369,6 +378,10 @@ def _deserialize(kind: Any, body: bytes) -> Any:
 
 def _nothing(_reply: Any) -> None:
     return None
+
+
+def _carried_out(reply: Any) -> bool:
+    return not any(isinstance(answer, exc.ZKError) for answer in reply.responses)
 
 
 def _children(reply: Any) -> Children:
