@@ -25,10 +25,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
+class QuietHandler(http.server.BaseHTTPRequestHandler):
+    """Writes nothing to the terminal."""
+
+    def log_message(self, *_: object) -> None: ...
+
+
 @pytest.fixture
 def web() -> Iterator[int]:
     """The port of Python's own web server, which waits for the end of a line."""
-    with http.server.ThreadingHTTPServer((LOOPBACK, 0), http.server.BaseHTTPRequestHandler) as server:
+    with http.server.ThreadingHTTPServer((LOOPBACK, 0), QuietHandler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
