@@ -12,6 +12,7 @@ from aiopartition.errors import (
     OwnershipUnknownError,
     PartitionError,
     PolicyMismatchError,
+    SessionFullError,
 )
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
 from aiopartition.placement.policy import GroupPolicy
@@ -36,6 +37,7 @@ __all__ = [
     "PartitionError",
     "PolicyMismatchError",
     "Rebalance",
+    "SessionFullError",
     "View",
     "__version__",
 ]

@@ -11,7 +11,8 @@
     ├── OwnershipLostError
     └── BackendError
         ├── BackendUnavailableError
-        └── AuthenticationError
+        ├── AuthenticationError
+        └── SessionFullError
 
 Each carries its details as attributes, so handlers need not parse messages. The details are also its ``args``, which
 makes it picklable.
@@ -35,6 +36,7 @@ __all__ = [
     "OwnershipUnknownError",
     "PartitionError",
     "PolicyMismatchError",
+    "SessionFullError",
 ]
 
 
@@ -189,3 +191,25 @@ class AuthenticationError(BackendError):
             return super().__str__()
         where = "" if self.path is None else f"{self.path}: "
         return f"{where}permission {self.permission} denied: {self.reason}"
+
+
+class SessionFullError(BackendError):
+    """The session must not own more ephemeral nodes: with many more, its end would take the ensemble down.
+
+    ``path`` is the node that was not created; ``used`` is how many bytes the nodes of the session take in the
+    transaction that ends it, with room for marks in exclusive groups; ``limit`` is how many they may take.
+    """
+
+    def __init__(self, reason: str, path: str, used: int, limit: int) -> None:
+        super().__init__(reason, path)
+        self.args: tuple[Any, ...] = (reason, path, used, limit)
+        self.used = used
+        self.limit = limit
+
+    def __str__(self) -> str:
+        path = str(self.path)  # it may have thousands of characters
+        return (
+            f"{self.reason}: they take {self.used:,} bytes, and more than {self.limit:,} are a danger to the ensemble; "
+            "join fewer groups, use shorter ids, or divide the groups among several coordinators "
+            f"(not created: {path if len(path) <= 100 else f'{path[:100]}…'})"
+        )

@@ -20,6 +20,8 @@ _NOT_IN_PATHS: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ff
 
 _NOT_TEXT: Final = "bytes that are not UTF-8, percent-encoded or not"
 
+_BLANK: Final = " \t\r\n"
+
 DEFAULT_PORT: Final = 2181
 DEFAULT_NAMESPACE: Final = "/aiopartition"
 URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
@@ -85,14 +87,20 @@ def _parse_options(query: str) -> dict[str, float]:
     options: dict[str, float] = {}
     for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), start=1):
         # Only names close to a known option are quoted: part of a password with a "?" in it may end up here.
-        known = name in URL_OPTIONS or get_close_matches(name.lower(), URL_OPTIONS, cutoff=0.75)
-        part = f"backend_url option {repr(name) if known else number}"
+        close = _close_options(name)
+        part = f"backend_url option {repr(name) if name in URL_OPTIONS or close else number}"
         if name not in URL_OPTIONS:
-            raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS)} are")
+            meant = f"; did you mean {' or '.join(sorted(close))}?" if close else ""
+            raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS)} are{meant}")
         if name in options:
             raise ConfigurationError(part, "is given twice")
         options[name] = parse_number(part, value)
     return options
+
+
+def _close_options(name: str) -> list[str]:
+    """Return the one option that is meant in all likelihood, or else all that may be meant."""
+    return get_close_matches(name.lower(), URL_OPTIONS, 1, 0.75) or get_close_matches(name.lower(), URL_OPTIONS)
 
 
 def _parse_credentials(text: str) -> tuple[str, str]:
@@ -106,6 +114,9 @@ def _parse_credentials(text: str) -> tuple[str, str]:
 def _parse_host(text: str, number: int) -> tuple[str, int]:
     # The message gives the number and never quotes the text: in a URL without a host, it is a user and a password.
     part = "backend_url host"
+    text = text.strip(_BLANK)
+    if any(character in text for character in ";" + _BLANK):
+        raise ConfigurationError(part, f"host {number} has a ';' or a space in it; separate hosts by commas")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
@@ -116,12 +127,12 @@ def _parse_host(text: str, number: int) -> tuple[str, int]:
         if ":" in port:
             raise ConfigurationError(part, "has several colons: an IPv6 address goes in brackets")
         if not host:
-            raise ConfigurationError(part, "is empty; hosts are separated by one comma")
+            raise ConfigurationError(part, "is empty; separate hosts by one comma")
         if not all(character.isalnum() or character in "-._" for character in host):
             raise ConfigurationError(part, "has a character that no host name has")
         port = port if colon else str(DEFAULT_PORT)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
-        raise ConfigurationError("backend_url port", f"that of host {number} must be a number from 1 to 65535")
+        raise ConfigurationError("backend_url port", f"the port of host {number} must be a number from 1 to 65535")
     return host, int(port)
 
 
@@ -145,7 +156,7 @@ def _parse_namespace(path: str) -> str:
             raise ConfigurationError(part, f"segment {number} must not be empty, '.' or '..', nor have a '/' in it")
         foreign = _NOT_IN_PATHS.search(segment)
         if foreign is not None:
-            raise ConfigurationError(part, f"segment {number} has {foreign[0]!r}, which ZooKeeper takes in no path")
+            raise ConfigurationError(part, f"segment {number} has {foreign[0]!r}, which no path of ZooKeeper has")
     if segments[0] == "zookeeper":
         raise ConfigurationError(part, "/zookeeper is reserved by ZooKeeper")
     return "/" + "/".join(segments)

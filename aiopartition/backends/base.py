@@ -150,7 +150,10 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the session, which deletes all its entries at once. Waits at most a second."""
+        """End the session, and delete all its entries and marks. Waits at most a second.
+
+        Many of them are deleted in portions first, so that the end of the session is a short transaction.
+        """
         ...
 
     async def ping(self) -> None:
@@ -161,12 +164,14 @@ class Backend(Protocol):
         """Return the group's document. If the group has none, it gets ``document``. Idempotent."""
         ...
 
-    async def enter(self, group_id: str, name: str, data: bytes) -> bool:
+    async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         """Create an entry of this session. Return ``False`` if the group does not exist.
 
         Idempotent: each incarnation has a name of its own, so an existing entry of this session is the one wanted.
 
         :param data: a document for operators. Placement never reads it.
+        :param marks: whether handoffs will wait for marks of this entry, so that they need room.
+        :raises SessionFullError: if the session must not own more nodes, see :mod:`aiopartition.backends.ephemerals`.
         """
         ...
 
@@ -207,6 +212,7 @@ class Backend(Protocol):
         """Make a mark, which vanishes with this session. Idempotent.
 
         :returns: how many marks of that generation exist now, or ``None`` if the group does not exist.
+        :raises SessionFullError: if the session must not own more nodes.
         """
         ...
 

@@ -64,7 +64,8 @@ class Requests:
             if group.leaving:
                 return
             entry = group.choose_entry(entries)
-            if await self._backend.enter(group.group_id, entry.name, self._description):
+            exclusive = group.handoff is not None
+            if await self._backend.enter(group.group_id, entry.name, self._description, marks=exclusive):
                 group.entered(entry)
                 return
 

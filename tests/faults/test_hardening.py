@@ -150,7 +150,7 @@ import asyncio, sys
 from aiopartition import PartitionCoordinator
 
 async def service(joined):
-    async with PartitionCoordinator(sys.argv[1], member_id="exiting", session_timeout=20) as member:
+    async with PartitionCoordinator(sys.argv[1], member_id="exiting", session_timeout=4) as member:
         await member.join_group("g")
         joined.set()
         await asyncio.sleep(100)
@@ -168,7 +168,7 @@ async def test_a_process_that_ends_without_a_stop_hands_over_at_once(
     zookeeper: ZooKeeperServer, namespace: str
 ) -> None:
     """asyncio.run() cancels everything at once, the session's task included; a farewell is said all the same."""
-    async with PartitionCoordinator(zookeeper.url(namespace), member_id="staying", session_timeout=20) as staying:
+    async with PartitionCoordinator(zookeeper.url(namespace), member_id="staying", session_timeout=4) as staying:
         await staying.join_group("g")
         run = [sys.executable, "-W", "error", "-c", EXITING, zookeeper.url(namespace)]
         process = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, timeout=20, check=False)
@@ -184,7 +184,7 @@ FORKING = """
 import asyncio, os, sys
 from aiopartition import PartitionCoordinator
 
-coordinator = PartitionCoordinator(sys.argv[1])
+coordinator = PartitionCoordinator(sys.argv[1], session_timeout=4)
 before = coordinator.member_id
 pid = os.fork()
 

@@ -30,6 +30,7 @@ from aiopartition import (
     PartitionError,
     PolicyMismatchError,
     Rebalance,
+    SessionFullError,
     View,
 )
 
@@ -392,6 +393,8 @@ async def errors(coordinator: PartitionCoordinator) -> None:
     except BackendUnavailableError as error:
         backend_error: BackendError = error
         assert_type(backend_error.path, str | None)
+    except SessionFullError as error:
+        assert_type((error.path, error.used, error.limit), tuple[str | None, int, int])
     except AuthenticationError as error:
         assert_type((error.reason, error.path, error.permission), tuple[str, str | None, str | None])
     except PartitionError as error:

@@ -23,9 +23,15 @@ from aiopartition.errors import (
     OwnershipUnknownError,
     PartitionError,
     PolicyMismatchError,
+    SessionFullError,
 )
 
 Facts = dict[str, object]
+
+FULL: Final = (
+    "full: they take 699,950 bytes, and more than 700,000 are a danger to the ensemble; "
+    "join fewer groups, use shorter ids, or divide the groups among several coordinators"
+)
 
 EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
     (
@@ -84,6 +90,16 @@ EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
         AuthenticationError("these credentials do not have it", permission="READ"),
         {"reason": "these credentials do not have it", "path": None, "permission": "READ"},
         "permission READ denied: these credentials do not have it",
+    ),
+    (
+        SessionFullError("full", "/g/members/" + 200 * "e", 699_950, 700_000),
+        {"reason": "full", "path": "/g/members/" + 200 * "e", "used": 699_950, "limit": 700_000},
+        f"{FULL} (not created: /g/members/{89 * 'e'}…)",
+    ),
+    (
+        SessionFullError("full", "/g/members/e", 699_950, 700_000),
+        {"reason": "full", "path": "/g/members/e", "used": 699_950, "limit": 700_000},
+        f"{FULL} (not created: /g/members/e)",
     ),
 ]
 

@@ -16,11 +16,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
+from aiopartition.backends.ephemerals import Ephemerals
+from aiopartition.backends.layout import entry_path, group_path, mark_path
 from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.memory.network import MemoryNetwork
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
 from aiopartition.errors import BackendUnavailableError
 from aiopartition.forks import tell_child
+from aiopartition.url import DEFAULT_NAMESPACE
 
 __all__ = ["MemoryBackend", "MemoryCluster"]
 
@@ -46,6 +49,7 @@ class MemoryBackend:
         self._woken = asyncio.Event()
         self._watched: set[str] = set()
         self._inherited = False
+        self._ephemerals = Ephemerals()
 
     # ---- the session
 
@@ -102,11 +106,17 @@ class MemoryBackend:
     async def ensure_group(self, group_id: str, document: bytes) -> bytes:
         return await self._request(self.cluster.ensure_group, group_id, document)
 
-    async def enter(self, group_id: str, name: str, data: bytes) -> bool:
-        return await self._request(self.cluster.enter, group_id, name, data)
+    async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
+        path = entry_path(_group_path(group_id), name)
+        with self._ephemerals.entry(path, marks=marks):
+            entered = await self._request(self.cluster.enter, group_id, name, data)
+        if not entered:
+            self._ephemerals.discard(path)
+        return entered
 
     async def withdraw(self, group_id: str, name: str) -> None:
         await self._request(self.cluster.withdraw, group_id, name)
+        self._ephemerals.discard(entry_path(_group_path(group_id), name))
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
         if watch:
@@ -128,10 +138,16 @@ class MemoryBackend:
     # ---- exclusive groups
 
     async def mark(self, group_id: str, mark: Mark) -> MarksCount | None:
-        return await self._request(self.cluster.mark, group_id, mark)
+        path = mark_path(_group_path(group_id), mark)
+        with self._ephemerals.mark(path):
+            count = await self._request(self.cluster.mark, group_id, mark)
+        if count is None:
+            self._ephemerals.discard(path)
+        return count
 
     async def unmark(self, group_id: str, mark: Mark) -> None:
         await self._request(self.cluster.unmark, group_id, mark)
+        self._ephemerals.discard(mark_path(_group_path(group_id), mark))
 
     async def marks(self, group_id: str, generation: int) -> Marks:
         return await self._request(self.cluster.marks, group_id, generation)
@@ -211,6 +227,7 @@ class MemoryBackend:
         else:
             if session is not None:
                 self._lease = NO_LEASE
+                self._ephemerals.clear()
                 self.listener.session_expired()
             loop = asyncio.get_running_loop()
             session = self.cluster.open(self.session_timeout, partial(self._tell, loop))
@@ -242,3 +259,8 @@ class MemoryBackend:
     def _changed(self, group_id: str, activated: bool) -> None:
         if group_id in self._watched and self.connected:
             (self.listener.group_activated if activated else self.listener.group_changed)(group_id)
+
+
+def _group_path(group_id: str) -> str:
+    """The path that the group's node would have on a server."""
+    return group_path(DEFAULT_NAMESPACE, group_id)

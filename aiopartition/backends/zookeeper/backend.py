@@ -6,20 +6,25 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
+import anyio
+
 from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
+from aiopartition.backends.layout import active_path, entry_path, group_path, members_path
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode
-from aiopartition.backends.zookeeper.handoffs import Handoffs, active_path
+from aiopartition.backends.zookeeper.handoffs import Handoffs
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.clock import Clock
 from aiopartition.errors import BackendError
-from aiopartition.quoting import quote_component
 from aiopartition.settings import Settings
 
 __all__ = ["ZooKeeperBackend"]
 
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
+
+_DELETION_TIMEOUT: Final = 0.6
+"""Seconds of the one that :meth:`ZooKeeperBackend.close` may take."""
 
 
 class ZooKeeperBackend:
@@ -71,6 +76,12 @@ class ZooKeeperBackend:
         await self._session.first_connection()
 
     async def close(self) -> None:
+        # Portions first, so that the transaction that closes the session is short. Its length is safe in any case.
+        with anyio.move_on_after(_DELETION_TIMEOUT):
+            try:
+                await self._nodes.delete_ephemerals()
+            except BackendError as error:
+                _logger.debug("deleting nodes before the end of the session: %s", error)
         await self._session.close()
 
     async def ping(self) -> None:
@@ -101,17 +112,18 @@ class ZooKeeperBackend:
                 return document
         raise BackendError("the node keeps changing while it is being set up", path)
 
-    async def enter(self, group_id: str, name: str, data: bytes) -> bool:
-        members = self._members_path(group_id)
+    async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
+        members, path = self._members_path(group_id), self._entry_path(group_id, name)
         for _ in range(ATTEMPTS):
-            if await self._nodes.create_ephemeral(f"{members}/{name}", data):
-                return True
+            with self._nodes.ephemerals.entry(path, marks=marks):
+                if await self._nodes.create_ephemeral(path, data):
+                    return True
             if await self._nodes.create(members, b"") == ErrorCode.NO_NODE:
                 return False
         raise BackendError("the node keeps vanishing", members)
 
     async def withdraw(self, group_id: str, name: str) -> None:
-        await self._nodes.delete(f"{self._members_path(group_id)}/{name}")
+        await self._nodes.delete(self._entry_path(group_id, name))
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
         members = self._members_path(group_id)
@@ -119,7 +131,7 @@ class ZooKeeperBackend:
             self._members_ids[members] = group_id  # before the request: the event may arrive right after the answer
         if latest:
             await self._nodes.sync(members)
-        children = await self._nodes.find(codec.get_children(members, watch=watch), members)
+        children = await self._nodes.read_children(members, watch=watch)
         if children is None:
             return None
         self._handoffs.saw(self._group_path(group_id), children.stat.children_zxid)
@@ -142,10 +154,10 @@ class ZooKeeperBackend:
             self._session.forget_watches(path)
 
     async def is_ours(self, group_id: str, name: str) -> bool | None:
-        return await self._nodes.is_ours(f"{self._members_path(group_id)}/{name}")
+        return await self._nodes.is_ours(self._entry_path(group_id, name))
 
     async def describe(self, group_id: str, name: str) -> bytes | None:
-        path = f"{self._members_path(group_id)}/{name}"
+        path = self._entry_path(group_id, name)
         found = await self._nodes.find(codec.get_data(path), path)
         return None if found is None else found[0]
 
@@ -177,7 +189,10 @@ class ZooKeeperBackend:
     # ---- paths
 
     def _group_path(self, group_id: str) -> str:
-        return f"{self._namespace}/{quote_component(group_id)}"
+        return group_path(self._namespace, group_id)
 
     def _members_path(self, group_id: str) -> str:
-        return f"{self._group_path(group_id)}/members"
+        return members_path(self._group_path(group_id))
+
+    def _entry_path(self, group_id: str, name: str) -> str:
+        return entry_path(self._group_path(group_id), name)

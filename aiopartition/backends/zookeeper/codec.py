@@ -17,36 +17,11 @@ from aiozk import exc, protocol  # pyright: ignore[reportMissingTypeStubs]
 from aiopartition.backends.zookeeper.frames import ProtocolError, frame
 
 __all__ = [
-    "REFUSALS",
-    "Children",
-    "ConnectReply",
-    "ErrorCode",
-    "Node",
-    "Operation",
-    "ReplyError",
-    "Stat",
-    "Watch",
-    "Xid",
-    "ask_quorum",
-    "authenticate",
-    "close",
-    "connect_frame",
-    "create",
-    "delete",
-    "exists",
-    "get_children",
-    "get_data",
-    "no_watches",
-    "parse_connect_reply",
-    "parse_event",
-    "parse_header",
-    "ping",
-    "read_names",
-    "read_nodes",
-    "set_data",
-    "set_watches",
-    "sync",
-]
+    "REFUSALS", "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
+    "ask_quorum", "authenticate", "close", "connect_frame", "create", "delete", "delete_all", "exists",
+    "get_children", "get_data", "no_watches", "parse_connect_reply", "parse_event", "parse_header", "ping",
+    "read_names", "read_nodes", "set_data", "set_watches", "sync",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -187,6 +162,14 @@ def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: boo
 def delete(path: str) -> Operation[None]:
     """Delete a node of any version."""
     return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing, takes_quorum=True)
+
+
+def delete_all(paths: Iterable[str]) -> Operation[bool]:
+    """Delete nodes of any version in one transaction: all, or none if one cannot be deleted. Return whether."""
+    request: Any = _protocol.TransactionRequest()
+    for path in paths:
+        request.add(_protocol.DeleteRequest(path=path, version=-1))
+    return Operation(request, _carried_out, takes_quorum=True)
 
 
 def exists(path: str) -> Operation[Stat]:
@@ -369,6 +352,10 @@ def _deserialize(kind: Any, body: bytes) -> Any:
 
 def _nothing(_reply: Any) -> None:
     return None
+
+
+def _carried_out(reply: Any) -> bool:
+    return not any(isinstance(answer, exc.ZKError) for answer in reply.responses)
 
 
 def _children(reply: Any) -> Children:

@@ -6,19 +6,29 @@ import asyncio
 import math
 import os
 import socket
+import ssl as tls
 from dataclasses import dataclass
-from ssl import SSLContext
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ConnectReply, Operation, ReplyError, Xid
-from aiopartition.backends.zookeeper.frames import FrameSplitter, ProtocolError, frame
+from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, LongFrame, ProtocolError, frame
 from aiopartition.clock import Clock
 from aiopartition.forks import tell_child
 
-__all__ = ["Address", "Connection", "ConnectionLostError", "ConnectionOwner", "Reply"]
+__all__ = ["Address", "Connection", "ConnectionLostError", "ConnectionOwner", "LongAnswerError", "Reply"]
 
 T = TypeVar("T")
+
+_PROGRESS: Final = 4 << 10
+"""Bytes of an unfinished frame that count as a sign of life. A peer that sends less is as good as silent."""
+
+
+_NO_ANSWER: Final = "it may still be starting, have too many clients, or need TLS on this port (pass ssl=)"
+_NO_TLS: Final = "speak no TLS on this port (leave out ssl=, or use the port that secureClientPort names)"
+
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""OpenSSL's reasons for what cannot be the start of a TLS record."""
 
 
 class Address(NamedTuple):
@@ -42,6 +52,18 @@ class ConnectionLostError(Exception):
     def __init__(self, reason: str, cause: Exception | None = None) -> None:
         super().__init__(reason)
         self.cause = cause
+
+
+class LongAnswerError(Exception):
+    """The answer to a request is longer than we read. The connection goes on.
+
+    ``size`` is its length in bytes; ``zxid`` is the last transaction that the server had carried out when it answered.
+    """
+
+    def __init__(self, size: int, zxid: int) -> None:
+        super().__init__(f"an answer of {size:,} bytes, and one of more than {MAX_FRAME:,} bytes is not read")
+        self.size = size
+        self.zxid = zxid
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._clock = clock
         self._owner = owner
         self._tcp = tcp
+        self._secure = False
         self._splitter = FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._handshake: asyncio.Future[bytes] | None = None
@@ -91,12 +114,19 @@ class Connection(asyncio.Protocol):
         """Why the connection ended, once ``lost`` is set."""
         self.last_sent: float = clock()
         self.last_received: float = self.last_sent
+        """When a frame, or a good part of a long one, arrived last."""
+        self.last_hindered: float = -math.inf
+        """When a part of an unfinished frame arrived last. Other answers had to wait behind it."""
+        self._progress = 0  # bytes of the unfinished frame since ``last_received``
 
     @classmethod
-    async def open(cls, address: Address, ssl: SSLContext | None, clock: Clock, owner: ConnectionOwner) -> Connection:
+    async def open(
+        cls, address: Address, ssl: tls.SSLContext | None, clock: Clock, owner: ConnectionOwner
+    ) -> Connection:
         """Connect to a server.
 
         :raises OSError: if the server cannot be reached or TLS fails.
+        :raises ConnectionLostError: if the server does not answer in TLS.
         """
         loop = asyncio.get_running_loop()
         # Not a socket that the event loop makes: a forked child must be able to close it at any moment.
@@ -109,9 +139,16 @@ class Connection(asyncio.Protocol):
         except BaseException:
             tcp.close()
             raise
-        await loop.create_connection(
-            lambda: connection, sock=tcp, ssl=ssl, server_hostname=address.host if ssl is not None else None
-        )
+        connection._secure = ssl is not None
+        try:
+            await loop.create_connection(
+                lambda: connection, sock=tcp, ssl=ssl, server_hostname=address.host if ssl is not None else None
+            )
+        except OSError as error:
+            reason = None if ssl is None else _why_no_tls(error)
+            if reason is None:
+                raise
+            raise ConnectionLostError(reason, error) from error
         return connection
 
     async def handshake(self, connect_frame: bytes) -> tuple[ConnectReply, float]:
@@ -159,6 +196,11 @@ class Connection(asyncio.Protocol):
             self._write(frame(codec.close().serialize(0)))
 
     @property
+    def hindered(self) -> bool:
+        """Whether a frame is arriving, so that other answers have to wait behind it."""
+        return self._splitter.within_frame
+
+    @property
     def ending(self) -> bool:
         """Whether nothing can be sent any more. The transport knows it before it calls :meth:`connection_lost`."""
         return self._transport is None or self._transport.is_closing()
@@ -199,9 +241,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for payload in self._splitter.feed(data):
-                self.last_received = self._clock()
-                if self._handshake is not None and not self._handshake.done():
+            frames = self._splitter.feed(data)
+            self._note_arrival(len(data), complete=bool(frames))
+            for payload in frames:
+                if isinstance(payload, LongFrame):
+                    self._dispatch_long(payload)
+                elif self._handshake is not None and not self._handshake.done():
                     self._handshake.set_result(payload)
                 else:
                     self._dispatch(payload)
@@ -213,6 +258,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
             self.reason = "the server closed the connection" if exc is None else f"the connection broke: {exc}"
+            if self._handshake is not None and not self._handshake.done() and not self._secure:
+                self.reason += f" before it answered: {_NO_ANSWER}"
             self._end(exc)
 
     # ---- inside
@@ -231,26 +278,53 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         return self.last_sent
 
+    def _note_arrival(self, size: int, *, complete: bool) -> None:
+        self._progress = 0 if complete else self._progress + size
+        if complete or self._progress >= _PROGRESS:
+            self._progress = 0
+            self.last_received = self._clock()
+            if self.hindered:
+                self.last_hindered = self.last_received
+
     def _dispatch(self, payload: bytes) -> None:
         xid, zxid, error, body = codec.parse_header(payload)
         if xid == Xid.WATCH:
             self._owner.event_received(codec.parse_event(body))
             return
-        pending = self._pending.get(xid)
-        if pending is None:
-            raise ProtocolError(f"an unexpected answer to request {xid}")
+        pending = self._pending_of(xid)
         future = pending.future
         awaited = future is not None and not future.done()
         # Before the owner learns of it: an answer that cannot be parsed must not renew the lease.
         answer = pending.operation.parse(body) if awaited and not error else None
-        del self._pending[xid]
-        self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))
+        self._conclude(xid, pending, zxid, error)
         if future is None or not awaited:
             return
         if error:
             future.set_exception(ReplyError(error))
         else:
             future.set_result(answer)
+
+    def _dispatch_long(self, long: LongFrame) -> None:
+        """Fail the one request that is answered. Its caller need not wait until the rest has been skipped."""
+        if self._handshake is not None and not self._handshake.done():
+            raise ProtocolError(f"a connect reply of {long.size} bytes")
+        xid, zxid, error, _ = codec.parse_header(long.head)
+        if xid == Xid.WATCH:
+            raise ProtocolError(f"a watch event of {long.size} bytes")
+        pending = self._pending_of(xid)
+        self._conclude(xid, pending, zxid, error)
+        if pending.future is not None and not pending.future.done():
+            pending.future.set_exception(LongAnswerError(long.size, zxid))
+
+    def _pending_of(self, xid: int) -> _Pending:
+        pending = self._pending.get(xid)
+        if pending is None:
+            raise ProtocolError(f"an unexpected answer to request {xid}")
+        return pending
+
+    def _conclude(self, xid: int, pending: _Pending, zxid: int, error: int) -> None:
+        del self._pending[xid]
+        self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))
 
     def _end(self, cause: Exception | None = None) -> None:
         self._transport = None
@@ -261,3 +335,12 @@ class Connection(asyncio.Protocol):
             if future is not None and not future.done():
                 future.set_exception(ConnectionLostError(self.reason, cause))
         self.lost.set()
+
+
+def _why_no_tls(error: OSError) -> str | None:
+    """Explain a TLS handshake that failed because the server may not speak TLS; ``None`` if it failed otherwise."""
+    if isinstance(error, tls.SSLError) and error.reason in _NOT_TLS:
+        return f"the server seems to {_NO_TLS}: {error.reason}"
+    if isinstance(error, (ConnectionError, tls.SSLEOFError)):  # as a plain port of ZooKeeper ends it
+        return f"the server closed the connection in the TLS handshake: it may still be starting, or {_NO_TLS}"
+    return None

@@ -32,6 +32,8 @@ _LONGEST_LIMIT: Final = 1.9
 _STABLE_AFTER: Final = 1.0
 """Seconds. A connection that ends earlier counts as a failure."""
 
+_RIGHT_PORT: Final = "if the server is up, is this the port for its clients?"
+
 _ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError)  # TimeoutError is an OSError
 
 
@@ -54,7 +56,7 @@ class Dialer:
         self._failures = 0  # in a row
         self._began = 0.0  # the round under way, or the last connection's end
         self._last: Address | None = None
-        self.last_error: str = "no server has answered yet"
+        self.last_error: str = f"no server has answered yet; {_RIGHT_PORT}"
         """Why there is no connection."""
 
     async def first_connection(self) -> None:
@@ -121,7 +123,11 @@ class Dialer:
         return sorted(random.sample(sorted(addresses), len(addresses)), key=lambda address: address == self._last)
 
     def _failed(self, server: str, error: Exception) -> None:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        reason = (
+            f"no answer in time; {_RIGHT_PORT}"
+            if isinstance(error, TimeoutError)
+            else str(error) or type(error).__name__
+        )
         self.last_error = f"{server}: {reason}"
         _logger.debug("cannot connect to %s", self.last_error)
 

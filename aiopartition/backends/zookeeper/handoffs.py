@@ -8,25 +8,19 @@ from contextlib import contextmanager
 from typing import Final
 
 from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
+from aiopartition.backends.layout import READY, active_path, handoffs_path, mark_path, marks_path, members_path
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, Node
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, ForeignNodeError, Nodes
 from aiopartition.errors import BackendError, BackendUnavailableError
 from aiopartition.parsing import parse_number
 
-__all__ = ["Handoffs", "active_path"]
+__all__ = ["Handoffs"]
 
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
-_READY: Final = "-ready"
-
 _LOT: Final = 64
 """Entries whose owners are asked for in one request: at most 1 MB, as the longest path takes 6 kB."""
-
-
-def active_path(group: str) -> str:
-    """Return the path of the node that holds the :class:`Progress` of the group at path ``group``."""
-    return f"{group}/active"
 
 
 class Handoffs:
@@ -50,41 +44,42 @@ class Handoffs:
 
     async def mark(self, group: str, mark: Mark) -> MarksCount | None:
         """Create the node of a mark. Return the number of marks now, or ``None`` if there is no group."""
-        parent = _marks_path(group, mark.generation, ready=mark.ready)
-        path = f"{parent}/{mark.name}"
+        parent = marks_path(group, mark.generation, ready=mark.ready)
+        path = mark_path(group, mark)
         for _ in range(ATTEMPTS):
             try:
-                created = await self._nodes.create_ephemeral(path, b"")
+                with self._nodes.ephemerals.mark(path):
+                    created = await self._nodes.create_ephemeral(path, b"")
             except ForeignNodeError:  # its name is that of our entry, so nobody else may have made it
                 await self._nodes.delete(path)
                 continue
             if created:
                 # Our server has applied our own creation before it answers this, so the last member counts all.
-                paths = [_marks_path(group, mark.generation, ready=ready) for ready in (True, False)]
+                paths = [marks_path(group, mark.generation, ready=ready) for ready in (True, False)]
                 return _count(*await self._nodes.request(codec.read_nodes([path, *paths]), parent, "READ"))
             if (
                 await self._nodes.create(parent, b"") == ErrorCode.NO_NODE
-                and await self._nodes.create(f"{group}/handoff", b"") == ErrorCode.NO_NODE
+                and await self._nodes.create(handoffs_path(group), b"") == ErrorCode.NO_NODE
             ):
                 return None
         raise BackendError("the node keeps vanishing", parent)
 
     async def unmark(self, group: str, mark: Mark) -> None:
         """Delete the node of a mark."""
-        await self._nodes.delete(f"{_marks_path(group, mark.generation, ready=mark.ready)}/{mark.name}")
+        await self._nodes.delete(mark_path(group, mark))
 
     async def marks(self, group: str, generation: int) -> Marks:
         """Read the marks of a generation."""
-        paths = [_marks_path(group, generation, ready=ready) for ready in (True, False)]
-        ready, acknowledged = await self._nodes.request(codec.read_names(paths), paths[1], "READ")
+        paths = [marks_path(group, generation, ready=ready) for ready in (True, False)]
+        ready, acknowledged = await self._nodes.read_lists(codec.read_names(paths), *paths)
         return Marks(frozenset(ready or ()), frozenset(acknowledged or ()))
 
     async def remove_foreign_marks(self, group: str, generation: int, names: Iterable[str]) -> frozenset[str]:
         """Delete acknowledgements that were not made in the session of their entry. Return the names of these."""
-        acknowledgements = _marks_path(group, generation, ready=False)
+        acknowledgements = marks_path(group, generation, ready=False)
         foreign: set[str] = set()
         for lot in _lots(sorted(names)):
-            paths = [f"{parent}/{name}" for parent in (f"{group}/members", acknowledgements) for name in lot]
+            paths = [f"{parent}/{name}" for parent in (members_path(group), acknowledgements) for name in lot]
             nodes = await self._nodes.request(codec.read_nodes(paths), acknowledgements, "READ")
             owners = [node and node.stat.ephemeral_owner for node in nodes]
             for name, entry, mark in zip(lot, owners, owners[len(lot) :], strict=False):
@@ -161,7 +156,7 @@ class Handoffs:
 
     async def _newest(self, group: str) -> int | None:
         """Return the group's generation, at least as new as everything that was done before this call."""
-        members = f"{group}/members"
+        members = members_path(group)
         await self._nodes.sync(members)
         stat = await self._nodes.find(codec.exists(members), members)
         if stat is not None:
@@ -175,12 +170,12 @@ class Handoffs:
 
         A refusal does not stop it, and a node that must not be deleted is not tried again.
         """
-        handoffs = f"{group}/handoff"
+        handoffs = handoffs_path(group)
         names: tuple[str, ...] = ()
         with self._left_behind_if_refused(group, handoffs):
             names = await self._nodes.children(handoffs)
         for name in names:
-            number, path = parse_number(name.removesuffix(_READY)), f"{handoffs}/{name}"
+            number, path = parse_number(name.removesuffix(READY)), f"{handoffs}/{name}"
             if number is not None and number < generation and path not in self._left_behind.get(group, ()):
                 with self._left_behind_if_refused(group, path):
                     for entry in await self._nodes.children(path):
@@ -198,10 +193,6 @@ class Handoffs:
             if not left_behind:  # one warning: most refusals have the same reason
                 _logger.warning("nodes of past handoffs are left behind: %s", error)
             left_behind.add(path)
-
-
-def _marks_path(group: str, generation: int, *, ready: bool) -> str:
-    return f"{group}/handoff/{generation}{_READY if ready else ''}"
 
 
 def _count(ours: Node | None, *parents: Node | None) -> MarksCount:

@@ -26,6 +26,10 @@ class KeepAlive:
     T/2 in total, as above. If it does not, the server is left even if it answers other requests, because it may be cut
     off from a quorum that another server can reach. Usually it answers nothing, as a server answers the requests of one
     session in order. So if no quorum can be reached, the other lease ends earlier than it would without these requests.
+
+    While a long frame arrives, answers have to wait behind it. The server is not left as long as the frame makes
+    progress, and T/4 after the last request another is sent, even if the last ping has not been answered: the server
+    counts what it hears, and would otherwise expire the session.
     """
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
@@ -48,7 +52,11 @@ class KeepAlive:
             return 0.0
         now = self._clock()
         silent_at = connection.last_received + timeout / 2
-        undecided_at = math.inf if agreed is None else connection.sent_at(self._question) + timeout / 3
+        undecided_at = (
+            math.inf
+            if agreed is None
+            else (max(connection.sent_at(self._question), connection.last_hindered) + timeout / 3)
+        )
         if now >= min(silent_at, undecided_at) and not late:
             missing = "no answer from the server" if now >= silent_at else "no answer from a quorum"
             since = connection.last_received if now >= silent_at else undecided_at - timeout / 3
@@ -61,9 +69,13 @@ class KeepAlive:
                 self._question = connection.next_xid()
                 connection.post(self._question, codec.ask_quorum())
                 ask_at, undecided_at = math.inf, now + timeout / 3
-        ping_at = math.inf if connection.awaits(Xid.PING) else connection.last_sent + timeout / 4
+        pinged = connection.awaits(Xid.PING)
+        ping_at = math.inf if pinged and not connection.hindered else connection.last_sent + timeout / 4
         if now >= ping_at:
-            connection.post(Xid.PING, codec.ping())
+            if pinged:  # all pings have the same number, so only one can be under way
+                connection.post(connection.next_xid(), codec.no_watches())
+            else:
+                connection.post(Xid.PING, codec.ping())
             ping_at = math.inf
         look_at = min(silent_at, undecided_at, ask_at, ping_at, now + timeout / 6)
         return max(_UNREAD if late else _SOON, look_at - now)

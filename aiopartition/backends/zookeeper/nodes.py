@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, TypeVar
 
+from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, Stat
-from aiopartition.backends.zookeeper.connection import ConnectionLostError
+from aiopartition.backends.zookeeper.codec import Children, ErrorCode, Operation, ReplyError, Stat
+from aiopartition.backends.zookeeper.connection import ConnectionLostError, LongAnswerError
 from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError
@@ -39,6 +41,7 @@ class Nodes:
         self._session = session
         self._url = url
         self._creator_only = creator_only
+        self._too_long: dict[tuple[str, ...], LongAnswerError] = {}  # paths -> why the names below could not be read
 
     async def request(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
         """Send a request once and return its answer.
@@ -48,15 +51,9 @@ class Nodes:
         :raises ReplyError: for an expected refusal.
         """
         try:
-            return await self._session.send(operation)
-        except ConnectionLostError as error:
-            raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
-        except ProtocolError as error:
-            raise BackendError(f"the server sent {error}", path) from error
-        except ReplyError as error:
-            if error.code in expected:
-                raise
-            raise self._translated(error, path, permission) from error
+            return await self._send(operation, path, permission, *expected)
+        except LongAnswerError as error:
+            raise _too_long((path,), error) from error
 
     async def find(self, operation: Operation[T], path: str) -> T | None:
         """Send a request that reads a node. Return ``None`` if there is no such node."""
@@ -71,8 +68,37 @@ class Nodes:
 
     async def children(self, path: str) -> tuple[str, ...]:
         """Return the names of the nodes below a node, none if there is no such node."""
-        found = await self.find(codec.get_children(path, watch=False), path)
+        found = await self.read_children(path, watch=False)
         return () if found is None else found.names
+
+    async def read_children(self, path: str, *, watch: bool) -> Children | None:
+        """Return the names of the nodes below a node and its stat, ``None`` if there is no such node."""
+        try:
+            return await self.read_lists(codec.get_children(path, watch=watch), path)
+        except ReplyError:
+            return None
+
+    async def read_lists(self, operation: Operation[T], *paths: str) -> T:
+        """Send a request that reads the names of the nodes below other nodes, and return its answer.
+
+        If they are too many to be read, they are not asked for again before they have changed.
+
+        :raises ReplyError: if one of several nodes, or the only one, does not exist.
+        """
+        known = self._too_long.pop(paths, None)
+        if known is not None and not await self._changed_since(known.zxid, paths):
+            self._too_long[paths] = known
+            raise _too_long(paths, known)
+        try:
+            return await self._send(operation, paths[-1], "READ", ErrorCode.NO_NODE)
+        except LongAnswerError as error:
+            self._too_long[paths] = error
+            raise _too_long(paths, error) from error
+
+    async def _changed_since(self, zxid: int, paths: tuple[str, ...]) -> bool:
+        nodes = await self.request(codec.read_nodes(paths), paths[-1], "READ")
+        found = [node.stat.children_zxid for node in nodes if node is not None]
+        return not found or max(found) > zxid
 
     async def is_ours(self, path: str) -> bool | None:
         """Return whether a node was created in this session, ``None`` if there is no such node."""
@@ -91,10 +117,19 @@ class Nodes:
         """Delete a node. It stays if it has children."""
         # The permission belongs to the parent (ZooKeeper Programmer's Guide, "ACL Permissions").
         parent = path.rpartition("/")[0]
-        try:
+        with suppress(ReplyError):  # then none of ours is there, as ephemeral nodes have no children
             await self.request(codec.delete(path), parent, "DELETE", ErrorCode.NO_NODE, ErrorCode.NOT_EMPTY)
-        except ReplyError:
-            return
+        self.ephemerals.discard(path)
+
+    async def delete_ephemerals(self) -> None:
+        """Delete nodes of this session in portions, until a single portion is left."""
+        for paths in self.ephemerals.portions():
+            if await self.request(codec.delete_all(paths), paths[0], "DELETE"):
+                for path in paths:
+                    self.ephemerals.discard(path)
+            else:  # one does not exist, or must not be deleted
+                for path in paths:
+                    await self.delete(path)
 
     async def create(self, path: str, data: bytes, *, ephemeral: bool = False) -> ErrorCode | None:
         """Create a node. Return ``NODE_EXISTS`` if it exists, ``NO_NODE`` if its parent does not, or else ``None``."""
@@ -121,17 +156,36 @@ class Nodes:
             await self.create_with_parents(path.rpartition("/")[0], b"")
         raise BackendError("the node's parent keeps vanishing", path)
 
+    @property
+    def ephemerals(self) -> Ephemerals:
+        """The ephemeral nodes of this session."""
+        return self._session.ephemerals
+
     async def create_ephemeral(self, path: str, data: bytes) -> bool:
-        """Create an ephemeral node of this session. Return ``False`` if its parent is missing."""
+        """Create an ephemeral node of this session, which counts it. Return ``False`` if its parent is missing."""
         for _ in range(ATTEMPTS):
             outcome = await self.create(path, data, ephemeral=True)
             if outcome is None:
                 return True
             if outcome == ErrorCode.NO_NODE:
+                self.ephemerals.discard(path)
                 return False
             if await self.is_ours(path):
                 return True  # created by an earlier request whose answer was lost
+        self.ephemerals.discard(path)
         raise ForeignNodeError("the node belongs to another session", path)
+
+    async def _send(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
+        try:
+            return await self._session.send(operation)
+        except ConnectionLostError as error:
+            raise BackendUnavailableError(f"no connection to {self._url}: {error}") from error
+        except ProtocolError as error:
+            raise BackendError(f"the server sent {error}", path) from error
+        except ReplyError as error:
+            if error.code in expected:
+                raise
+            raise self._translated(error, path, permission) from error
 
     def _translated(self, error: ReplyError, path: str, permission: str) -> BackendError:
         if error.code == ErrorCode.NO_AUTH:
@@ -141,3 +195,8 @@ class Nodes:
         if error.code in _UNAVAILABLE:
             return BackendUnavailableError(f"no connection to {self._url}: {error}")
         return BackendError(str(error), path)
+
+
+def _too_long(paths: tuple[str, ...], error: LongAnswerError) -> BackendError:
+    path = paths[0] if len(paths) == 1 else paths[0].rpartition("/")[0]
+    return BackendError(f"the server sent {error}; remove what no member has put there", path)

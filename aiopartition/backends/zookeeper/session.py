@@ -26,6 +26,7 @@ from typing import Final, TypeVar
 import anyio
 
 from aiopartition.backends.base import Listener
+from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, Watch
@@ -73,6 +74,7 @@ class Session:
         auth: tuple[str, str] | None = None,
     ) -> None:
         self._requested_timeout = timeout
+        self._granted = {round(timeout, 3)}  # the timeouts that need no warning any more
         self._listener = listener
         self._watch_fired = watch_fired
         self._clock = clock
@@ -86,6 +88,8 @@ class Session:
         self._last_zxid = 0
         self._password: bytes = _NO_PASSWORD
         self.session_id: int = 0
+        self.ephemerals: Ephemerals = Ephemerals()
+        """The ephemeral nodes of this session."""
         self.timeout: float = timeout
         """Seconds: the shortest timeout that a server has granted to this session."""
         self.lease: Lease = NO_LEASE
@@ -206,6 +210,7 @@ class Session:
         self.session_id, self._password = reply.session_id, reply.password
         fresh = reply.session_id != offered
         if fresh:
+            self._compare_with_request(reply.timeout)
             self.timeout = reply.timeout
             self._renew(sent, quorum=True)
         elif reply.timeout < self.timeout:
@@ -288,6 +293,16 @@ class Session:
         if quorum_lapsed:
             self._listener.lease_renewed(quorum=True)
 
+    def _compare_with_request(self, granted: float) -> None:
+        """Warn of a session timeout that is not the one asked for, once for each that is granted."""
+        if granted not in self._granted:
+            self._granted.add(granted)
+            _logger.warning(
+                "the server granted a session timeout of %g s, not the %g s asked for; it grants 2 to 20 of its ticks, "
+                "unless minSessionTimeout and maxSessionTimeout say otherwise",
+                granted, self._requested_timeout,
+            )  # fmt: skip
+
     def _shorten(self, timeout: float) -> None:
         """A server has granted a shorter timeout. It counts even if the connection breaks now."""
         _logger.warning("the server shortened the session timeout from %g s to %g s", self.timeout, timeout)
@@ -300,4 +315,5 @@ class Session:
         self.session_id, self._password, self._last_zxid = 0, _NO_PASSWORD, 0
         self.lease = self.quorum_lease = NO_LEASE
         self._watched.clear()
+        self.ephemerals.clear()
         self._listener.session_expired()
