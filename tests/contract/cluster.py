@@ -167,8 +167,11 @@ class ZooKeeperWorld(Cluster):
         session_id, password = session.session_id, session._password
         while session.session_id == session_id:  # its owner reconnects, and may take it back before it is closed
             with suppress(ConnectionLostError):
-                async with _Operator(self._server, session_id, password) as taken_over:
-                    await taken_over.send(codec.close())
+                try:
+                    async with _Operator(self._server, session_id, password) as taken_over:
+                        await taken_over.send(codec.close())
+                except SessionOverError:
+                    """The answer to an earlier attempt was lost."""
                 return
 
     async def cut_off(self, coordinator: PartitionCoordinator) -> None:
@@ -231,6 +234,10 @@ class ZooKeeperWorld(Cluster):
         return self._networks[self._made.index(coordinator)]
 
 
+class SessionOverError(Exception):
+    """There is no such session any more."""
+
+
 class _Operator:
     """A bare connection to a server, with a session of its own or one that is taken over."""
 
@@ -243,7 +250,8 @@ class _Operator:
     async def __aenter__(self) -> Self:
         self._connection = await Connection.open(self._address, None, now, self)
         reply, _ = await self._connection.handshake(codec.connect_frame(self._session_id, self._password, 4.0, 0))
-        assert reply.session_id, "the session to be taken over has expired"
+        if not reply.session_id:
+            raise SessionOverError("the session to be taken over has expired")
         return self
 
     async def __aexit__(self, *_: object) -> None:
