@@ -28,13 +28,17 @@ class LetGoTooSoonError(AssertionError):
 
 
 class CopiedService(BarrierService):
-    """The model's service without what it remembers of the past."""
+    """The model's service, which remembers little of the past."""
+
+    concluded: frozenset[int] = frozenset()
+    """All generations that were released or active."""
 
     def _surveyed(self, generation: int) -> None:
         self.surveys[generation] = [self.marks_of(generation)]
 
     def _write(self, progress: Progress) -> None:
         super()._write(progress)
+        self.concluded |= frozenset(progress)
         del self.progress[:-1]
         self.late.clear()
 
@@ -65,6 +69,7 @@ class CopiedService(BarrierService):
             active_watchers,
             sessions,
             *self.progress,
+            self.concluded,
         )
 
 
@@ -188,7 +193,7 @@ class State:
         """P9: as long as an entry has not been heard of, no member lets go of anything for it."""
         generation = machine.handoff.generation
         lets_go = generation is not None and any(map(gt, before, machine.handoff.active))
-        if lets_go and generation not in self.service.progress[-1]:
+        if lets_go and generation not in self.service.concluded:
             raise LetGoTooSoonError(f"{machine.index} lets go at generation {generation}, and not all are ready")
 
     def check(self) -> None:
