@@ -7,9 +7,8 @@ can be relied on, or ``None``.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 from aiopartition.backends.base import Entries
 from aiopartition.errors import MemberSupersededError, PartitionError
@@ -18,15 +17,13 @@ from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.phase import Phase
+from aiopartition.group.roster import Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Table
 from aiopartition.placement.view import Member, View
-from aiopartition.quoting import quote_component
 
 __all__ = ["Group"]
-
-_logger: Final = logging.getLogger("aiopartition")
 
 
 class Group:
@@ -54,6 +51,8 @@ class Group:
         """Whether this member has ever taken part."""
         self.lapses: int = 0
         """How often what was ours could have become another member's without our knowing."""
+        self.roster: Roster = Roster()
+        """The entries last read."""
 
         self._candidacy = Candidacy(group_id, member, nonce, self.leftovers)
         self._connected = False
@@ -71,7 +70,6 @@ class Group:
         self._view: View | None = None
         self._table: Table | None = None  # the last one built, of the members beside it
         self._table_members: dict[str, int] = {}
-        self._parsed: dict[str, Entry | None] = {}  # the names last read; None for what is no entry of ours
 
     # ---- what holds now
 
@@ -205,20 +203,18 @@ class Group:
 
     # ---- joining
 
-    def same_id_entries(self, entries: Entries | None) -> list[str]:
+    def same_id_entries(self) -> list[str]:
         """Return the names of entries under our id that this participation did not make, but for known orphans."""
-        names = () if entries is None else entries.names
-        prefix = f"{quote_component(self.member.id)};"
-        own = [name for name in names if name.startswith(prefix) and name not in self.leftovers.orphans]
-        return [name for name in own if (entry := Entry.parse(name)) is not None and entry.nonce != self.nonce]
+        own = [entry.name for entry in self.roster.of_member(self.member.id) if entry.nonce != self.nonce]
+        return [name for name in own if name not in self.leftovers.orphans]
 
     def choose_entry(self, entries: Entries | None) -> Entry:
         """Return the entry to create, given those that are there.
 
         :raises MemberSupersededError: if another process has joined with our id since we first did.
         """
-        own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
-        self._alone = len(self._parsed) == len(own)
+        own = self._parse(entries).of_member(self.member.id)
+        self._alone = len(self.roster.names) == len(own)
         return self._candidacy.choose(own)
 
     def entered(self, entry: Entry) -> None:
@@ -231,6 +227,12 @@ class Group:
             self._due = Step.READ if self._alone else Step.SETTLE
 
     # ---- reading
+
+    def sift(self, entries: Entries | None) -> Iterator[None]:
+        """Take the names of the entries apart, in steps. What is told of these entries next need not do it at once."""
+        names = () if entries is None else entries.names
+        if names is not self.roster.names:
+            self.roster = yield from self.roster.steps(names)
 
     def reading(self) -> bool:
         """A read begins. The watch that it arms tells of later changes.
@@ -252,17 +254,13 @@ class Group:
             # Older than what we have seen: a server that lags, or an ensemble that was wiped. The next read tells.
             self._insist, self._due = True, Step.READ
             return
-        if entries is None or self._entry.name not in entries.names:
+        if entries is None or self._entry.name not in self._parse(entries).entries:
             self._forget_entry()  # an operator deleted it, or the whole group: join again
             return
-        incarnations: dict[str, Entry] = {}
-        for entry in sorted(self._parse(entries), key=lambda entry: entry.seniority):
-            if entry.name in self.leftovers.orphans:
-                self.leftovers.to_delete.add(entry.name)
-                continue
-            incarnations[entry.member_id] = entry
-            if entry.nonce == self.nonce and entry != self._entry:
-                self.leftovers.to_delete.add(entry.name)  # of an attempt that we had given up
+        for entry in self.roster.of_member(self.member.id):
+            if entry.name in self.leftovers.orphans or (entry.nonce == self.nonce and entry != self._entry):
+                self.leftovers.to_delete.add(entry.name)  # that is nobody's, or of an attempt that we had given up
+        incarnations = self.roster.live(self.leftovers.orphans)
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
             self._be_outdone(live)
@@ -338,7 +336,7 @@ class Group:
     @property
     def _names(self) -> frozenset[str]:
         """The entries last read."""
-        return frozenset(name for name, entry in self._parsed.items() if entry is not None)
+        return frozenset(self.roster.entries)
 
     def _publish(self, table: Table) -> None:
         assert self._generation is not None
@@ -387,14 +385,7 @@ class Group:
         else:
             self.failed(self._candidacy.superseded_by(live))
 
-    def _parse(self, entries: Entries | None) -> list[Entry]:
-        names = () if entries is None else entries.names
-        # Of a thousand names few are new: the others need not be taken apart, or warned of, again.
-        self._parsed = {name: self._parsed[name] if name in self._parsed else self._parse_name(name) for name in names}
-        return [entry for entry in self._parsed.values() if entry is not None]
-
-    def _parse_name(self, name: str) -> Entry | None:
-        entry = Entry.parse(name)
-        if entry is None:
-            _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
-        return entry
+    def _parse(self, entries: Entries | None) -> Roster:
+        for _ in self.sift(entries):  # nothing to do if that has been done in steps
+            pass
+        return self.roster
