@@ -61,10 +61,14 @@ class Inspection:
         if group.leaving or isinstance(group.error, PolicyMismatchError):  # what is right there is not ours to know
             return
         self._take_stock()
-        for _ in range(min(LOOKS, len(self._queue))):
+        still_there: list[str] = []
+        for _ in range(LOOKS):
+            if not self._queue:
+                break
             name = self._queue.popleft()
             if await self.owner(name) is Owner.NOBODY:
-                self._queue.append(name)  # it is still there
+                still_there.append(name)
+        self._queue += still_there
 
     async def owner(self, name: str) -> Owner | None:
         """Return whose an entry is, and remove it if it is nobody's.

@@ -84,6 +84,7 @@ class Membership:
         self._inherited = False  # by a forked process
         self._announced: tuple[object, ...] = ()
         self._warned = False
+        self._logged = ""  # the last error that was logged, until there is none any more
         self._rebalances = RebalanceWatch()
         if backend.connected:
             self._group.session_opened(fresh=True)
@@ -294,6 +295,8 @@ class Membership:
         if state == self._announced:
             return
         self._announced = state
+        if self.error is None:
+            self._logged = ""
         if view is not None:
             self._warned = False
             self._rebalances.saw(view, self._loop.time())
@@ -378,10 +381,10 @@ class Membership:
             self._fail(error)
 
     def _fail(self, error: PartitionError) -> None:
-        known = self._group.error
         self._group.failed(error)
         # A call that joins gets an exception. Later there may be no call: it is logged, once and not at each attempt.
-        if self.established and str(known) != str(error):
+        if self.established and self._logged != str(error):
+            self._logged = str(error)
             _logger.error("in the background of group %r: %s", self.group_id, error)
 
     def _work_ended(self) -> None:

@@ -61,7 +61,8 @@ class Group:
         self._handoff_paused = False  # likewise, after one of the handoff's
         self._entry: Entry | None = None  # ours, in phase MEMBER
         self._generation: int | None = None  # of the newest entries read
-        self._due: Step | None = None  # PROBE, SETTLE or READ
+        self._due: Step | None = None  # PROBE, SETTLE or READ; once superseded, JOIN
+        self._outdone_at: int | None = None  # the generation at which it was seen last that another has our place
         self._alone = False  # when we looked before we joined
         self._insist = False  # on reading the latest state
         self._lapses_at_reading = 0
@@ -145,17 +146,18 @@ class Group:
         self._paused = self._handoff_paused = False
 
     def failed(self, error: PartitionError) -> None:
-        """A step was refused. Unless superseded, we try again at the next heartbeat: an operator may mend the cause."""
-        if self.phase is Phase.SUPERSEDED:
-            self._paused = True
-            return
-        self.error = error
-        self._trusted = False
+        """A step was refused. We try again at the next heartbeat, as an operator may mend the cause; once superseded,
+        only if the group has changed."""
         if isinstance(error, MemberSupersededError):
-            self._forget_entry()
-            self.phase = Phase.SUPERSEDED
-        else:
-            self._paused = True
+            if self.phase is not Phase.SUPERSEDED:
+                self._forget_entry()
+                self.phase = Phase.SUPERSEDED
+            self.error, self._due = error, None
+            return
+        self._paused = True
+        if self.phase is not Phase.SUPERSEDED:
+            self.error = error
+            self._trusted = False
             self._due = Step.READ if self._entry is not None else None
 
     def interrupted(self) -> None:
@@ -178,7 +180,7 @@ class Group:
         self.phase = Phase.LEAVING
         self._paused = False
         self.error = None  # from now on: what keeps us from leaving
-        self._entry = self._view = None
+        self._entry = self._view = self._due = None
         self._let_go()
 
     def abandon(self) -> None:
@@ -193,6 +195,8 @@ class Group:
 
     def probed(self, generation: int | None) -> None:
         """The backend has told the generation."""
+        if self.phase is Phase.SUPERSEDED and generation != self._outdone_at:
+            self._due = Step.JOIN  # which looks first whether an entry that superseded us is still there
         if self._entry is None or self._generation is None:
             return
         if generation != self._generation:
@@ -211,11 +215,15 @@ class Group:
     def choose_entry(self, entries: Entries | None) -> Entry:
         """Return the entry to create, given those that are there.
 
-        :raises MemberSupersededError: if another process has joined with our id since we first did.
+        :raises MemberSupersededError: as :meth:`Candidacy.choose` does.
         """
         own = self._parse(entries).of_member(self.member.id)
         self._alone = len(self.roster.names) == len(own)
-        return self._candidacy.choose(own)
+        try:
+            return self._candidacy.choose(own)
+        except MemberSupersededError:
+            self._outdone_at = None if entries is None else entries.generation
+            raise
 
     def entered(self, entry: Entry) -> None:
         """Our entry exists."""
@@ -263,6 +271,7 @@ class Group:
         incarnations = self.roster.live(self.leftovers.orphans)
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
+            self._outdone_at = entries.generation
             self._be_outdone(live)
             return
         self.error = None
@@ -318,7 +327,7 @@ class Group:
             if not self.idle:
                 return Step.REST  # other members must not have our keys yet
             # Acknowledgements go before the entry: when that is gone, nothing of ours remains.
-            return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else Step.REST
+            return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else self._due or Step.REST
         if self.phase is Phase.JOINING:
             return Step.JOIN  # leftovers wait until our new entry exists, lest our keys move for a moment
         if leftovers:
