@@ -26,7 +26,6 @@ from tests.contract.cluster import Cluster, MemoryWorld
 from tests.contract.split import RESOURCES, current_view, split_exactly
 
 LOWER, HIGHER = "0" * 16, "f" * 16
-SMALL = {"slots": 64, "vnodes": 16}
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
@@ -69,7 +68,7 @@ async def test_a_node_with_no_session_is_removed(
     cluster: Cluster, ghost: Entry, exclusive: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """P2, P9: of an entry that somebody has put there, or restored from a copy, nothing remains but a warning."""
-    policy = GroupPolicy(exclusive=exclusive, **SMALL)  # type: ignore[arg-type]
+    policy = GroupPolicy(exclusive=exclusive, slots=64, vnodes=16)
     first, second = await cluster.started("first"), await cluster.started("second")
     await first.join_group("g", policy=policy)
     await cluster.put_entry("g", ghost.name)
@@ -88,7 +87,7 @@ async def test_a_node_with_no_session_is_removed(
 @pytest.mark.parametrize("exclusive", [False, True], ids=["ordinary", "exclusive"])
 async def test_a_tree_that_was_restored(cluster: Cluster, exclusive: bool) -> None:
     """All its entries were somebody's once, ours too; who joins finds them there."""
-    policy = GroupPolicy(exclusive=exclusive, **SMALL)  # type: ignore[arg-type]
+    policy = GroupPolicy(exclusive=exclusive, slots=64, vnodes=16)
     members = [await cluster.started(f"m{number}") for number in range(3)]
     for member in members:
         await member.join_group("g", policy=policy)
@@ -249,7 +248,7 @@ async def test_nothing_can_be_above_the_highest_incarnation(
     cluster: Cluster, exclusive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused and at rest, rather than joining again and again; and back when that entry has gone."""
-    policy = GroupPolicy(exclusive=exclusive, **SMALL)  # type: ignore[arg-type]
+    policy = GroupPolicy(exclusive=exclusive, slots=64, vnodes=16)
     witness, stranger = await cluster.started("witness"), await cluster.started("stranger")
     await witness.join_group("g", policy=policy)
     highest = Entry("m", 1, MAX_INCARNATION, HIGHER).name
@@ -286,7 +285,7 @@ async def test_whoever_was_superseded_for_a_moment_comes_back(
     cluster: Cluster, exclusive: bool, incarnation: int
 ) -> None:
     """What had raised has ended; calls from then on work again."""
-    policy = GroupPolicy(exclusive=exclusive, **SMALL)  # type: ignore[arg-type]
+    policy = GroupPolicy(exclusive=exclusive, slots=64, vnodes=16)
     member, witness = await cluster.started("m"), await cluster.started("witness")
     stranger = await cluster.started("stranger")
     for each in (member, witness):
@@ -296,7 +295,7 @@ async def test_whoever_was_superseded_for_a_moment_comes_back(
     async def worker(_: str) -> None:
         await asyncio.Event().wait()
 
-    running = asyncio.create_task(member.run("g", lambda: RESOURCES, worker))
+    running = asyncio.create_task(member.run("g", RESOURCES, worker))
     successor = Entry("m", 1, incarnation, HIGHER).name
     await enter(stranger, successor)
     with pytest.raises(MemberSupersededError):
