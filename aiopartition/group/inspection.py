@@ -14,6 +14,7 @@ from typing import Final
 
 from aiopartition.backends.base import Backend, Owner
 from aiopartition.errors import BackendError, BackendUnavailableError, PolicyMismatchError
+from aiopartition.group.roster import Roster
 from aiopartition.group.state import Group
 from aiopartition.showing import shown_name
 
@@ -37,7 +38,7 @@ class Inspection:
         self._group = group
         self._owners: dict[str, Owner] = {}  # of entries that were looked up, and live
         self._queue: deque[str] = deque()  # entries to be looked up
-        self._inspected = group.roster
+        self._inspected: Roster = group.roster
         self._lapses = 0
         self._refused = False  # the removal of an entry, and it was said
         self._untold = 0  # foreign names

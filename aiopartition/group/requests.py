@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from anyio.lowlevel import checkpoint
 
@@ -15,9 +14,6 @@ from aiopartition.group.step import Step
 from aiopartition.placement.builder import TableBuilder
 
 __all__ = ["Requests"]
-
-_READS: Final = 2
-"""How often the entries are read if meanwhile some are found that have to go. A program may go on adding such."""
 
 
 class Requests:
@@ -74,13 +70,16 @@ class Requests:
                 return
 
     async def _read(self, *, watch: bool, latest: bool) -> Entries | None:
-        for _ in range(_READS):
-            entries = await self._backend.read(self._group.group_id, watch=watch, latest=latest)
-            for _ in self._group.sift(entries):
-                await checkpoint()
-            self.inspection.count_foreign()
-            if not await self._look_for_orphans():
-                break
+        entries = await self._read_once(watch, latest)
+        if await self._look_for_orphans():  # some have gone; but a program may go on adding more
+            entries = await self._read_once(watch, latest)
+        return entries
+
+    async def _read_once(self, watch: bool, latest: bool) -> Entries | None:
+        entries = await self._backend.read(self._group.group_id, watch=watch, latest=latest)
+        for _ in self._group.sift(entries):
+            await checkpoint()
+        self.inspection.count_foreign()
         return entries
 
     async def _look_for_orphans(self) -> bool:

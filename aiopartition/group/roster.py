@@ -31,7 +31,7 @@ class Roster:
 
     names: tuple[str, ...] = ()
     entries: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
-    foreign: AbstractSet[str] = frozenset()
+    foreign: AbstractSet[str] = field(default_factory=frozenset[str])
     examples: tuple[str, ...] = ()
     appeared: int = 0
 
