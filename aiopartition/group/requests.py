@@ -73,6 +73,7 @@ class Requests:
         entries = await self._read_once(watch, latest)
         if await self._look_for_orphans():  # some have gone; but a program may go on adding more
             entries = await self._read_once(watch, latest)
+            await self._look_for_orphans()
         return entries
 
     async def _read_once(self, watch: bool, latest: bool) -> Entries | None:
