@@ -111,10 +111,12 @@ class PolicyMismatchError(PartitionError):
 
 
 class MemberSupersededError(PartitionError):
-    """Another process joined the group later with the same member id, so this process owns nothing there any more.
+    """Another process joined the group later with the same member id, so this process owns nothing there.
 
-    ``incarnation`` is that of the other process. ``leave_group()`` clears this state. Each live process needs a member
-    id of its own.
+    ``incarnation`` is that of the other process. When its entry has gone, this process takes part again by itself, and
+    later calls succeed; a ``run()`` or ``changes()`` that has raised this has ended. Joining again after
+    ``leave_group()`` counts as a new start, which supersedes the other one. Each live process needs a member id of its
+    own.
     """
 
     def __init__(self, group_id: str, member_id: str, incarnation: int) -> None:
