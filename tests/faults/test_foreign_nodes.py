@@ -12,8 +12,8 @@ from aiozk.protocol.primitives import Long  # pyright: ignore[reportMissingTypeS
 from kazoo.security import make_acl
 
 from aiopartition import PartitionCoordinator
-from aiopartition.backends.zookeeper.codec import Operation, Stat
-from aiopartition.backends.zookeeper.nodes import DELETIONS
+from aiopartition.backends.zookeeper.codec import Operation
+from aiopartition.backends.zookeeper.nodes import DELETIONS, is_session
 from aiopartition.group.entry import Entry
 from tests.bench import ZooKeeperServer, wait_until
 from tests.bench.admin import Operator, rights
@@ -103,7 +103,7 @@ async def test_a_node_of_another_kind(anyio_backend: str, fleet: Fleet, namespac
 
 
 @pytest.mark.parametrize(
-    ("owner", "ephemeral"),
+    ("owner", "session"),
     [
         (0, False),
         (-(1 << 63), False),
@@ -116,9 +116,9 @@ async def test_a_node_of_another_kind(anyio_backend: str, fleet: Fleet, namespac
     ],
     ids=["none", "container", "time to live", "the longest", "small", "server 1", "server 254", "server 255"],
 )
-def test_who_is_an_owner(owner: int, ephemeral: bool) -> None:
+def test_who_is_an_owner(owner: int, session: bool) -> None:
     """Sessions' numbers begin with that of their server, so they may be negative."""
-    assert Stat(0, owner, 0, 0, 0).ephemeral == ephemeral
+    assert is_session(owner) == session
 
 
 async def test_a_node_that_must_not_be_removed(

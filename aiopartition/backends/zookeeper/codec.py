@@ -91,12 +91,6 @@ class Stat:
     data_zxid: int
     """``mzxid``: the transaction that last wrote the data."""
 
-    @property
-    def ephemeral(self) -> bool:
-        """Whether the node vanishes with a session. In nodes of other kinds the owner tells the kind
-        (``EphemeralType.java``): 0, or the smallest number for a container, or 0xff0000 and a time to live."""
-        return self.ephemeral_owner not in (0, -(1 << 63)) and self.ephemeral_owner >> 40 & 0xFFFFFF != 0xFF0000
-
 
 class Node(NamedTuple):
     """A znode as :func:`read_nodes` reads it.

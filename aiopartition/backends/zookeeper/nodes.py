@@ -31,6 +31,12 @@ class ForeignNodeError(BackendError):
     """A node that we want to create exists, and is not of this session."""
 
 
+def is_session(owner: int) -> bool:
+    """Return whether the owner of a node is a session. In nodes that are not ephemeral it tells their kind
+    (``EphemeralType.java``): 0, or the smallest number for a container, or 0xff0000 and a time to live."""
+    return owner not in (0, -(1 << 63)) and owner >> 40 & 0xFFFFFF != 0xFF0000
+
+
 class Nodes:
     """The nodes that a session can see.
 
@@ -108,7 +114,7 @@ class Nodes:
         stat = await self.find(codec.exists(path), path)
         if stat is None:
             return None
-        if not stat.ephemeral:
+        if not is_session(stat.ephemeral_owner):
             return Owner.NOBODY
         return Owner.US if stat.ephemeral_owner == self._session.session_id else Owner.ANOTHER
 
