@@ -216,7 +216,7 @@ class SessionFullError(BackendError):
         self.used = used
         self.limit = limit
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         path = str(self.path)  # it may have thousands of characters
         return (
             f"{self.reason}: they take {self.used:,} bytes, and more than {self.limit:,} are a danger to the ensemble; "

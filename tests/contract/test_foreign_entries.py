@@ -257,10 +257,10 @@ async def test_nothing_can_be_above_the_highest_incarnation(
     backend, entered, beats = member._registry.backend, 0, 0
     whole, generation = backend.enter, backend.generation
 
-    async def enter_counted(*arguments: Any) -> bool:
+    async def enter_counted(*arguments: Any, **keywords: Any) -> bool:
         nonlocal entered
         entered += 1
-        return await whole(*arguments)
+        return await whole(*arguments, **keywords)
 
     async def beat_counted(group_id: str) -> int | None:
         nonlocal beats
