@@ -79,6 +79,7 @@ class Handoff:
         self._unrevoked: list[Work] = []
         self._made: set[Mark] = set()  # in this session, and not deleted since
         self._conclusion: Step | None = None  # RELEASE or ACTIVATE, if perhaps only we know that it is time
+        self._said = False  # what we had concluded, since we last heard of the active node
         self._active_due = True
         self._acknowledgements_due = False
         self._active_first = False  # before the acknowledgements
@@ -150,6 +151,7 @@ class Handoff:
             self._active_due = True
         self.missing &= names  # an operator sees whom a handoff waits for, however often the members change
         self._conclusion = None
+        self._said = False
         self.generation, self.name, self.names, self._mine = generation, name, names, mine
         self.stage = Stage.ANNOUNCING
         self._go_on()
@@ -220,11 +222,12 @@ class Handoff:
     def moved(self) -> None:
         """The active node has changed since we last read it."""
         self._active_due = True
+        self._said = False
 
     def read_active(self, progress: Progress) -> None:
         """How far the group's handoffs have come."""
         self._active_due = self._active_first = False
-        if self.generation is not None and progress.active < self.generation:
+        if self.generation is not None and progress.active < self.generation and not self._said:
             # Somebody deleted the node, and others may not have seen it before: say it again.
             if self.active_generation == self.generation:
                 self._conclusion = Step.ACTIVATE
@@ -237,6 +240,7 @@ class Handoff:
     def concluded(self, generation: int) -> None:
         """That generation is released or active now, as we concluded, or a later one was already."""
         self._conclusion = None
+        self._said = True
         if generation == self.generation:
             self._active_due = True
 
@@ -244,6 +248,7 @@ class Handoff:
         """The handoff takes long: what we know of it may be out of date."""
         if self.waiting:
             self._active_due = True
+            self._said = False
             self._acknowledgements_due = self.stage in (Stage.READY, Stage.ACKNOWLEDGED)
 
     # ---- decisions

@@ -118,14 +118,15 @@ async def test_the_bodys_own_exception_goes_through(cluster: Cluster) -> None:
         async with first.hold("g"):
             raise ValueError("its own")
     assert first.status("g").in_flight == 0
+    joining: list[asyncio.Task[PartitionCoordinator]] = []
     with pytest.raises(ValueError, match="in cleanup"):
         async with first.hold("g", drain_timeout=0):
-            joining = asyncio.create_task(joined(cluster, "second"))
+            joining.append(asyncio.create_task(joined(cluster, "second")))
             try:
                 await forever()
             finally:
                 raise ValueError("in cleanup")
-    await shared_out(first, await joining)
+    await shared_out(first, await joining[0])
 
 
 async def test_a_body_that_ends_all_the_same(cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.backends.layout import READY, active_path, handoffs_path, mark_path, marks_path, members_path
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, Node
-from aiopartition.backends.zookeeper.nodes import ATTEMPTS, ForeignNodeError, Nodes
+from aiopartition.backends.zookeeper.nodes import ATTEMPTS, ForeignNodeError, Nodes, is_session
 from aiopartition.errors import BackendError, BackendUnavailableError
 from aiopartition.parsing import parse_number
 
@@ -83,7 +83,7 @@ class Handoffs:
             nodes = await self._nodes.request(codec.read_nodes(paths), acknowledgements, "READ")
             owners = [node and node.stat.ephemeral_owner for node in nodes]
             for name, entry, mark in zip(lot, owners, owners[len(lot) :], strict=False):
-                if mark is not None and mark != entry:
+                if mark is not None and not (mark == entry and is_session(mark)):
                     await self._nodes.delete(f"{acknowledgements}/{name}")
                     foreign.add(name)
         return frozenset(foreign)

@@ -216,6 +216,25 @@ def test_an_operator_sees_whom_a_handoff_waits_for_however_often_the_members_cha
     assert handoff.missing == frozenset()
 
 
+@pytest.mark.parametrize("step", [Step.RELEASE, Step.ACTIVATE])
+def test_what_does_not_get_there_is_said_once(step: Step) -> None:
+    """If the whole group was deleted, say: again only after more news, or when the handoff takes long."""
+    handoff = alone()
+    if step is Step.RELEASE:
+        handoff.began(work(3))
+        joined_by_another(handoff)
+    handoff.moved()
+    handoff.read_active(Progress(0, 0))
+    assert handoff.next_step() is step
+    assert handoff.generation is not None
+    handoff.concluded(handoff.generation)
+    handoff.read_active(Progress(0, 0))
+    assert handoff.next_step() is Step.REST
+    handoff.moved()
+    handoff.read_active(Progress(0, 0))
+    assert handoff.next_step() is step
+
+
 # ---- letting go
 
 
