@@ -64,12 +64,18 @@ def require_seconds(part: str, value: object) -> float:
     return require_number(part, value, 0.0, 1e9)
 
 
-def require_run_arguments(refresh: object, drain_timeout: object, on_error: object) -> None:
+def require_run_arguments(
+    worker: object, refresh: object, drain_timeout: object, on_error: object, on_change: object
+) -> None:
+    if not callable(worker):
+        raise TypeError(f"worker must be an async function that takes a resource, not {shown(worker)}")
     if require_seconds("refresh", refresh) == 0:
         raise ConfigurationError("refresh", "must be more than 0 seconds")
     require_seconds("drain_timeout", drain_timeout)
     if on_error not in ("restart", "raise"):
         raise ConfigurationError("on_error", f"must be 'restart' or 'raise', not {shown(on_error)}")
+    if on_change not in ("keep", "restart"):
+        raise ConfigurationError("on_change", f"must be 'keep' or 'restart', not {shown(on_change)}")
 
 
 def require_settle(value: object) -> float:

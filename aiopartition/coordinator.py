@@ -28,7 +28,7 @@ from aiopartition.work.changes import follow_changes
 from aiopartition.work.hold import Hold
 from aiopartition.work.iteration import Iteration
 from aiopartition.work.listing import Resources
-from aiopartition.work.run import Supervisor
+from aiopartition.work.run import OnChange, Supervisor
 from aiopartition.work.subset import filter_list, filter_stream
 from aiopartition.work.workers import OnError, Worker
 
@@ -254,6 +254,7 @@ class PartitionCoordinator(Lifecycle):
         refresh: float = 30.0,
         drain_timeout: float = 30.0,
         on_error: OnError = "restart",
+        on_change: OnChange = "keep",
     ) -> None:
         """Supervise one task ``worker(resource)`` for each resource that is mine, until cancelled.
 
@@ -263,33 +264,41 @@ class PartitionCoordinator(Lifecycle):
         exclusive group the other members go on waiting for it.
 
         A worker that returns is done until its resource is gained anew. Of several resources with one key the first
-        counts; a worker keeps the object that it was started with. A listing that goes wrong ends no work: that is
-        logged as an error, and the last complete answer counts; a resource whose key cannot be told is left out.
+        counts, with a warning that names the key. A listing that goes wrong ends no work: that is logged as an error,
+        and the last complete answer counts; a resource whose key cannot be told is left out.
+
+        What a worker leaves behind goes on when it is cancelled, as a thread of :func:`asyncio.to_thread` does, while
+        another member may begin. :func:`aiopartition.finish_in_thread` waits for its thread.
 
         Returns when the group is left or the coordinator stopped. Cancelled, it first waits for its workers to end. The
         event loop stays free with thousands of them.
 
         :param group_id: as in :meth:`extract_my_subset`; joined if need be.
-        :param resources: an iterable, or an async callable without arguments that is asked again every ``refresh``
-            seconds; while it fails, what it returned last counts.
-        :param worker: called with a resource; what it returns does not matter.
+        :param resources: an iterable, or a callable without arguments, async unless it returns at once. It is asked
+            again every ``refresh`` seconds, and as soon as anything is gained, at most once a second. While it fails,
+            what it returned last counts.
+        :param worker: an async function, called with a resource; what it returns does not matter.
         :param refresh: seconds, more than 0.
         :param drain_timeout: seconds that a worker may take to end once it is cancelled.
         :param on_error: a worker that raises is started again, after 0.1 to 30 s (``"restart"``), or ends all the
             others and this call (``"raise"``).
+        :param on_change: a resource that a later listing has as another object, unequal by ``==``, does nothing: its
+            worker keeps the one it has (``"keep"``); or its worker is cancelled and started with the new one, even if
+            it had returned (``"restart"``). If the two cannot be compared, that is logged, and the worker goes on.
         :raises Exception: with ``on_error="raise"`` what a worker or ``resources`` raised; an
             :class:`ExceptionGroup` if several did.
-        :raises TypeError: for a resource or key without a stable encoding, if ``resources`` is no callable or
-            ``on_error`` is ``"raise"``.
+        :raises TypeError: for a ``worker`` that is no callable or returns what cannot be awaited; for a resource or key
+            without a stable encoding, if ``resources`` is no callable or ``on_error`` is ``"raise"``.
         :raises PartitionError: when this member cannot take part, as :meth:`join_group` does; so if it is superseded.
         """
         self._runner.require_started("run")
-        require_run_arguments(refresh, drain_timeout, on_error)
+        require_run_arguments(worker, refresh, drain_timeout, on_error, on_change)
         group_id = self._shared(group_id)
         membership = None if group_id is None else await self._registry.membership(group_id)
         supervisor = Supervisor(
-            membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
-        )
+            membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error,
+            on_change=on_change,
+        )  # fmt: skip
         try:
             await supervisor.run()
         except Exception:
