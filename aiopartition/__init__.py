@@ -17,6 +17,7 @@ from aiopartition.errors import (
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
+from aiopartition.signals import stop_on_signal
 from aiopartition.version import __version__
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "SessionFullError",
     "View",
     "__version__",
+    "stop_on_signal",
 ]
