@@ -19,6 +19,7 @@ from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
 from aiopartition.signals import stop_on_signal
 from aiopartition.version import __version__
+from aiopartition.work.threads import finish_in_thread
 
 __all__ = [
     "AuthenticationError",
@@ -41,5 +42,6 @@ __all__ = [
     "SessionFullError",
     "View",
     "__version__",
+    "finish_in_thread",
     "stop_on_signal",
 ]
