@@ -133,7 +133,7 @@ async def test_results_errors_and_context() -> None:
     context = contextvars.ContextVar("context", default="none")
     context.set("ours")
     assert await finish_in_thread(context.get) == "ours"
-    assert await finish_in_thread(lambda *args, **kwargs: (args, kwargs), 1, function=2) == ((1,), {"function": 2})
+    assert await finish_in_thread(told, 1, function=2) == (1, 2)
     assert await finish_in_thread(threading.get_ident) != threading.get_ident()
     for error in (OSError("away"), KeyError("x"), asyncio.CancelledError()):
         with pytest.raises(type(error)) as caught:
@@ -141,6 +141,10 @@ async def test_results_errors_and_context() -> None:
         assert caught.value is error
     with pytest.raises(RuntimeError, match="raised StopIteration"):
         await finish_in_thread(next, iter(()))
+
+
+def told(number: int, *, function: int) -> tuple[int, int]:
+    return number, function
 
 
 def fail(error: BaseException) -> None:
