@@ -17,7 +17,9 @@ from aiopartition.errors import (
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
+from aiopartition.signals import stop_on_signal
 from aiopartition.version import __version__
+from aiopartition.work.threads import finish_in_thread
 
 __all__ = [
     "AuthenticationError",
@@ -40,4 +42,6 @@ __all__ = [
     "SessionFullError",
     "View",
     "__version__",
+    "finish_in_thread",
+    "stop_on_signal",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "require_auth",
     "require_id",
     "require_integer",
+    "require_key",
     "require_metadata",
     "require_min_members",
     "require_number",
@@ -40,6 +41,10 @@ MAX_METADATA: Final = 16_384
 
 def require_id(what: str, value: object) -> str:
     """Return ``value`` if it is a valid id of a member or group."""
+    if value is None and what == "group_id":
+        raise ConfigurationError(
+            what, "must be a str; None stands for no group only where everything can be mine, as in extract_my_subset()"
+        )
     if not isinstance(value, str):
         raise ConfigurationError(what, f"must be a str, not {type(value).__name__}")
     if not value:
@@ -63,12 +68,31 @@ def require_seconds(part: str, value: object) -> float:
     return require_number(part, value, 0.0, 1e9)
 
 
-def require_run_arguments(refresh: object, drain_timeout: object, on_error: object) -> None:
+def require_key(key: object) -> None:
+    """:raises TypeError: if ``key`` is given, and cannot be called."""
+    if key is None or callable(key):
+        return
+    remedy = ""
+    if isinstance(key, str):
+        name = shown(key)
+        remedy = (
+            f"; for an attribute of that name give operator.attrgetter({name}), for an item operator.itemgetter({name})"
+        )
+    raise TypeError(f"key must be a function that returns the key of a resource, not {shown(key)}{remedy}")
+
+
+def require_run_arguments(
+    worker: object, refresh: object, drain_timeout: object, on_error: object, on_change: object
+) -> None:
+    if not callable(worker):
+        raise TypeError(f"worker must be an async function that takes a resource, not {shown(worker)}")
     if require_seconds("refresh", refresh) == 0:
         raise ConfigurationError("refresh", "must be more than 0 seconds")
     require_seconds("drain_timeout", drain_timeout)
     if on_error not in ("restart", "raise"):
         raise ConfigurationError("on_error", f"must be 'restart' or 'raise', not {shown(on_error)}")
+    if on_change not in ("keep", "restart"):
+        raise ConfigurationError("on_change", f"must be 'keep' or 'restart', not {shown(on_change)}")
 
 
 def require_settle(value: object) -> float:

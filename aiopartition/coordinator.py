@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping
 from ssl import SSLContext
-from typing import Any, Self, TypeVar
+from typing import Any, Self, Unpack
 
 from aiopartition.checks import (
     require_id,
     require_min_members,
-    require_run_arguments,
-    require_seconds,
     require_settle,
     require_weight,
 )
 from aiopartition.errors import ConfigurationError
 from aiopartition.group.status import GroupStatus
 from aiopartition.group.terms import JoinOptions
-from aiopartition.lifecycle import Lifecycle
-from aiopartition.placement.keys import Key
 from aiopartition.placement.policy import GroupPolicy, require_policy
-from aiopartition.placement.view import Change, View, require_iterable
-from aiopartition.settings import OnUnknown, Settings, arguments_from_environment
+from aiopartition.placement.view import Change, View
+from aiopartition.settings import Arguments, OnUnknown, Settings, arguments_from_environment
+from aiopartition.share import Share
 from aiopartition.work.changes import follow_changes
-from aiopartition.work.hold import Hold
 from aiopartition.work.iteration import Iteration
-from aiopartition.work.listing import Resources
-from aiopartition.work.run import Supervisor
-from aiopartition.work.subset import filter_list, filter_stream
-from aiopartition.work.workers import OnError, Worker
 
 __all__ = ["PartitionCoordinator"]
 
-T = TypeVar("T")
 
-
-class PartitionCoordinator(Lifecycle):
+class PartitionCoordinator(Share):
     """Shares work among all coordinators that join the same group: each gets a disjoint subset.
 
     >>> async with PartitionCoordinator("zookeeper://zk1,zk2,zk3/pollers") as coordinator:
@@ -95,7 +84,7 @@ class PartitionCoordinator(Lifecycle):
         )
 
     @classmethod
-    def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Any) -> Self:
+    def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Unpack[Arguments]) -> Self:
         """Return a coordinator that environment variables configure: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
         ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN`` and
         ``<prefix>AUTH`` (``user:password``).
@@ -105,7 +94,8 @@ class PartitionCoordinator(Lifecycle):
 
         :raises ConfigurationError: naming the variable or argument.
         """
-        return cls(**{**arguments_from_environment(prefix, os.environ), **overrides})
+        arguments: dict[str, Any] = {**arguments_from_environment(prefix, os.environ), **overrides}
+        return cls(**arguments)
 
     # ---- groups
 
@@ -158,6 +148,7 @@ class PartitionCoordinator(Lifecycle):
         :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` does so all the same.
         """
         self._runner.require_started("leave_group")
+        require_id("group_id", group_id)
         await self._registry.leave_and_wait(group_id)
 
     async def heartbeat(self) -> None:
@@ -194,127 +185,6 @@ class PartitionCoordinator(Lifecycle):
             raise ConfigurationError("group_id", f"{group_id!r} is not joined")
         return membership.status()
 
-    # ---- what is mine
-
-    async def extract_my_subset(
-        self, group_id: str | None, iterable: Iterable[T], *, key: Callable[[T], Key] | None = None
-    ) -> list[T]:
-        """Return the resources of ``iterable`` that are mine, in order, by one view of the group.
-
-        The group is joined if necessary. From then on this is a local calculation: no network, and no suspension
-        unless the input is long. Then other tasks get their turn every 2,048 resources, and ``iterable`` must not be
-        changed meanwhile. Safe to cancel.
-
-        In an exclusive group these are the resources whose handoff to this member is complete. Nothing keeps them here
-        once the list is returned; :meth:`hold`, :meth:`run` and :meth:`my_subset` do.
-
-        :param group_id: with ``None`` or ``""`` all resources are mine.
-        :param key: gives what identifies a resource: a ``str``, ``bytes``, ``int``, ``UUID``, ``Enum`` member, path,
-            or a tuple of these. Without it the resources themselves must be of these types.
-        :raises OwnershipUnknownError: with ``on_unknown="raise"``, when ownership is unknown. Else the list is empty.
-        :raises TypeError: for a resource or key without a stable encoding.
-        :raises PartitionError: when this member cannot take part, as :meth:`join_group` does, always.
-        """
-        self._runner.require_started("extract_my_subset")
-        require_iterable(iterable)
-        if (group_id := self._shared(group_id)) is None:
-            return list(iterable)
-        return await filter_list(self._registry, group_id, iterable, key)
-
-    def my_subset(
-        self,
-        group_id: str | None,
-        source: Iterable[T] | AsyncIterable[T],
-        *,
-        key: Callable[[T], Key] | None = None,
-    ) -> AsyncGenerator[T, None]:
-        """Iterate over those items of ``source`` that are mine.
-
-        Ownership and lease are looked at for each item when it is handed out, so a long or endless iteration follows
-        the group and skips what has become another member's. While ownership is unknown, it skips every item, or
-        raises :class:`OwnershipUnknownError`, by ``on_unknown``. It ends with the source, or when the group is left.
-
-        In an exclusive group an item is in flight until the loop asks for the next one, or is closed; until then no
-        other member gets its key.
-
-        Parameters and errors as in :meth:`extract_my_subset`. Safe to cancel.
-        """
-        self._runner.require_started("my_subset")
-        steps = filter_stream(self._registry, self._shared(group_id), source, key)
-        return Iteration(self._runner.home, "my_subset", steps)
-
-    # ---- work that no other member does meanwhile
-
-    async def run(
-        self,
-        group_id: str | None,
-        resources: Resources[T],
-        worker: Worker[T],
-        *,
-        key: Callable[[T], Key] | None = None,
-        refresh: float = 30.0,
-        drain_timeout: float = 30.0,
-        on_error: OnError = "restart",
-    ) -> None:
-        """Supervise one task ``worker(resource)`` for each resource that is mine, until cancelled.
-
-        A worker is started when its resource is gained. It is cancelled and awaited when the resource is lost, or when
-        the lease ends; once, as by :meth:`asyncio.Task.cancel`, so it can clean up in a ``finally``. If it has not
-        ended after ``drain_timeout`` seconds, that is logged as an error, it is cancelled again each second, and in an
-        exclusive group the other members go on waiting for it.
-
-        A worker that returns is done until its resource is gained anew. Of several resources with one key the first
-        counts; a worker keeps the object that it was started with. A listing that goes wrong ends no work: that is
-        logged as an error, and the last complete answer counts; a resource whose key cannot be told is left out.
-
-        Returns when the group is left or the coordinator stopped. Cancelled, it first waits for its workers to end. The
-        event loop stays free with thousands of them.
-
-        :param group_id: as in :meth:`extract_my_subset`; joined if need be.
-        :param resources: an iterable, or an async callable without arguments that is asked again every ``refresh``
-            seconds; while it fails, what it returned last counts.
-        :param worker: called with a resource; what it returns does not matter.
-        :param refresh: seconds, more than 0.
-        :param drain_timeout: seconds that a worker may take to end once it is cancelled.
-        :param on_error: a worker that raises is started again, after 0.1 to 30 s (``"restart"``), or ends all the
-            others and this call (``"raise"``).
-        :raises Exception: with ``on_error="raise"`` what a worker or ``resources`` raised; an
-            :class:`ExceptionGroup` if several did.
-        :raises TypeError: for a resource or key without a stable encoding, if ``resources`` is no callable or
-            ``on_error`` is ``"raise"``.
-        :raises PartitionError: when this member cannot take part, as :meth:`join_group` does; so if it is superseded.
-        """
-        self._runner.require_started("run")
-        require_run_arguments(refresh, drain_timeout, on_error)
-        group_id = self._shared(group_id)
-        membership = None if group_id is None else await self._registry.membership(group_id)
-        supervisor = Supervisor(
-            membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error
-        )
-        try:
-            await supervisor.run()
-        except Exception:
-            if not self._runner.inherited:  # there asyncio can wait for nothing in the loop that ran at the fork
-                raise
-
-    def hold(self, group_id: str, *, drain_timeout: float = 30.0) -> AbstractAsyncContextManager[View]:
-        """``async with coordinator.hold(group_id) as view``: inside it, nothing that is mine passes to another member.
-
-        For batches in exclusive groups: ``view.mine(iterable)`` stays mine throughout. A handoff waits for the body.
-        After ``drain_timeout`` seconds, or at once when the lease ends, the body is cancelled, and
-        :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it can clean up in a ``finally``.
-        Call this method and enter its result in the task that runs the body: that task is the one that is cancelled.
-
-        :raises ConfigurationError: when the group is not exclusive, in which nothing could be promised.
-        :raises OwnershipUnknownError: on entering, if there is no view that can be trusted, whatever ``on_unknown``
-            says.
-        :raises OwnershipLostError: when the body was cancelled.
-        """
-        self._runner.require_started("hold")
-        require_id("group_id", group_id)
-        require_seconds("drain_timeout", drain_timeout)
-        return Hold(self._registry, group_id, drain_timeout)
-
     def changes(self, group_id: str) -> AsyncGenerator[Change, None]:
         """Iterate over the changes of a group, which is joined if need be. The current view comes first.
 
@@ -325,9 +195,3 @@ class PartitionCoordinator(Lifecycle):
         """
         self._runner.require_started("changes")
         return Iteration(self._runner.home, "changes", follow_changes(self._registry, require_id("group_id", group_id)))
-
-    # ---- inside
-
-    def _shared(self, group_id: str | None) -> str | None:
-        """The group whose members share the work; ``None`` if everything is mine."""
-        return group_id if group_id and self.is_active() else None

@@ -32,7 +32,7 @@ class Lifecycle:
         """
         await self._runner.start()
 
-    async def stop(self) -> None:
+    async def stop(self, *, hand_over: bool = True) -> None:
         """Leave every group, end the session and all tasks. From the call on this member owns nothing.
 
         Other members learn of it at once; in exclusive groups, when the work in flight has ended: workers of
@@ -41,9 +41,13 @@ class Lifecycle:
         its timeout. It may be called at any time and any number of times; a stopped coordinator stays stopped.
         Cancelled, it only stops waiting. In a forked process it does nothing.
 
+        :param hand_over: with ``False`` the session is not ended, and ends with its timeout. A process that starts
+            under the same ``member_id`` before that finds its keys, and no key moves; until then nobody has them. In
+            exclusive groups work has ended all the same; there the new process begins when the old session has timed
+            out, since nobody can tell that the old one will not be back. Of several calls the first counts.
         :raises NotStartedError: in another event loop than the one in which the coordinator runs.
         """
-        await self._runner.stop()
+        await self._runner.stop(hand_over=hand_over)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from functools import partial
@@ -108,10 +109,11 @@ class Runner:
                 raise self._refusal
             self.require_started("start")  # stopped meanwhile, or failed
 
-    async def stop(self) -> None:
+    async def stop(self, *, hand_over: bool) -> None:
         """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call. In a forked
         process there is nothing to stop.
 
+        :param hand_over: whether the session ends now, or with its timeout. The first call counts.
         :raises NotStartedError: elsewhere than in the event loop that has something to stop.
         """
         if self.inherited or (self._task is not None and self._task.done()):
@@ -122,6 +124,8 @@ class Runner:
         self.home.require("stop")
         if self.state is State.CANCELLED and not self._told:
             self._failure = None  # the caller was cancelled together with us: that is a stop in good order
+        if not self._stopping.is_set():
+            self.registry.hand_over = hand_over
         self.registry.release(asyncio.current_task())
         self._signal_stop()
         # Not awaited itself: the cancellation of one who waits is none of the runner's business.
@@ -195,8 +199,9 @@ class Runner:
         if await self.registry.drain(_CLOSE_TIMEOUT):
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await self.registry.until_retracted()
-            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-                await self._backend.close()
+            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True), suppress(BackendError):
+                # Without handing over, the timeout begins with the last that the backend has heard of us.
+                await (self._backend.close() if self.registry.hand_over else self._backend.ping())
 
     async def _open(self, tasks: TaskGroup) -> None:
         """Wait for the first connection, but not for ever; then let the calls in."""

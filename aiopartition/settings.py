@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 from aiopartition.checks import (
     parse_number,
@@ -19,7 +19,7 @@ from aiopartition.checks import (
 from aiopartition.errors import ConfigurationError
 from aiopartition.url import URL_OPTIONS, Url, parse_url
 
-__all__ = ["OnUnknown", "Settings", "arguments_from_environment"]
+__all__ = ["Arguments", "OnUnknown", "Settings", "arguments_from_environment"]
 
 OnUnknown: TypeAlias = Literal["empty", "raise"]
 
@@ -87,6 +87,20 @@ class Settings:
     def with_another_id(self) -> Settings:
         """Return these settings for another process, with a new member id if the present one was generated."""
         return replace(self, member_id=str(uuid.uuid4())) if self.member_id_is_drawn else self
+
+
+class Arguments(TypedDict, total=False):
+    """The arguments of a coordinator, by name."""
+
+    backend_url: str | None
+    member_id: str | None
+    heartbeat: float | None
+    session_timeout: float | None
+    connect_timeout: float | None
+    on_unknown: OnUnknown
+    ssl: SSLContext | None
+    auth: tuple[str, str] | None
+    metadata: Mapping[str, str] | None
 
 
 def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from functools import partial
 from operator import attrgetter
 from time import monotonic
 
-from aiopartition import ConfigurationError, GroupPolicy, PartitionCoordinator
+from aiopartition import ConfigurationError, GroupPolicy, PartitionCoordinator, stop_on_signal
 
 GROUP = "devices"
 HOST = "127.0.0.1"
@@ -79,7 +79,7 @@ async def agent_process(name: str, url: str, devices: Sequence[Address]) -> None
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     with closing(transport):
-        async with asyncio.TaskGroup() as tasks:
+        async with stop_on_signal(), asyncio.TaskGroup() as tasks:
             life = tasks.create_task(agent(name, url, devices))
             await reader.read()
             life.cancel()
@@ -208,7 +208,7 @@ class Fleet:
 
 async def show(url: str, count: int, *, processes: bool, pause: float) -> bool:
     """Return whether two members never called a device at once."""
-    async with AsyncExitStack() as servers, asyncio.TaskGroup() as tasks:
+    async with stop_on_signal(), AsyncExitStack() as servers, asyncio.TaskGroup() as tasks:
         fleet = Fleet(url, processes=processes, tasks=tasks)
         await fleet.serve(count, servers)
         for name in ("agent-1", "agent-2", "agent-3"):

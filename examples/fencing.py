@@ -6,6 +6,7 @@ python examples/fencing.py zookeeper://localhost/fencing    with a ZooKeeper ser
 In an exclusive group, one member at a time reads a meter. But no library can stop a thread. Here, a slow read runs in
 a thread when its member has to hand the meter over. The member waits until its drain timeout and cancels the work, but
 that cancels only the waiting: the thread continues. By the time it writes, another member owns the meter.
+(``aiopartition.finish_in_thread()`` would wait for the thread. But a process can be paused anywhere, for any time.)
 
 So each write carries a generation, and the database refuses a write whose generation is older than one that it has
 seen. This works because a later owner of a meter always has a higher generation, and because
@@ -24,7 +25,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from aiopartition import GroupPolicy, OwnershipLostError, PartitionCoordinator, View
+from aiopartition import GroupPolicy, OwnershipLostError, PartitionCoordinator, View, stop_on_signal
 
 GROUP = "meters"
 METERS = [f"meter-{number}" for number in range(1, 9)]
@@ -123,6 +124,7 @@ async def show(url: str, store: Store, slow: Slow) -> bool:
     at_once = threading.Event()
     at_once.set()
     async with (
+        stop_on_signal(),
         PartitionCoordinator(url, member_id="alice") as alice,
         PartitionCoordinator(url, member_id="bob") as bob,
     ):

@@ -32,7 +32,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeAlias
 
-from aiopartition import ConfigurationError, PartitionCoordinator, PartitionError
+from aiopartition import ConfigurationError, PartitionCoordinator, PartitionError, finish_in_thread, stop_on_signal
 
 GROUP = "files"
 SESSION_TIMEOUT = 2.0
@@ -76,7 +76,7 @@ async def agent(name: str, url: str, folder: Path, files: Sequence[str], report:
             async for file in coordinator.my_subset(GROUP, files):
                 held_at = generation
                 # In a thread: a member whose event loop is blocked cannot renew its lease.
-                digest = await asyncio.to_thread(checksum, folder / file)
+                digest = await finish_in_thread(checksum, folder / file)
                 report(Checksum(name, held_at, file, digest))
             await asyncio.sleep(REST)
 
@@ -125,7 +125,7 @@ async def agent_process(name: str, url: str, folder: Path, files: Sequence[str])
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     with closing(transport):
-        async with asyncio.TaskGroup() as tasks:
+        async with stop_on_signal(), asyncio.TaskGroup() as tasks:
             life = tasks.create_task(agent(name, url, folder, files, report))
             await reader.read()
             life.cancel()
@@ -409,7 +409,7 @@ async def show(url: str, folder: Path, files: Sequence[str], agents: int, pause:
         screen.draw()
         return f"all files held after {took:.2f} s, {moved:,} moved"
 
-    async with asyncio.TaskGroup() as tasks:
+    async with stop_on_signal(), asyncio.TaskGroup() as tasks:
         fleet = Fleet(url, folder, files, tasks)
         screen = Screen(fleet, agents)
         logging.getLogger("aiopartition").addHandler(screen)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from aiopartition import PartitionCoordinator
+from aiopartition import PartitionCoordinator, stop_on_signal
 
 GROUP = "targets"
 CYCLES = 3
@@ -51,6 +51,7 @@ async def main(url: str) -> bool:
     """Return whether each target was polled exactly once in each cycle."""
     polled = Counter[tuple[int, Target]]()
     async with (
+        stop_on_signal(),
         PartitionCoordinator(url, member_id="poller-1") as first,
         PartitionCoordinator(url, member_id="poller-2") as second,
     ):

@@ -7,7 +7,7 @@ python examples/quickstart.py zookeeper://localhost/quickstart    with a ZooKeep
 import argparse
 import asyncio
 
-from aiopartition import PartitionCoordinator
+from aiopartition import PartitionCoordinator, stop_on_signal
 
 HOSTS = [f"host-{number:02}" for number in range(1, 13)]
 
@@ -24,6 +24,7 @@ async def show(*coordinators: PartitionCoordinator) -> None:
 
 async def main(url: str) -> None:
     async with (
+        stop_on_signal(),  # SIGTERM or Ctrl-C: all three leave the group before the process ends
         PartitionCoordinator(url, member_id="alice") as alice,
         PartitionCoordinator(url, member_id="bob") as bob,
         PartitionCoordinator(url, member_id="carol") as carol,

@@ -9,7 +9,7 @@ It does not serve alone (``min_members=2``), so at the start and at the end its 
 import argparse
 import asyncio
 
-from aiopartition import PartitionCoordinator
+from aiopartition import PartitionCoordinator, stop_on_signal
 
 GROUP = "shards"
 SHARDS = [f"shard-{number:02}" for number in range(24)]
@@ -45,6 +45,7 @@ async def watch(coordinator: PartitionCoordinator) -> None:
 
 async def main(url: str, pause: float) -> None:
     async with (
+        stop_on_signal(),
         PartitionCoordinator(url, member_id="cache-1") as coordinator,
         asyncio.TaskGroup() as tasks,
     ):

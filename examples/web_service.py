@@ -115,6 +115,7 @@ def main() -> None:
         if options.check:
             asyncio.run(check(options.url))
         else:
+            # uvicorn stops on SIGTERM and SIGINT, and ends the lifespan with the coordinator in it.
             uvicorn.run(create_app(PartitionCoordinator(options.url), options.replicas), port=options.port)
     except KeyboardInterrupt:
         print("interrupted")

@@ -67,6 +67,8 @@ class Registry:
         """The joined groups by their ids."""
         self.member_id: str = ""
         """The id of this member, once it is started."""
+        self.hand_over: bool = True
+        """Whether the session ends when we do, and our entries with it; else with its timeout."""
         self.backend: Backend = open_backend(self)
         self._connect_timeout = connect_timeout
         self._raises_unknown = raises_unknown
@@ -269,7 +271,7 @@ class Registry:
         return any(membership.exclusive for membership in self._unfinished)
 
     def may_end(self) -> bool:
-        return all(membership.in_flight.idle for membership in self._unfinished)
+        return self.hand_over and all(membership.in_flight.idle for membership in self._unfinished)
 
     def group_changed(self, group_id: str) -> None:
         if group_id in self.memberships:

@@ -23,6 +23,9 @@ HASH_BITS: Final = 64
 
 LENGTH_BYTES: Final = 4
 
+_PIECE: Final = 600
+"""Digits. Python's limit is 640 at the least."""
+
 _WHAT_TO_DO: Final = (
     "Pass key=, a callable that returns what identifies the resource: "
     "a str, bytes, int, UUID, Enum member, PurePath or a tuple of these."
@@ -51,7 +54,10 @@ def encode(resource: object) -> bytes:
     if type(resource) is bytes:
         return resource
     if type(resource) is int:
-        return b"%d" % resource
+        try:
+            return b"%d" % resource
+        except ValueError:  # beyond Python's limit of digits
+            return _decimal(resource)
     if type(resource) is UUID:
         return str(resource).encode()
     return _encode_general(resource)
@@ -68,7 +74,7 @@ def _encode_general(resource: object) -> bytes:
         case bytes():
             return bytes(resource)
         case int():
-            return int.__repr__(resource).encode()
+            return encode(int.__int__(resource))
         case UUID():
             return UUID.__str__(resource).encode()
         case Enum():
@@ -79,6 +85,16 @@ def _encode_general(resource: object) -> bytes:
             return b"".join(map(_encode_item, cast("tuple[object, ...]", resource)))
         case _:
             raise TypeError(f"{type(resource).__qualname__} has no stable key. {_WHAT_TO_DO} {_WHY_NOT_STR}")
+
+
+def _decimal(number: int) -> bytes:
+    """Write an int of any length, in pieces that are shorter than any limit that Python can be given."""
+    pieces: list[bytes] = []
+    rest = abs(number)
+    while rest:
+        rest, piece = divmod(rest, 10**_PIECE)
+        pieces.append(b"%0*d" % (_PIECE if rest else 0, piece))
+    return (b"-" if number < 0 else b"") + b"".join(reversed(pieces))
 
 
 def _encode_item(item: object) -> bytes:

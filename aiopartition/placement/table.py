@@ -90,10 +90,11 @@ class Table:
         kind = only_kind(keys)
         if key is None and kind is bytes:
             return [k for k in keys if mask[h(k) >> shift]]
-        if key is None and kind is int:
-            return [k for k in keys if mask[h(b"%d" % k) >> shift]]
         if kind is int:
-            return list(compress(resources, [mask[h(b"%d" % k) >> shift] for k in keys]))
+            with suppress(ValueError):  # an int beyond Python's limit of digits
+                if key is None:
+                    return [k for k in keys if mask[h(b"%d" % k) >> shift]]
+                return list(compress(resources, [mask[h(b"%d" % k) >> shift] for k in keys]))
         return list(compress(resources, [mask[h(k) >> shift] for k in map(encode, keys)]))
 
     def filter_chunks(

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
+from aiopartition.checks import require_key
 from aiopartition.placement.assign import build
 from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.policy import GroupPolicy
@@ -16,6 +17,8 @@ from aiopartition.placement.table import Mask, Table
 __all__ = ["Change", "Member", "View", "require_iterable"]
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Key)
+"""A resource that is its own key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +98,21 @@ class View:
         """
         return member_id in self.owners(key)
 
-    def mine(self, iterable: Iterable[T], key: Callable[[T], Key] | None = None) -> list[T]:
+    @overload
+    def mine(self, iterable: Iterable[K], key: None = None) -> list[K]: ...
+    @overload
+    def mine(self, iterable: Iterable[T], key: Callable[[T], Key]) -> list[T]: ...
+    def mine(self, iterable: Iterable[Any], key: Callable[[Any], Key] | None = None) -> list[Any]:
         """Return the resources in ``iterable`` that this view's member owns, in order.
 
         In an exclusive group, these are the resources that the member could work on when this view was published.
         A later view adds those that it gains at this generation, once their previous owners have released them.
 
         :param key: returns the key of a resource; by default, a resource is its own key.
-        :raises TypeError: if a key is of a type that has no stable encoding, or if ``iterable`` is a single ``str`` or
-            ``bytes`` or an async iterable.
+        :raises TypeError: if a key is of a type that has no stable encoding, if ``iterable`` is a single ``str`` or
+            ``bytes`` or an async iterable, or if ``key`` is no callable.
         """
+        require_key(key)
         return list(chain.from_iterable(self.table.filter_chunks(self.mask, require_iterable(iterable), key)))
 
     def shares(self) -> dict[str, float]:

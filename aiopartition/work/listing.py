@@ -5,30 +5,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from inspect import isawaitable
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
 from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.view import require_iterable
-from aiopartition.showing import shown
+from aiopartition.showing import shown, shown_key
 from aiopartition.work.workers import call_user
 
 __all__ = ["Listing", "Resources"]
 
 T = TypeVar("T")
 
-Resources: TypeAlias = Iterable[T] | Callable[[], Awaitable[Iterable[T]]]
+Resources: TypeAlias = Iterable[T] | Callable[[], Awaitable[Iterable[T]]] | Callable[[], Iterable[T]]
 
 _logger: Final = logging.getLogger("aiopartition")
 
 _CHUNK: Final = 64
 """Resources between two turns of the event loop."""
 
+_PAUSE: Final = 1.0
+"""Seconds from one question to the next at least, if ``refresh`` is not shorter, however often something is gained."""
+
+_TOLD: Final = 3
+"""Of the resources that something is wrong with, this many are named in one message."""
+
 
 class Listing(Generic[T]):
     """Keeps the last complete answer. Whatever the user's callables do, what is known stays known.
 
+    :param where: begins each message in the log.
     :param refresh: seconds between two questions.
     :param strict: raise whatever goes wrong. Else it is logged: a question that fails is asked again after
         ``refresh``, and a resource whose key cannot be told is left out.
@@ -41,22 +50,30 @@ class Listing(Generic[T]):
         key: Callable[[T], Key] | None,
         refresh: float,
         *,
+        where: str,
         strict: bool,
         changed: Callable[[], None],
     ) -> None:
         self._resources = resources
         self._key = key
+        self._where = where
         self._refresh = refresh
         self._strict = strict
         self._changed = changed
         self._closing = False
+        self._due = asyncio.Event()  # another question, before ``refresh`` is over
         self._left_out = ""  # what was last reported of resources without a key
+        self._shared: set[bytes] = set()  # the keys that several resources of the last answer have
         self.by_key: dict[bytes, T] = {}
         """The last answer. Replaced whole, never changed."""
 
     def close(self) -> None:
         """:meth:`follow` is about to be cancelled: an error is not to be retried, an answer is of no use."""
         self._closing = True
+
+    def ask_again(self) -> None:
+        """Something was gained, and its last owner may have had a newer answer: ask at once, if not too often."""
+        self._due.set()
 
     async def follow(self) -> None:
         """Ask until cancelled, or just once for what is no callable.
@@ -70,45 +87,80 @@ class Listing(Generic[T]):
             self._changed()
             return
         while True:
+            self._due.clear()  # now, so that a gain during the question leads to another one
+            asked_at = asyncio.get_running_loop().time()
             try:
                 self.by_key = await call_user(self._ask, resources)
             except Exception:
                 if self._closing:
-                    _logger.exception("resources() failed while it was being cancelled")
+                    _logger.exception("%sresources() failed while it was being cancelled", self._where)
                     return
                 if self._strict:
                     raise
                 # What was listed before is worked on; a database that is away for a minute must not end the work.
-                _logger.exception("the resources could not be listed; they are asked for again in %g s", self._refresh)
+                _logger.exception(
+                    "%sthe resources could not be listed; they are asked for again in %g s", self._where, self._refresh
+                )
             else:
                 self._changed()
             if self._closing:  # resources() has kept its cancellation to itself
                 return
-            await asyncio.sleep(self._refresh)
+            await self._pause(asked_at)
 
     # ---- inside
 
-    async def _ask(self, resources: Callable[[], Awaitable[Iterable[T]]]) -> dict[bytes, T]:
-        return await self._index(await resources(), strict=self._strict)
+    async def _pause(self, asked_at: float) -> None:
+        """Wait until the next question is due."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._refresh):
+                await self._due.wait()
+        earliest = asked_at + min(self._refresh, _PAUSE)
+        await asyncio.sleep(max(0.0, earliest - asyncio.get_running_loop().time()))
+
+    async def _ask(self, resources: Callable[[], Awaitable[Iterable[T]] | Iterable[T]]) -> dict[bytes, T]:
+        answer = resources()
+        return await self._index(await answer if isawaitable(answer) else answer, strict=self._strict)
 
     async def _index(self, resources: Iterable[T], *, strict: bool) -> dict[bytes, T]:
         by_key: dict[bytes, T] = {}
+        shared: dict[bytes, T] = {}
         left_out: list[str] = []
         for number, resource in enumerate(require_iterable(resources)):
             try:
-                by_key.setdefault(encode(resource if self._key is None else self._key(resource)), resource)
+                key = encode(resource if self._key is None else self._key(resource))
             except Exception as error:
                 if strict:
                     raise
                 left_out.append(f"number {number}, {shown(resource)}: {type(error).__name__}: {shown(error)}")
+            else:
+                if key in by_key:
+                    shared.setdefault(key, resource)
+                else:
+                    by_key[key] = resource
             if number % _CHUNK == _CHUNK - 1:
                 await checkpoint()
-        self._report(left_out)
+        self._report_left_out(left_out)
+        self._report_shared([
+            f"{shown_key(key)} is that of {shown(by_key[key])} and of {shown(resource)}"
+            for key, resource in shared.items() if key not in self._shared
+        ])  # fmt: skip
+        self._shared = set(shared)
         return by_key
 
-    def _report(self, left_out: list[str]) -> None:
+    def _report_left_out(self, left_out: list[str]) -> None:
         """One error for each set of resources that are left out, not one for each question."""
-        told = "; ".join(left_out[:3]) + (f"; and {len(left_out) - 3} more" if len(left_out) > 3 else "")
+        told = _told(left_out)
         if told and told != self._left_out:
-            _logger.error("resources without a usable key are left out: %s", told)
+            _logger.error("%sresources without a usable key are left out: %s", self._where, told)
         self._left_out = told
+
+    def _report_shared(self, shared: list[str]) -> None:
+        """One warning for each key from the answer in which several resources have it, until one in which they have
+        not."""
+        if shared:
+            _logger.warning("%sof resources with one key only the first counts: key %s", self._where, _told(shared))
+
+
+def _told(complaints: list[str]) -> str:
+    more = len(complaints) - _TOLD
+    return "; ".join(complaints[:_TOLD]) + (f"; and {more} more" if more > 0 else "")

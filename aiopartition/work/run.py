@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final, Generic, TypeVar
+from operator import gt
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -14,12 +15,15 @@ from anyio.lowlevel import checkpoint
 from aiopartition.group.membership import Membership
 from aiopartition.placement.keys import Key
 from aiopartition.placement.view import View
+from aiopartition.showing import shown_key
 from aiopartition.work.listing import Listing, Resources
 from aiopartition.work.workers import OnError, Worker, Workers
 
-__all__ = ["Supervisor"]
+__all__ = ["OnChange", "Supervisor"]
 
 T = TypeVar("T")
+
+OnChange: TypeAlias = Literal["keep", "restart"]
 
 _logger: Final = logging.getLogger("aiopartition")
 
@@ -43,12 +47,18 @@ class Supervisor(Generic[T]):
         refresh: float,
         drain_timeout: float,
         on_error: OnError,
+        on_change: OnChange,
     ) -> None:
         self._membership = membership
+        self._where = "" if membership is None else f"group {membership.group_id!r}: "
+        self._restarts_changed = on_change == "restart"
+        self._comparison_failed = False  # which is said once
         self._woken = asyncio.Event()
-        self._failures: list[BaseException] = []
-        self._listing = Listing(resources, key, refresh, strict=on_error == "raise", changed=self._woken.set)
-        self._workers = Workers(membership, worker, drain_timeout, on_error, self._worker_ended)
+        self._failures: list[tuple[str, BaseException]] = []
+        self._listing = Listing(
+            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set
+        )
+        self._workers = Workers(self._where, membership, worker, drain_timeout, on_error, self._worker_ended)
         # By these two it was last decided what should run.
         self._view: View | None = None
         self._listed: dict[bytes, T] = {}
@@ -64,10 +74,10 @@ class Supervisor(Generic[T]):
             async with self._companions():
                 await self._supervise()
         except BaseException:
-            for failure in self._all_failures():  # another error is raised, or our cancellation
-                _logger.error("a worker of run() failed as run() ended", exc_info=failure)
+            for what, failure in self._all_failures():  # another error is raised, or our cancellation
+                _logger.error("%s failed as run() ended", what, exc_info=failure)
             raise
-        failures = self._all_failures()
+        failures = [failure for _, failure in self._all_failures()]
         if len(failures) == 1:
             raise failures[0]
         if failures:
@@ -104,18 +114,47 @@ class Supervisor(Generic[T]):
                 self._woken.set()
                 return
             del self._unchecked[key]
-            if self._is_wanted(key) and key not in self._workers and key not in self._workers.returned:
-                self._workers.start(key, self._listed[key], self._view)
+            if self._is_wanted(key):
+                self._begin_or_restart(key, self._listed[key])
+
+    def _begin_or_restart(self, key: bytes, resource: T) -> None:
+        workers = self._workers
+        if key in workers:
+            if self._has_changed(key, workers.resource(key), resource):
+                workers.cancel(key)  # when it has ended, the key is compared once more
+        elif key not in workers.returned or self._has_changed(key, workers.returned[key], resource):
+            workers.returned.pop(key, None)
+            workers.start(key, resource, self._view)
+
+    def _has_changed(self, key: bytes, known: T, listed: T) -> bool:
+        """Whether a worker is to be restarted with another object. If they cannot be compared, the work goes on."""
+        if not self._restarts_changed or known is listed:
+            return False
+        try:
+            equal: object = known == listed
+            if equal not in (True, False):
+                raise TypeError(f"== gave a {type(equal).__name__}")
+        except (Exception, asyncio.CancelledError):
+            if not self._comparison_failed:
+                self._comparison_failed = True
+                _logger.exception(
+                    "%sit cannot be told whether the resource of key %s has changed; its worker goes on, and those of "
+                    "others that cannot be compared", self._where, shown_key(key),
+                )  # fmt: skip
+            return False
+        return not equal
 
     def _look(self) -> bool:
         """See by what view and what listing it is decided now. Whether either was replaced since the last look."""
         view = None if self._membership is None else self._membership.view
         if view is self._view and self._listing.by_key is self._listed:
             return False
+        if _has_gained(self._view, view):
+            self._listing.ask_again()
         self._view, self._listed = view, self._listing.by_key
         self._unchecked = dict.fromkeys((*self._workers.running, *self._listed))
         # A worker that returned is done until its resource is gained anew.
-        self._workers.returned = {key for key in self._workers.returned if self._is_wanted(key)}
+        self._workers.returned = {key: each for key, each in self._workers.returned.items() if self._is_wanted(key)}
         return True
 
     def _is_wanted(self, key: bytes) -> bool:
@@ -183,11 +222,18 @@ class Supervisor(Generic[T]):
 
     def _listing_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._failures.append(failure)
+            self._failures.append((f"{self._where}the listing of run()", failure))
             self._woken.set()
 
-    def _all_failures(self) -> list[BaseException]:
+    def _all_failures(self) -> list[tuple[str, BaseException]]:
         return [*self._failures, *self._workers.failures]
+
+
+def _has_gained(before: View | None, now: View | None) -> bool:
+    """Whether anything is ours that was not before."""
+    if now is None:
+        return False
+    return any(now.mask) if before is None else any(map(gt, now.mask, before.mask))
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -8,12 +8,13 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 from aiopartition.group.membership import Membership
 from aiopartition.group.work import Work
 from aiopartition.placement.view import View
-from aiopartition.showing import shown_key
+from aiopartition.showing import shown, shown_key
 
 __all__ = ["OnError", "Worker", "Workers", "call_user"]
 
@@ -30,10 +31,15 @@ _STABLE_AFTER: Final = 60.0  # seconds after which a worker's earlier failures a
 _CANCEL_AGAIN_AFTER: Final = 1.0  # seconds between cancellations of a worker that outstays its drain_timeout
 
 
+class NoAwaitableError(TypeError):
+    """What the user gave as a worker is none: no later call can be better."""
+
+
 @dataclass(eq=False, slots=True)
-class _Job:
+class _Job(Generic[T]):
     """The task that works on one resource."""
 
+    resource: T
     work: Work | None
     task: asyncio.Task[None] | None = None
     cancelled_at: float | None = None
@@ -47,30 +53,34 @@ class Workers(Generic[T]):
     A worker is cancelled once, as :meth:`asyncio.Task.cancel` does it, so that it can clean up in a ``finally``. Only
     one that has not ended after ``drain_timeout`` seconds is cancelled again, each second.
 
+    :param where: begins each message in the log.
     :param membership: is told of each worker from its start to its end; ``None``: no group is concerned.
     :param ended: called with the key of each worker that has ended.
     """
 
     def __init__(
         self,
+        where: str,
         membership: Membership | None,
         worker: Worker[T],
         drain_timeout: float,
         on_error: OnError,
         ended: Callable[[bytes], None],
     ) -> None:
+        self._where = where
         self._membership = membership
         self._worker = worker
         self._drain_timeout = drain_timeout
         self._on_error = on_error
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._jobs: dict[bytes, _Job] = {}
-        self._ending: dict[bytes, _Job] = {}  # those of them that were cancelled
-        self.returned: set[bytes] = set()
-        """Keys whose workers returned by themselves."""
-        self.failures: list[BaseException] = []
-        """What workers raised that is not to be retried."""
+        self._jobs: dict[bytes, _Job[T]] = {}
+        self._ending: dict[bytes, _Job[T]] = {}  # those of them that were cancelled
+        self._unfit = False  # the worker is none: it is not called again
+        self.returned: dict[bytes, T] = {}
+        """Keys whose workers returned by themselves, with the resources that those had."""
+        self.failures: list[tuple[str, BaseException]] = []
+        """What workers raised that is not to be retried, with words that say which worker it was."""
 
     @property
     def running(self) -> tuple[bytes, ...]:
@@ -83,6 +93,10 @@ class Workers(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._jobs)
 
+    def resource(self, key: bytes) -> T:
+        """The resource that the running worker on ``key`` was started with."""
+        return self._jobs[key].resource
+
     def start(self, key: bytes, resource: T, view: View | None) -> None:
         """Start the worker of a resource that is ours by ``view``, which holds at this moment."""
         work = None
@@ -91,10 +105,10 @@ class Workers(Generic[T]):
             # Not told by a call: a new view, or the end of the lease, comes first.
             work = Work(what, view.table.slot(key), self._loop.time(), _no_task, self._drain_timeout, _ignore)
             self._membership.in_flight.begin(work)
-        job = self._jobs[key] = _Job(work)
+        job = self._jobs[key] = _Job(resource, work)
         try:
             # An eager task runs its first step here, and out of that come KeyboardInterrupt and SystemExit.
-            job.task = asyncio.create_task(self._work(job, key, resource), name=f"aiopartition worker {shown_key(key)}")
+            job.task = asyncio.create_task(self._work(job, key), name=f"aiopartition worker {shown_key(key)}")
         except BaseException:
             self._forget(key, job)
             raise
@@ -118,8 +132,8 @@ class Workers(Generic[T]):
             if now >= job.cancelled_at + job.patience:
                 if job.patience == self._drain_timeout:
                     _logger.error(
-                        "the worker on key %s has not ended %.1f s after it was cancelled%s",
-                        shown_key(key), now - job.cancelled_at, "" if job.work is None else "; others wait for it",
+                        "%s has not ended %.1f s after it was cancelled%s",
+                        self._named(key), now - job.cancelled_at, "" if job.work is None else "; others wait for it",
                     )  # fmt: skip
                 job.task.cancel()
                 job.patience = now - job.cancelled_at + _CANCEL_AGAIN_AFTER
@@ -129,41 +143,43 @@ class Workers(Generic[T]):
 
     # ---- inside
 
-    async def _work(self, job: _Job, key: bytes, resource: T) -> None:
+    async def _work(self, job: _Job[T], key: bytes) -> None:
         backoff = _FIRST_BACKOFF
-        while True:
+        while not self._unfit:
             started = self._loop.time()
             try:
-                await call_user(self._worker, resource)
+                await call_user(self._worker, job.resource)
                 return
+            except NoAwaitableError:
+                self._unfit = True  # before others, which were started in the same turn, call it
+                raise
             except Exception:
                 if self._on_error == "raise":
                     raise
                 if job.cancelled_at is not None:
-                    _logger.exception(
-                        "the worker of run() on key %s failed while it was being cancelled", shown_key(key)
-                    )
+                    _logger.exception("%s failed while it was being cancelled", self._named(key))
                     return
                 if self._loop.time() - started >= _STABLE_AFTER:
                     backoff = _FIRST_BACKOFF
-                _logger.exception(
-                    "the worker of run() on key %s failed; it is started again in about %.1f s", shown_key(key), backoff
-                )
+                _logger.exception("%s failed; it is started again in about %.1f s", self._named(key), backoff)
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
 
-    def _done(self, key: bytes, job: _Job, task: asyncio.Task[None]) -> None:
+    def _named(self, key: bytes) -> str:
+        return f"{self._where}the worker of run() on key {shown_key(key)}"
+
+    def _done(self, key: bytes, job: _Job[T], task: asyncio.Task[None]) -> None:
         """A worker's task is done: only now may another member begin."""
         self._forget(key, job)
         if not task.cancelled():
             failure = task.exception()
             if failure is not None:
-                self.failures.append(failure)
+                self.failures.append((self._named(key), failure))
             elif job.cancelled_at is None:
-                self.returned.add(key)
+                self.returned[key] = job.resource
         self._ended(key)
 
-    def _forget(self, key: bytes, job: _Job) -> None:
+    def _forget(self, key: bytes, job: _Job[T]) -> None:
         del self._jobs[key]
         self._ending.pop(key, None)
         if job.work is not None and self._membership is not None:
@@ -172,9 +188,15 @@ class Workers(Generic[T]):
 
 async def call_user(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
     """Call what the user gave, and await what it returns. That something inside was cancelled, but not the task that
-    runs it, is an error like any other; else a resource would be taken for done."""
+    runs it, is an error like any other; else a resource would be taken for done.
+
+    :raises NoAwaitableError: if it returns none.
+    """
     try:
-        return await function(*arguments)
+        awaitable = function(*arguments)
+        if not isawaitable(awaitable):
+            raise NoAwaitableError(f"a worker must be an async function: it returned {shown(awaitable)} to be awaited")
+        return await awaitable
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

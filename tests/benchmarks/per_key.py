@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import uhashring  # type: ignore[import-untyped]
 from xxhash import xxh3_64_intdigest
@@ -257,7 +257,7 @@ async def _item_by_item(report: Report, keys: list[str], rounds: int) -> None:
                     return through(coordinator.my_subset(GROUP, of(), key=key))
 
                 def extract(key: Any = key) -> object:
-                    return coordinator.extract_my_subset(GROUP, keys if key is None else objects, key=key)
+                    return coordinator.extract_my_subset(GROUP, keys if key is None else objects, key=cast("Any", key))
 
                 result = await race(
                     [

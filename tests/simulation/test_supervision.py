@@ -159,10 +159,12 @@ def test_joining_again_while_the_work_of_before_ends(fault: str) -> None:
         await wait_until(lambda: len(floor.of("old")) == 100)
         leaving = asyncio.create_task(member.leave_group("g"))
         await asyncio.sleep(0)
-        await cluster.join("a", "g", policy=POLICIES[1])
+        joining = [asyncio.create_task(cluster.join("a", "g", policy=POLICIES[1]))]
+        await cluster.step(0.1)
         if fault == "leave and join once more":
             await member.leave_group("g")
-            await cluster.join("a", "g", policy=POLICIES[1])
+            joining.append(asyncio.create_task(cluster.join("a", "g", policy=POLICIES[1])))
+            await cluster.step(0.1)
         new = asyncio.create_task(member.run("g", KEYS[:100], floor.worker_of("new")))
         if fault == "cut off":
             cluster.cut_off("a")
@@ -174,7 +176,7 @@ def test_joining_again_while_the_work_of_before_ends(fault: str) -> None:
         assert floor.of("new") == set()
         await wait_until(lambda: len(floor.of("new")) == 100, timeout=30)
         assert floor.twice == set()
-        await asyncio.wait({old, leaving})
+        await asyncio.wait({old, leaving, *joining})
         new.cancel()
         await asyncio.wait({new})
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from aiopartition import (
     Rebalance,
     SessionFullError,
     View,
+    finish_in_thread,
+    stop_on_signal,
 )
 
 
@@ -93,6 +96,11 @@ def arguments_of_wrong_types() -> None:
     PartitionCoordinator(auth=("user", "password", "more"))  # type: ignore[arg-type]
     PartitionCoordinator(metadata={"rack": 7})  # type: ignore[dict-item]
     PartitionCoordinator(hartbeat=1.0)  # type: ignore[call-arg]
+    PartitionCoordinator.from_env(hartbeat=1.0)  # type: ignore[call-arg]
+    PartitionCoordinator.from_env(heartbeat="1")  # type: ignore[arg-type]
+    PartitionCoordinator.from_env("X_", on_unknown="ignore")  # type: ignore[arg-type]
+    PartitionCoordinator.from_env("X_", ssl=True)  # type: ignore[arg-type]
+    PartitionCoordinator.from_env("X_", heartbeat=2, metadata={"rack": "b12"}, backend_url=None)
 
 
 class Ours(PartitionCoordinator):
@@ -184,7 +192,6 @@ async def any_kind_of_key(coordinator: PartitionCoordinator, switches: list[Swit
     assert_type(await coordinator.extract_my_subset("g", switches, key=name_of), list[Switch])
     assert_type(await coordinator.extract_my_subset("g", switches, key=name_or_number), list[Switch])
     assert_type(await coordinator.extract_my_subset("g", switches, key=one_or_all), list[Switch])
-    await coordinator.extract_my_subset("g", switches, key=None)
     await coordinator.extract_my_subset("g", switches, key=lambda switch: switch.name.encode())
     await coordinator.extract_my_subset("g", switches, key=lambda switch: UUID(switch.name))
     await coordinator.extract_my_subset("g", switches, key=lambda switch: PurePosixPath(switch.name))
@@ -195,10 +202,23 @@ async def any_kind_of_key(coordinator: PartitionCoordinator, switches: list[Swit
 async def keys_that_are_none(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
     await coordinator.extract_my_subset("g", switches, key=no_key)  # type: ignore[arg-type]
     await coordinator.extract_my_subset("g", switches, key=of_something_else)  # type: ignore[arg-type]
-    await coordinator.extract_my_subset("g", switches, key="name")  # type: ignore[arg-type]
-    await coordinator.extract_my_subset("g", switches, name_of)  # type: ignore[call-arg]
-    await coordinator.extract_my_subset("g", gives_switches(), key=name_of)  # type: ignore[arg-type]
-    await coordinator.extract_my_subset("g", 5)  # type: ignore[arg-type]
+    await coordinator.extract_my_subset("g", switches, key="name")  # type: ignore[call-overload]
+    await coordinator.extract_my_subset("g", switches, name_of)  # type: ignore[call-overload]
+    await coordinator.extract_my_subset("g", gives_switches(), key=name_of)  # type: ignore[call-overload]
+    await coordinator.extract_my_subset("g", 5)  # type: ignore[call-overload]
+
+
+async def keys_that_are_missing(coordinator: PartitionCoordinator, switches: list[Switch], view: View) -> None:
+    """Of resources that are no keys themselves."""
+    await coordinator.extract_my_subset("g", switches)  # type: ignore[type-var]
+    await coordinator.extract_my_subset("g", switches, key=None)  # type: ignore[type-var]
+    await coordinator.extract_my_subset(None, [1.5])  # type: ignore[type-var]
+    coordinator.my_subset("g", switches)  # type: ignore[type-var]
+    coordinator.my_subset("g", gives_switches())  # type: ignore[type-var]
+    view.mine(switches)  # type: ignore[type-var]
+    await coordinator.run("g", switches, poll)  # type: ignore[type-var]
+    await coordinator.run("g", list_switches, poll)  # type: ignore[type-var]
+    await coordinator.run("g", list_at_once, poll)  # type: ignore[type-var]
 
 
 async def streams(coordinator: PartitionCoordinator, switches: list[Switch], incoming: AsyncIterable[Switch]) -> None:
@@ -231,6 +251,34 @@ async def streams_can_be_closed(coordinator: PartitionCoordinator) -> None:
     async for _ in mine:
         break
     await mine.aclose()
+
+
+# ---- services
+
+
+async def stopped_by_signals(coordinator: PartitionCoordinator) -> None:
+    async with stop_on_signal() as nothing, coordinator:
+        assert_type(nothing, None)
+    async with stop_on_signal(signal.SIGTERM, signal.SIGHUP):
+        await coordinator.stop(hand_over=False)
+    stop_on_signal("SIGTERM")  # type: ignore[arg-type]
+    with stop_on_signal():  # type: ignore[attr-defined]
+        pass
+    await coordinator.stop(False)  # type: ignore[call-arg]
+    await coordinator.stop(handover=False)  # type: ignore[call-arg]
+    await coordinator.stop(hand_over=None)  # type: ignore[arg-type]
+
+
+def read(switch: Switch, times: int = 1) -> str:
+    return switch.name * times
+
+
+async def threads(switch: Switch) -> None:
+    assert_type(await finish_in_thread(read, switch), str)
+    assert_type(await finish_in_thread(read, switch, times=2), str)
+    await finish_in_thread(read)  # type: ignore[call-arg]
+    await finish_in_thread(read, switch, time=2)  # type: ignore[call-arg]
+    await finish_in_thread(read(switch))  # type: ignore[arg-type]
 
 
 # ---- work that nobody else does meanwhile
@@ -275,17 +323,21 @@ async def supervision(coordinator: PartitionCoordinator, switches: tuple[Switch,
     await coordinator.run("g", list_switches, poll, key=name_of)
     await coordinator.run("g", list_switches, poll_and_tell, key=lambda switch: switch.name)
     await coordinator.run("g", poller.listed, poller.poll)
-    await coordinator.run("g", ["a"], poll_name, refresh=1, drain_timeout=5.0, on_error="raise")
+    await coordinator.run("g", list_at_once, poll, key=name_of)
+    await coordinator.run("g", ["a"], poll_name, refresh=1, drain_timeout=5.0, on_error="raise", on_change="restart")
     await coordinator.run(None, {"a": 1}, poll_name)
+    await coordinator.run("g", Site, poll_name)
 
 
 async def supervision_of_wrong_types(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:
     await coordinator.run("g", switches, poll_at_once, key=name_of)  # type: ignore[arg-type]
-    await coordinator.run("g", switches, poll, name_of)  # type: ignore[call-arg]
+    await coordinator.run("g", switches, poll, name_of)  # type: ignore[call-overload]
     await coordinator.run("g", switches, poll, key=no_key)  # type: ignore[arg-type]
-    await coordinator.run("g", ["a"], poll_name, on_error="ignore")  # type: ignore[arg-type]
-    await coordinator.run("g", ["a"], poll_name, refresh="1")  # type: ignore[arg-type]
-    await coordinator.run("g", ["a"])  # type: ignore[call-arg]
+    await coordinator.run("g", ["a"], poll_name, on_error="ignore")  # type: ignore[call-overload]
+    await coordinator.run("g", ["a"], poll_name, on_change="ignore")  # type: ignore[call-overload]
+    await coordinator.run("g", ["a"], "poll_name")  # type: ignore[call-overload]
+    await coordinator.run("g", ["a"], poll_name, refresh="1")  # type: ignore[call-overload]
+    await coordinator.run("g", ["a"])  # type: ignore[call-overload]
 
 
 async def batches(coordinator: PartitionCoordinator, switches: list[Switch]) -> None:

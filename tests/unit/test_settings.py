@@ -1021,7 +1021,7 @@ def test_unknown_override_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for any call with a misspelled argument."""
     set_environment(monkeypatch, {})
     with pytest.raises(TypeError, match="hartbeat"):
-        PartitionCoordinator.from_env(hartbeat=1)
+        PartitionCoordinator.from_env(hartbeat=1)  # type: ignore[call-arg]
 
 
 def test_nothing_reads_the_environment_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum, IntEnum, IntFlag, StrEnum
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, Self
@@ -216,3 +217,19 @@ def test_tuples_that_look_alike_differ(some: tuple[Key, ...]) -> None:
 def test_only_kind_takes_types_exactly(keys: list[object], kind: type | None) -> None:
     """A subclass, or a flag among numbers, is another kind."""
     assert only_kind(keys) is kind
+
+
+@pytest.mark.parametrize("digits", [1, 599, 600, 601, 640, 1199, 1200, 1201, 4299, 4300, 4301, 5000, 20_000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ints_of_any_length(digits: int, sign: int) -> None:
+    """Their key is their decimal digits, also beyond Python's limit for such conversions."""
+    before = sys.get_int_max_str_digits()
+    for number in (10 ** (digits - 1), 10**digits - 1, 10 ** (digits - 1) + 7):
+        sys.set_int_max_str_digits(0)
+        expected = str(sign * number).encode()
+        for limit in (640, before):
+            sys.set_int_max_str_digits(limit)
+            try:
+                assert encode(sign * number) == expected
+            finally:
+                sys.set_int_max_str_digits(before)
