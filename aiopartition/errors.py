@@ -6,6 +6,7 @@
     ├── ConfigurationError (also ValueError)
     ├── NotStartedError
     ├── PolicyMismatchError
+    ├── GroupTooLargeError
     ├── MemberSupersededError
     ├── OwnershipUnknownError
     ├── OwnershipLostError
@@ -30,6 +31,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailableError",
     "ConfigurationError",
+    "GroupTooLargeError",
     "MemberSupersededError",
     "NotStartedError",
     "OwnershipLostError",
@@ -100,6 +102,21 @@ class PolicyMismatchError(PartitionError):
 def _short(value: object) -> str:
     text = reprlib.repr(value)  # unlike repr(), it does not format the parts that it omits
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+class GroupTooLargeError(PartitionError):
+    """A group has more members than its policy allows, so nobody can calculate who owns what.
+
+    ``members`` is how many take part; ``limit`` is how many may. Ownership recovers when members leave.
+    """
+
+    def __init__(self, members: int, limit: int) -> None:
+        super().__init__(members, limit)
+        self.members = members
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the group has {self.members:,} members that take part, and its policy allows {self.limit:,}"
 
 
 class MemberSupersededError(PartitionError):

@@ -23,7 +23,7 @@ class Member:
     """A member of a group.
 
     :ivar id: the member id.
-    :ivar weight: the member's share of the work relative to that of other members, at least 1.
+    :ivar weight: the member's share of the work relative to that of other members; with 0 it owns nothing.
     """
 
     id: str
@@ -69,7 +69,8 @@ class View:
         :param weights: the weight of each member by member id, in any order.
         :param table: the result of ``assign.build(weights, policy)`` if available. Otherwise the table is built here,
             which blocks for about 10 ms, or 350 ms with 1,000 members.
-        :raises ValueError: if there are no members, or a weight is below 1.
+        :raises ValueError: if no member has a weight above 0, or a weight is negative.
+        :raises GroupTooLargeError: if there are too many members for this policy.
         """
         members = tuple(Member(each, weights[each]) for each in sorted(weights))
         return cls(group_id, generation, members, policy, member_id, table or build(weights, policy))

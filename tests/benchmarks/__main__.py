@@ -33,6 +33,7 @@ NAMES = (
     "faults",
     "memory",
     "balance",
+    "weights",
 )
 RESULTS = Path("build", "benchmarks.json")
 
