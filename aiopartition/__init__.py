@@ -16,6 +16,7 @@ from aiopartition.errors import (
     SessionFullError,
 )
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
+from aiopartition.placement.partition import Partition, partitions
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
 from aiopartition.version import __version__
@@ -35,6 +36,7 @@ __all__ = [
     "NotStartedError",
     "OwnershipLostError",
     "OwnershipUnknownError",
+    "Partition",
     "PartitionCoordinator",
     "PartitionError",
     "PolicyMismatchError",
@@ -42,4 +44,5 @@ __all__ = [
     "SessionFullError",
     "View",
     "__version__",
+    "partitions",
 ]

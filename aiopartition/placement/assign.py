@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from functools import cache
+from itertools import chain, repeat
+from operator import sub
 from typing import Final, cast
 
 from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.quotas import partition_steps
 from aiopartition.placement.ring import Ring, ring_steps
-from aiopartition.placement.table import Table
+from aiopartition.placement.table import Table, first_slot
 
 __all__ = ["build", "build_steps"]
 
@@ -48,6 +51,8 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
     """
     weights = _relative_weights(members)
     ids = sorted(weights)
+    if policy.partitions:
+        return (yield from _partitioned_steps(members, ids, weights, policy))
     ring = yield from ring_steps(ids, weights, policy)
     owned = [0] * len(ids)
     ranks: list[list[int]] = []
@@ -58,6 +63,20 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
         ranks.append(rank)
         owned = [caps[member_id] - left for member_id, left in zip(ids, room, strict=True)]
     return Table(tuple(sorted(members)), tuple(tuple(map(ids.__getitem__, rank)) for rank in ranks))
+
+
+def _partitioned_steps(
+    members: Mapping[str, int], ids: Sequence[str], weights: Mapping[str, int], policy: GroupPolicy
+) -> Generator[None, None, Table]:
+    count, slots = policy.partitions, policy.slots
+    owners = yield from partition_steps(ids, weights, count, min(policy.replicas, len(ids)))
+    firsts = [first_slot(number, slots, count) for number in range(count + 1)]
+    widths = list(map(sub, firsts[1:], firsts))
+    ranks: list[tuple[str, ...]] = []
+    for rank in owners:
+        yield
+        ranks.append(tuple(chain.from_iterable(map(repeat, map(ids.__getitem__, rank), widths))))
+    return Table(tuple(sorted(members)), tuple(ranks), count)
 
 
 def _relative_weights(members: Mapping[str, int]) -> dict[str, int]:

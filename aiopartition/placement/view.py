@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 from aiopartition.placement.assign import build
 from aiopartition.placement.keys import Key, encode
+from aiopartition.placement.partition import Partition
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
 
@@ -89,6 +90,13 @@ class View:
         """
         return self.table.owners(encode(key))
 
+    def partition_of(self, key: Key) -> Partition:
+        """Return the partition onto which ``key`` is hashed; a partition is its own.
+
+        :raises TypeError: if the group has no partitions, or ``key`` is of a type that has no stable key.
+        """
+        return self.table.partition(encode(key))
+
     def owns(self, member_id: str, key: Key) -> bool:
         """Return whether ``member_id`` is one of the owners of ``key``.
 
@@ -109,7 +117,10 @@ class View:
         return list(chain.from_iterable(self.table.filter_chunks(self.mask, require_iterable(iterable), key)))
 
     def shares(self) -> dict[str, float]:
-        """Return each member's share of the slots by member id. They add up to the number of owners of a key."""
+        """Return each member's share of the slots, or of the partitions, by member id.
+
+        The shares add up to the number of owners of a key.
+        """
         return self.table.shares()
 
     @cached_property

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from aiopartition.checks import shown
 from aiopartition.placement.keys import Key, encode
+from aiopartition.placement.partition import require_in_range
 from aiopartition.placement.view import require_iterable
 from aiopartition.work.workers import call_user
 
@@ -33,6 +34,7 @@ class Listing(Generic[T]):
     :param strict: raise whatever goes wrong. Else it is logged: a question that fails is asked again after
         ``refresh``, and a resource whose key cannot be told is left out.
     :param changed: called when there is a new answer.
+    :param partitions: how many partitions the group has; ``None`` if there is no group.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Listing(Generic[T]):
         *,
         strict: bool,
         changed: Callable[[], None],
+        partitions: int | None = None,
     ) -> None:
         self._resources = resources
         self._key = key
         self._refresh = refresh
         self._strict = strict
         self._changed = changed
+        self._partitions = partitions
         self._closing = False
         self._left_out = ""  # what was last reported of resources without a key
         self.by_key: dict[bytes, T] = {}
@@ -96,7 +100,10 @@ class Listing(Generic[T]):
         left_out: list[str] = []
         for number, resource in enumerate(require_iterable(resources)):
             try:
-                by_key.setdefault(encode(resource if self._key is None else self._key(resource)), resource)
+                encoded = encode(resource if self._key is None else self._key(resource))
+                if self._partitions is not None:
+                    require_in_range(encoded, self._partitions)
+                by_key.setdefault(encoded, resource)
             except Exception as error:
                 if strict:
                     raise

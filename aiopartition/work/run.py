@@ -47,7 +47,10 @@ class Supervisor(Generic[T]):
         self._membership = membership
         self._woken = asyncio.Event()
         self._failures: list[BaseException] = []
-        self._listing = Listing(resources, key, refresh, strict=on_error == "raise", changed=self._woken.set)
+        partitions = None if membership is None else membership.options.policy.partitions
+        self._listing = Listing(
+            resources, key, refresh, strict=on_error == "raise", changed=self._woken.set, partitions=partitions
+        )
         self._workers = Workers(membership, worker, drain_timeout, on_error, self._worker_ended)
         # By these two it was last decided what should run.
         self._view: View | None = None
