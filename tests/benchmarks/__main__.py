@@ -34,6 +34,7 @@ NAMES = (
     "memory",
     "balance",
     "weights",
+    "partitions",
 )
 RESULTS = Path("build", "benchmarks.json")
 

@@ -902,7 +902,7 @@ def test_policy_differences_name_the_fields() -> None:
 def test_policy_as_json_is_complete() -> None:
     """What the first member writes says every field, so that nobody has to know its defaults; but for those that the
     first version did not have, while they are at theirs."""
-    policy = GroupPolicy(load_bound=1.25, slots=64, vnodes=7, exclusive=True)
+    policy = GroupPolicy(load_bound=1.25, slots=64, vnodes=7, exclusive=True, partitions=24)
     assert policy.as_json() == {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy)}
     assert GroupPolicy(**policy.as_json()) == policy  # type: ignore[arg-type]
     assert set(GroupPolicy().as_json()) == {"replicas", "load_bound", "slots", "vnodes"}
