@@ -6,6 +6,7 @@ from aiopartition.errors import (
     BackendError,
     BackendUnavailableError,
     ConfigurationError,
+    GroupTooLargeError,
     MemberSupersededError,
     NotStartedError,
     OwnershipLostError,
@@ -15,6 +16,7 @@ from aiopartition.errors import (
     SessionFullError,
 )
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
+from aiopartition.placement.partition import Partition, partitions
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
 from aiopartition.signals import stop_on_signal
@@ -30,11 +32,13 @@ __all__ = [
     "ConfigurationError",
     "GroupPolicy",
     "GroupStatus",
+    "GroupTooLargeError",
     "Member",
     "MemberSupersededError",
     "NotStartedError",
     "OwnershipLostError",
     "OwnershipUnknownError",
+    "Partition",
     "PartitionCoordinator",
     "PartitionError",
     "PolicyMismatchError",
@@ -43,5 +47,6 @@ __all__ = [
     "View",
     "__version__",
     "finish_in_thread",
+    "partitions",
     "stop_on_signal",
 ]

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 MAX_WEIGHT: Final = 1_000
-"""A weight multiplies the points on every member's ring. Greater weights add cost, but no useful precision."""
+"""Weights are relative. Greater ones would add no useful precision."""
 
 MAX_ID_BYTES: Final = 1_024
 """Ids are part of the names of nodes, and a server sends at most 1 MB of names in one response."""
@@ -55,8 +55,8 @@ def require_id(what: str, value: object) -> str:
 
 
 def require_weight(value: object) -> int:
-    """Return ``value`` if it is a valid weight."""
-    return require_integer("weight", value, 1, MAX_WEIGHT)
+    """Return ``value`` if it is a valid weight. A member of weight 0 owns nothing."""
+    return require_integer("weight", value, 0, MAX_WEIGHT)
 
 
 def require_min_members(value: object) -> int:

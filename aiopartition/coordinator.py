@@ -116,7 +116,8 @@ class PartitionCoordinator(Share):
         ownership is unknown until it has succeeded. After an expired session the group is joined again in the same
         way. Cancelled, it only stops waiting; :meth:`leave_group` undoes the joining.
 
-        :param weight: how many shares of the work this member takes, 1 to 1,000.
+        :param weight: how many shares of the work this member takes, 0 to 1,000. With 0 it is a standby, a
+            member that owns nothing.
         :param policy: how keys are placed; all members must agree.
         :param min_members: while fewer members are present, at the start or later, ownership is unknown to this one.
         :param settle: seconds to wait after a change of the membership before acting on it, so that a fleet that starts

@@ -6,6 +6,7 @@
     ├── ConfigurationError (also ValueError)
     ├── NotStartedError
     ├── PolicyMismatchError
+    ├── GroupTooLargeError
     ├── MemberSupersededError
     ├── OwnershipUnknownError
     ├── OwnershipLostError
@@ -31,6 +32,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailableError",
     "ConfigurationError",
+    "GroupTooLargeError",
     "MemberSupersededError",
     "NotStartedError",
     "OwnershipLostError",
@@ -108,6 +110,21 @@ class PolicyMismatchError(PartitionError):
         return f"group {shown_name(self.group_id)} has another policy: {', '.join(told)}" + (
             f", and {more} more" if more else ""
         )
+
+
+class GroupTooLargeError(PartitionError):
+    """A group has more members than its policy allows, so nobody can calculate who owns what.
+
+    ``members`` is how many take part; ``limit`` is how many may. Ownership recovers when members leave.
+    """
+
+    def __init__(self, members: int, limit: int) -> None:
+        super().__init__(members, limit)
+        self.members = members
+        self.limit = limit
+
+    def _text(self) -> str:
+        return f"the group has {self.members:,} members that take part, and its policy allows {self.limit:,}"
 
 
 class MemberSupersededError(PartitionError):

@@ -19,7 +19,7 @@ MAX_INCARNATION: Final = 10**18 - 1
 """No honest member gets there."""
 
 _PATTERN: Final = re.compile(
-    r"(?P<member>[A-Za-z0-9_.~%-]{1,4096});(?P<weight>[1-9][0-9]{0,3});(?P<incarnation>0|[1-9][0-9]{0,17});(?P<nonce>[0-9a-f]{16})"
+    r"(?P<member>[A-Za-z0-9_.~%-]{1,4096});(?P<weight>0|[1-9][0-9]{0,3});(?P<incarnation>0|[1-9][0-9]{0,17});(?P<nonce>[0-9a-f]{16})"
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from aiopartition.backends.base import Entries
-from aiopartition.errors import MemberSupersededError, PartitionError
+from aiopartition.errors import GroupTooLargeError, MemberSupersededError, PartitionError
 from aiopartition.group.candidacy import Candidacy
 from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
@@ -98,13 +98,14 @@ class Group:
     def unknown_reason(self) -> str:
         """Why there is no view, while there is a connection."""
         if self.phase is Phase.MEMBER and self._short:
-            return f"{len(self.wanted)} of at least {self.min_members} members are present"
+            few = f"{len(self.wanted)} of at least {self.min_members} members are present"
+            return few if any(self.wanted.values()) else "no member has a weight above 0"
         return self.phase.value
 
     @property
     def _short(self) -> bool:
-        """Whether too few members are present for anybody to own anything."""
-        return self._generation is not None and len(self.wanted) < self.min_members
+        """Whether too few members are present, or none with a weight, for anybody to own anything."""
+        return self._generation is not None and (len(self.wanted) < self.min_members or not any(self.wanted.values()))
 
     # ---- events
 
@@ -257,8 +258,7 @@ class Group:
             return
         self._interruptions = 0
         insisted, self._insist = self._insist, False
-        known = -1 if self._generation is None else self._generation
-        if not insisted and (entries is None or entries.generation < known):
+        if not insisted and (entries is None or entries.generation < (self._generation or 0)):
             # Older than what we have seen: a server that lags, or an ensemble that was wiped. The next read tells.
             self._insist, self._due = True, Step.READ
             return
@@ -274,10 +274,10 @@ class Group:
             self._outdone_at = entries.generation
             self._be_outdone(live)
             return
-        self.error = None
-        self.established = True
-        self._generation = entries.generation
+        self._generation, self.established = entries.generation, True
         wanted = {member_id: incarnations[member_id].weight for member_id in sorted(incarnations)}
+        if wanted != self.wanted or not isinstance(self.error, GroupTooLargeError):
+            self.error = None
         if wanted != self.wanted:  # a build of the same members goes on
             self.wanted = wanted
         if self.lapses == self._lapses_at_reading:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from functools import cache
+from itertools import chain, repeat
+from operator import sub
 from typing import Final, cast
 
 from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.quotas import partition_steps
 from aiopartition.placement.ring import Ring, ring_steps
-from aiopartition.placement.table import Table
+from aiopartition.placement.table import Table, first_slot
 
 __all__ = ["build", "build_steps"]
 
@@ -40,26 +43,50 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
     The work between two yields takes well under a millisecond, however many members there are and whatever their
     weights.
 
-    :param members: the weight of each member, at least 1, by member id; the order does not matter.
+    :param members: the weight of each member by member id, in any order. A member of weight 0 owns nothing.
     :param policy: the group's policy.
     :returns: the table, as the generator's return value.
-    :raises ValueError: if there are no members, or a weight is below 1.
+    :raises ValueError: if no member has a weight above 0, or a weight is negative.
+    :raises GroupTooLargeError: if there are too many members for this policy.
     """
-    if not members:
-        raise ValueError("a table needs at least one member")
-    if min(members.values()) < 1:
-        raise ValueError("the weight of a member is at least 1")
-    ids = sorted(members)
-    ring = yield from ring_steps(ids, members, policy)
+    weights = _relative_weights(members)
+    ids = sorted(weights)
+    if policy.partitions:
+        return (yield from _partitioned_steps(members, ids, weights, policy))
+    ring = yield from ring_steps(ids, weights, policy)
     owned = [0] * len(ids)
     ranks: list[list[int]] = []
     for number in range(1, min(policy.replicas, len(ids)) + 1):
-        caps = _caps(members, policy.load_bound, number * policy.slots)
+        caps = _caps(weights, policy.load_bound, number * policy.slots)
         room = [caps[member_id] - count for member_id, count in zip(ids, owned, strict=True)]
         rank = yield from _rank_steps(ring, room, ranks) if ranks else _first_rank_steps(ring, room)
         ranks.append(rank)
         owned = [caps[member_id] - left for member_id, left in zip(ids, room, strict=True)]
-    return Table(tuple(ids), tuple(tuple(map(ids.__getitem__, rank)) for rank in ranks))
+    return Table(tuple(sorted(members)), tuple(tuple(map(ids.__getitem__, rank)) for rank in ranks))
+
+
+def _partitioned_steps(
+    members: Mapping[str, int], ids: Sequence[str], weights: Mapping[str, int], policy: GroupPolicy
+) -> Generator[None, None, Table]:
+    count, slots = policy.partitions, policy.slots
+    owners = yield from partition_steps(ids, weights, count, min(policy.replicas, len(ids)))
+    firsts = [first_slot(number, slots, count) for number in range(count + 1)]
+    widths = list(map(sub, firsts[1:], firsts))
+    ranks: list[tuple[str, ...]] = []
+    for rank in owners:
+        yield
+        ranks.append(tuple(chain.from_iterable(map(repeat, map(ids.__getitem__, rank), widths))))
+    return Table(tuple(sorted(members)), tuple(ranks), count)
+
+
+def _relative_weights(members: Mapping[str, int]) -> dict[str, int]:
+    """Return the weights of the members that take part, divided by their greatest common divisor."""
+    if min(members.values(), default=0) < 0:
+        raise ValueError("the weight of a member is at least 0")
+    divisor = math.gcd(*members.values())
+    if divisor == 0:
+        raise ValueError("a table needs at least one member with a weight above 0")
+    return {member_id: weight // divisor for member_id, weight in members.items() if weight}
 
 
 def _caps(members: Mapping[str, int], load_bound: float, slots: int) -> dict[str, int]:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from xxhash import xxh3_64_intdigest
 
+from aiopartition.placement.partition import Partition, PartitionKey
+
 __all__ = ["HASH_BITS", "Key", "encode", "hash_key", "only_kind", "slot_shift"]
 
 Key: TypeAlias = str | bytes | int | UUID | Enum | PurePath | tuple["Key", ...]
@@ -42,7 +44,7 @@ def encode(resource: object) -> bytes:
     ``StrEnum`` has the key of its text. ``docs/format-1.md``, "Keys", defines the encoding of each type.
 
     :param resource: an instance of one of the types in :data:`Key`.
-    :returns: the encoded key.
+    :returns: the encoded key; of a partition, a :class:`PartitionKey`.
     :raises TypeError: for any other type, including ``bool``, also inside a tuple or as the value of an enum.
     """
     # Nearly every resource is exactly one of these; the general match costs several times as much.
@@ -73,6 +75,8 @@ def _encode_general(resource: object) -> bytes:
             return str.encode(resource, "utf-8", "surrogatepass")
         case bytes():
             return bytes(resource)
+        case Partition():
+            return PartitionKey.of(resource)
         case int():
             return encode(int.__int__(resource))
         case UUID():
@@ -100,6 +104,8 @@ def _decimal(number: int) -> bytes:
 def _encode_item(item: object) -> bytes:
     # The length keeps ("ab", "c") and ("a", "bc") apart.
     encoded = encode(item)
+    if type(encoded) is PartitionKey:
+        raise TypeError("a Partition is a key as a whole; as a part of one, pass its number: int(partition)")
     return len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded
 
 

@@ -7,6 +7,7 @@ from typing import cast
 
 from aiopartition.checks import require_integer, require_number
 from aiopartition.errors import ConfigurationError
+from aiopartition.placement.partition import MAX_PARTITIONS
 from aiopartition.showing import shown
 
 __all__ = ["GroupPolicy", "require_policy"]
@@ -24,6 +25,9 @@ class GroupPolicy:
     :param vnodes: the number of points on the ring for each unit of weight, 1 to 1,000.
     :param exclusive: a key never has two owners, not even for a moment: its new owner starts only when the previous
         one has stopped. Requires ``replicas=1``.
+    :param partitions: the number of numbered partitions, 1 to 4,096 and at most ``slots``, or 0 for none. With them
+        each member has its exact quota of partitions, rounded down or up, and keys are hashed onto partitions;
+        ``load_bound`` and ``vnodes`` do not matter then.
     :raises ConfigurationError: if a value is out of range or of the wrong type.
     """
 
@@ -32,6 +36,7 @@ class GroupPolicy:
     slots: int = 16384
     vnodes: int = 160
     exclusive: bool = False
+    partitions: int = 0
 
     def __post_init__(self) -> None:
         require_integer("replicas", self.replicas, 1, 16)
@@ -45,6 +50,7 @@ class GroupPolicy:
             raise ConfigurationError("exclusive", f"must be a bool, not {shown(self.exclusive)}")
         if self.exclusive and self.replicas > 1:
             raise ConfigurationError("exclusive", f"requires replicas=1, not {self.replicas}")
+        require_integer("partitions", self.partitions, 0, min(MAX_PARTITIONS, self.slots))
 
     def differences(self, other: GroupPolicy) -> dict[str, tuple[int | float, int | float]]:
         """Return the fields that differ, each with this policy's value and the value of ``other``."""
@@ -60,6 +66,8 @@ class GroupPolicy:
         stored = asdict(self)
         if not self.exclusive:
             del stored["exclusive"]
+        if not self.partitions:
+            del stored["partitions"]
         return stored
 
 

@@ -9,10 +9,14 @@ from typing import Final, NamedTuple, Protocol, cast
 
 import uhashring  # type: ignore[import-untyped]
 
+from aiopartition.errors import GroupTooLargeError
 from aiopartition.placement.keys import HASH_BITS, hash_key, slot_shift
 from aiopartition.placement.policy import GroupPolicy
 
-__all__ = ["POINTS_PER_STEP", "Ring", "ring_steps"]
+__all__ = ["MAX_POINTS", "POINTS_PER_STEP", "Ring", "points_of", "ring_steps"]
+
+MAX_POINTS: Final = 2_000_000
+"""The points of the largest ring that is built: 12,500 members with the default of 160 points for each."""
 
 POINTS_PER_STEP: Final = 512
 """Points that are hashed, or sorted, between two yields."""
@@ -37,13 +41,17 @@ def ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPoli
     """Build the ring, yielding after each portion of work.
 
     :param ids: the sorted ids of ``members``; the ring refers to members by their index in it.
-    :param members: the weight of each member, by member id.
+    :param members: the weight of each member, at least 1, by member id.
+    :raises GroupTooLargeError: if the ring would have more than :data:`MAX_POINTS` points.
     """
+    if len(ids) * policy.vnodes > MAX_POINTS:
+        raise GroupTooLargeError(len(ids), MAX_POINTS // policy.vnodes)
+    counts = points_of(members, policy.vnodes)
     # Each entry packs a point and its member into one integer. Integers sort by point, then member, and the garbage
     # collector does not track them, as it would track pairs.
     buckets: list[list[int]] = [[] for _ in range(1 << BUCKET_BITS)]
     for index, member_id in enumerate(ids):
-        count = policy.vnodes * members[member_id]
+        count = counts[member_id]
         for first in range(0, count, POINTS_PER_STEP):
             for point in _points(member_id, first, min(POINTS_PER_STEP, count - first)):
                 buckets[point >> HASH_BITS - BUCKET_BITS].append(point * len(ids) + index)
@@ -67,6 +75,17 @@ def ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPoli
             yield
     starts += [0] * (policy.slots - len(starts))  # after the last point, walks continue at the first
     return Ring(owners, starts)
+
+
+def points_of(members: Mapping[str, int], vnodes: int) -> dict[str, int]:
+    """Return how many points each member has: ``vnodes`` on average, in proportion to the weights, at least 1.
+
+    So weights are relative, and a table costs the same whatever they are. A member's points are numbered from 0, so a
+    change of its count adds or removes some, and leaves the others where they were.
+    """
+    total = sum(members.values())
+    doubled = 2 * vnodes * len(members)  # to round to the nearest: else a hair of difference takes a point
+    return {member_id: max(1, (doubled * weight + total) // (2 * total)) for member_id, weight in members.items()}
 
 
 class _HashRing(Protocol):

@@ -11,8 +11,9 @@ from operator import contains, ne
 from typing import Any, Final, TypeAlias, TypeVar
 
 from aiopartition.placement.keys import Key, encode, hash_key, only_kind, slot_shift
+from aiopartition.placement.partition import Partition, PartitionKey, require_in_range
 
-__all__ = ["CHUNK", "Mask", "Table"]
+__all__ = ["CHUNK", "Mask", "Table", "first_slot"]
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ class Table:
 
     members: tuple[str, ...]
     ranks: tuple[tuple[str, ...], ...]
+    partitions: int = 0
+    """The number of partitions, each a range of slots that have the same owners; 0 for none."""
     shift: int = field(init=False, repr=False, compare=False)
     """The shift that turns a hash into its slot."""
     _masks: dict[str, Mask] = field(default_factory=dict[str, "Mask"], init=False, repr=False, compare=False)
@@ -47,8 +50,23 @@ class Table:
         return len(self.ranks[0])
 
     def slot(self, encoded: bytes) -> int:
-        """Return the slot of the key ``encoded``."""
+        """Return the slot of the key ``encoded``, or one of the slots of the partition that it names.
+
+        :raises TypeError: if it names a partition that there is not.
+        """
+        if type(encoded) is PartitionKey:
+            require_in_range(encoded, self.partitions)
+            return first_slot(encoded.number, self.slots, self.partitions)
         return hash_key(encoded) >> self.shift
+
+    def partition(self, encoded: bytes) -> Partition:
+        """Return the partition of the key ``encoded``.
+
+        :raises TypeError: if there are no partitions, or it names one that there is not.
+        """
+        if not self.partitions:
+            raise TypeError("the group has no partitions: they are those of policy=GroupPolicy(partitions=...)")
+        return Partition(self.slot(encoded) * self.partitions // self.slots)
 
     def owners(self, encoded: bytes) -> tuple[str, ...]:
         """Return the ids of the distinct owners of the key ``encoded``, the first owner first."""
@@ -95,7 +113,10 @@ class Table:
                 if key is None:
                     return [k for k in keys if mask[h(b"%d" % k) >> shift]]
                 return list(compress(resources, [mask[h(b"%d" % k) >> shift] for k in keys]))
-        return list(compress(resources, [mask[h(k) >> shift] for k in map(encode, keys)]))
+        slot = self.slot  # called for partitions alone, as the call costs a tenth
+        return list(
+            compress(resources, [mask[h(k) >> shift if type(k) is bytes else slot(k)] for k in map(encode, keys)])
+        )
 
     def filter_chunks(
         self, mask: Mask, resources: Iterable[T], key: Callable[[T], Key] | None = None
@@ -114,23 +135,42 @@ class Table:
             yield self.filter(mask, chunk, key)
 
     def shares(self) -> dict[str, float]:
-        """Return each member's share of the slots by member id. The shares add up to the number of ranks."""
+        """Return each member's share of the slots, or of the partitions if there are any, by member id.
+
+        The shares add up to the number of ranks.
+        """
         owned = Counter[str]()
-        for rank in self.ranks:
+        for rank in self._units:
             owned.update(rank)
-        return {member_id: owned[member_id] / self.slots for member_id in self.members}
+        count = len(self._units[0])
+        return {member_id: owned[member_id] / count for member_id in self.members}
 
     def moved(self, previous: Table) -> float:
-        """Return the share of slots whose set of owners differs from that in ``previous``, 0.0 to 1.0.
+        """Return the share of slots, or partitions, whose set of owners differs from that in ``previous``, 0.0 to 1.0.
 
-        It is 1.0 if the tables differ in the number of slots or ranks, because then their slots cannot be compared.
+        It is 1.0 if the tables differ in the number of these or of ranks, because then they cannot be compared.
         """
-        if self.slots != previous.slots or len(self.ranks) != len(previous.ranks):
+        units, before = self._units, previous._units
+        count = len(units[0])
+        if (count, self.partitions, len(units)) != (len(before[0]), previous.partitions, len(before)):
             return 1.0
-        if len(self.ranks) == 1:
-            changed: int = sum(map(ne, self.ranks[0], previous.ranks[0]))
-            return changed / self.slots
+        if len(units) == 1:
+            changed: int = sum(map(ne, units[0], before[0]))
+            return changed / count
         # Both sets have the same size, so they are equal if each owner was an owner before.
-        previous_rows = list(zip(*previous.ranks, strict=True))
-        stayed = zip(*[map(contains, previous_rows, rank) for rank in self.ranks], strict=True)
-        return 1.0 - sum(map(all, stayed)) / self.slots
+        previous_rows = list(zip(*before, strict=True))
+        stayed = zip(*[map(contains, previous_rows, rank) for rank in units], strict=True)
+        return 1.0 - sum(map(all, stayed)) / count
+
+    @property
+    def _units(self) -> Sequence[tuple[str, ...]]:
+        """The owners at each rank: of each partition if there are any, else of each slot."""
+        if not self.partitions:
+            return self.ranks
+        firsts = [first_slot(number, self.slots, self.partitions) for number in range(self.partitions)]
+        return [tuple(map(rank.__getitem__, firsts)) for rank in self.ranks]
+
+
+def first_slot(number: int, slots: int, partitions: int) -> int:
+    """Return the first slot of a partition, of which slot ``s`` belongs to number ``s * partitions // slots``."""
+    return -(-number * slots // partitions)

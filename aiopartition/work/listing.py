@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeAlias, TypeVar, cast
 from anyio.lowlevel import checkpoint
 
 from aiopartition.placement.keys import Key, encode
+from aiopartition.placement.partition import require_in_range
 from aiopartition.placement.view import require_iterable
 from aiopartition.showing import shown, shown_key
 from aiopartition.work.workers import call_user
@@ -42,6 +43,7 @@ class Listing(Generic[T]):
     :param strict: raise whatever goes wrong. Else it is logged: a question that fails is asked again after
         ``refresh``, and a resource whose key cannot be told is left out.
     :param changed: called when there is a new answer.
+    :param partitions: how many partitions the group has; ``None`` if there is no group.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Listing(Generic[T]):
         where: str,
         strict: bool,
         changed: Callable[[], None],
+        partitions: int | None = None,
     ) -> None:
         self._resources = resources
         self._key = key
@@ -60,6 +63,7 @@ class Listing(Generic[T]):
         self._refresh = refresh
         self._strict = strict
         self._changed = changed
+        self._partitions = partitions
         self._closing = False
         self._due = asyncio.Event()  # another question, before ``refresh`` is over
         self._left_out = ""  # what was last reported of resources without a key
@@ -128,6 +132,8 @@ class Listing(Generic[T]):
         for number, resource in enumerate(require_iterable(resources)):
             try:
                 key = encode(resource if self._key is None else self._key(resource))
+                if self._partitions is not None:
+                    require_in_range(key, self._partitions)
             except Exception as error:
                 if strict:
                     raise

@@ -55,9 +55,11 @@ class Supervisor(Generic[T]):
         self._comparison_failed = False  # which is said once
         self._woken = asyncio.Event()
         self._failures: list[tuple[str, BaseException]] = []
+        partitions = None if membership is None else membership.options.policy.partitions
         self._listing = Listing(
-            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set
-        )
+            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set,
+            partitions=partitions,
+        )  # fmt: skip
         self._workers = Workers(self._where, membership, worker, drain_timeout, on_error, self._worker_ended)
         # By these two it was last decided what should run.
         self._view: View | None = None

@@ -165,7 +165,7 @@ def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Cal
 
     def slot_of_mine(item: T) -> int:
         nonlocal view, mask, shift
-        digest = hash_key(encode(item if key is None else key(item)))  # first, as the user's key() may take its time
+        encoded = encode(item if key is None else key(item))  # first, as the user's key() may take its time
         now = membership.announced_view
         if now is None or lease_left() <= 0:  # as membership.view, without a call that costs each item a tenth
             now = registry.known_view(membership)
@@ -173,7 +173,8 @@ def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Cal
                 return _UNKNOWN
         if now is not view:
             view, mask, shift = now, now.mask, now.table.shift
-        slot = digest >> shift
+        # As table.slot(), without a call that costs each item a tenth.
+        slot = hash_key(encoded) >> shift if type(encoded) is bytes else now.table.slot(encoded)
         return slot if mask[slot] else _NOT_MINE
 
     return slot_of_mine

@@ -33,6 +33,8 @@ NAMES = (
     "faults",
     "memory",
     "balance",
+    "weights",
+    "partitions",
 )
 RESULTS = Path("build", "benchmarks.json")
 

@@ -251,7 +251,7 @@ async def test_joining_without_a_connection_returns_and_goes_on(cluster: Cluster
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"weight": 0}, "weight"),
+        ({"weight": -1}, "weight"),
         ({"weight": 1.5}, "weight"),
         ({"weight": True}, "weight"),
         ({"weight": 10**9}, "weight"),

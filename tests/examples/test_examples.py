@@ -118,6 +118,22 @@ def test_polling(url: str) -> None:
     assert "72 of 72 polls were made exactly once" in output
 
 
+def test_scheduler(url: str) -> None:
+    """Each has half of the jobs; then one has all."""
+    shares = [(name, jobs.split()) for name, jobs in re.findall(r"(\w+) has \d+: (.+)", run("scheduler", url))]
+    assert [(name, len(jobs)) for name, jobs in shares] == [("harry", 6), ("lloyd", 6), ("harry", 12)]
+    assert sorted([*shares[0][1], *shares[1][1]]) == shares[2][1]
+
+
+def test_queues(url: str) -> None:
+    """Each consumer has two queues, and each customer's orders come in order."""
+    output = run("queues", url)
+    queues = [each.split() for each in re.findall(r"consumer-\d has the queues (.+)", output)]
+    assert [len(each) for each in queues] == [2, 2, 2]
+    assert sorted(number for each in queues for number in each) == list("012345")
+    assert "30 of 30 customers were served once for each order, in order" in output
+
+
 def test_watching(url: str) -> None:
     """Who came and went is told, and what is loaded follows."""
     output = run("watching", url, "--pause", 0.5)

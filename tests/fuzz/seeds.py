@@ -39,7 +39,13 @@ GOOD_FRAMES: Final = [
 SEEDS: Final[dict[str, list[bytes]]] = {
     "entry_name": [
         f"{member};{weight};{incarnation};{NONCE}".encode()
-        for member, weight, incarnation in [("a", 1, 1), ("a%2Fb", 1000, 0), ("%2E", 9, 10**18 - 1), ("%C3%BC", 2, 3)]
+        for member, weight, incarnation in [
+            ("a", 1, 1),
+            ("a%2Fb", 1000, 0),
+            ("%2E", 9, 10**18 - 1),
+            ("%C3%BC", 2, 3),
+            ("drained", 0, 1),
+        ]
     ],
     "url": [
         b"zookeeper://user:pass%40word@a:1,[::1]:2/name/space?session_timeout=4&connect_timeout=1.5&heartbeat=0.1",

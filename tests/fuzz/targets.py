@@ -37,7 +37,7 @@ def entry_name(data: bytes) -> None:
     if entry is None:
         return
     assert entry.name == name, "one entry has two names"
-    assert 1 <= entry.weight <= MAX_WEIGHT
+    assert 0 <= entry.weight <= MAX_WEIGHT
     assert 0 <= entry.incarnation <= MAX_INCARNATION
     assert Entry.parse(entry.name) == entry
     assert isinstance(hash(entry), int)

@@ -27,6 +27,7 @@ from aiopartition import (
     NotStartedError,
     OwnershipLostError,
     OwnershipUnknownError,
+    Partition,
     PartitionCoordinator,
     PartitionError,
     PolicyMismatchError,
@@ -34,6 +35,7 @@ from aiopartition import (
     SessionFullError,
     View,
     finish_in_thread,
+    partitions,
     stop_on_signal,
 )
 
@@ -149,6 +151,18 @@ async def groups_of_wrong_types(coordinator: PartitionCoordinator) -> None:
     await coordinator.join_group("g", weight=1.5)  # type: ignore[arg-type]
     await coordinator.join_group("g", policy={"replicas": 2})  # type: ignore[arg-type]
     await coordinator.view(None)  # type: ignore[arg-type]
+
+
+async def numbered_partitions(coordinator: PartitionCoordinator, view: View) -> None:
+    await coordinator.join_group("g", policy=GroupPolicy(partitions=24))
+    assert_type(partitions(24), tuple[Partition, ...])
+    assert_type(await coordinator.extract_my_subset("g", partitions(24)), list[Partition])
+    assert_type(view.mine(partitions(24)), list[Partition])
+    assert_type(view.partition_of("key"), Partition)
+    assert_type(view.owner(Partition(3)), str)
+    partitions("24")  # type: ignore[arg-type]
+    GroupPolicy(partitions="24")  # type: ignore[arg-type]
+    view.partition_of(2.5)  # type: ignore[arg-type]
 
 
 # ---- what is mine

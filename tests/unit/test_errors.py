@@ -17,6 +17,7 @@ from aiopartition.errors import (
     BackendError,
     BackendUnavailableError,
     ConfigurationError,
+    GroupTooLargeError,
     MemberSupersededError,
     NotStartedError,
     OwnershipLostError,
@@ -48,6 +49,11 @@ EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
         PolicyMismatchError("g", {"slots": (16, 32), "load_bound": (1.1, 1.5)}),
         {"group_id": "g", "differences": {"slots": (16, 32), "load_bound": (1.1, 1.5)}},
         "group 'g' has another policy: slots is 16 there and 32 here, load_bound is 1.1 there and 1.5 here",
+    ),
+    (
+        GroupTooLargeError(20_000, 12_500),
+        {"members": 20_000, "limit": 12_500},
+        "the group has 20,000 members that take part, and its policy allows 12,500",
     ),
     (
         MemberSupersededError("g\n", "m", 7),

@@ -13,6 +13,7 @@ from aiopartition.group.entry import Entry
 from aiopartition.placement.assign import build
 from aiopartition.placement.keys import encode, hash_key
 from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.ring import points_of
 from aiopartition.placement.table import Table
 
 TEXT = (Path(__file__).parents[2] / "docs" / "format-1.md").read_text()
@@ -35,7 +36,9 @@ def table() -> Table:
 def test_ring() -> None:
     """Every point of the example, in the order of the ring."""
     points = pattern_in_text(r"\b([0-9a-f]{16}) ([abc]-\d)\b")
-    labels = [f"{member}-{number}" for member, weight in WEIGHTS.items() for number in range(POLICY.vnodes * weight)]
+    labels = [
+        f"{member}-{number}" for member, count in points_of(WEIGHTS, POLICY.vnodes).items() for number in range(count)
+    ]
     expected = sorted((f"{hash_key(label.encode()):016x}", label) for label in labels)
     assert points == expected
 

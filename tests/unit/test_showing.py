@@ -65,6 +65,7 @@ ERRORS: Final[dict[str, Callable[[str], PartitionError]]] = {
     "OwnershipLostError": lambda text: errors.OwnershipLostError(text, text),
     "BackendError": lambda text: errors.BackendError(text, text),
     "BackendUnavailableError": errors.BackendUnavailableError,
+    "GroupTooLargeError": lambda _: errors.GroupTooLargeError(2, 1),
     "SessionFullError": lambda text: errors.SessionFullError(text, text, 1, 2),
     "AuthenticationError": lambda text: errors.AuthenticationError(text, text, text),
 }

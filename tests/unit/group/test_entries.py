@@ -166,7 +166,7 @@ def test_any_name_is_an_entry_or_none(name: str) -> None:
     if entry is not None:
         assert entry.name == name
         assert entry.member_id
-        assert 1 <= entry.weight <= MAX_WEIGHT
+        assert 0 <= entry.weight <= MAX_WEIGHT
         assert 0 <= entry.incarnation <= MAX_INCARNATION
         assert re.fullmatch("[0-9a-f]{16}", entry.nonce)
 
@@ -192,7 +192,8 @@ def test_any_name_is_an_entry_or_none(name: str) -> None:
         f"\na;1;1;{NONCE}",
         f" a;1;1;{NONCE}",
         # weights
-        f"a;0;1;{NONCE}",
+        f"a;00;1;{NONCE}",
+        f"a;-0;1;{NONCE}",
         f"a;-1;1;{NONCE}",
         f"a;+1;1;{NONCE}",
         f"a;01;1;{NONCE}",
@@ -238,7 +239,7 @@ def test_foreign_names_are_no_entries(name: str) -> None:
     assert Entry.parse(name) is None
 
 
-@pytest.mark.parametrize("weight", [1, 9, 10, 999, MAX_WEIGHT])
+@pytest.mark.parametrize("weight", [0, 1, 9, 10, 999, MAX_WEIGHT])
 @pytest.mark.parametrize("incarnation", [0, 1, 10, MAX_INCARNATION])
 def test_bounds_are_inclusive(weight: int, incarnation: int) -> None:
     """All weights that may be asked for, and every incarnation that can be counted to."""

@@ -12,6 +12,7 @@ import uuid
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,11 +23,12 @@ import uhashring  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiopartition.errors import GroupTooLargeError
 from aiopartition.placement import assign, ring
 from aiopartition.placement.assign import build, build_steps
 from aiopartition.placement.keys import Key, encode, hash_key
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.ring import POINTS_PER_STEP
+from aiopartition.placement.ring import POINTS_PER_STEP, points_of
 from aiopartition.placement.table import Table
 
 Points = list[tuple[int, str]]
@@ -36,17 +38,23 @@ Points = list[tuple[int, str]]
 
 
 def ring_of(members: Mapping[str, int], vnodes: int) -> Points:
-    """The points of one HashRing over all the members, made in one go."""
+    """The points of all the members, each with those of a HashRing of its own."""
 
     def hash_label(label: str) -> int:
         return hash_key(label.encode("utf-8", "surrogatepass"))
 
-    ring: Any = uhashring.HashRing({each: members[each] for each in sorted(members)}, vnodes=vnodes, hash_fn=hash_label)
-    return sorted(ring.get_points())
+    points: Points = []
+    for each, weight in members.items():
+        count = max(1, math.floor(Fraction(vnodes * weight * len(members), sum(members.values())) + Fraction(1, 2)))
+        ring: Any = uhashring.HashRing([each], vnodes=count, hash_fn=hash_label)
+        points += ring.get_points()
+    return sorted(points)
 
 
 def reference(members: Mapping[str, int], policy: GroupPolicy, ring: Points | None = None) -> list[list[str]]:
     """The owners of each slot by format 1, as plainly as possible."""
+    members = {each: weight for each, weight in members.items() if weight}
+    members = {each: weight // math.gcd(*members.values()) for each, weight in members.items()}
     ring = ring_of(members, policy.vnodes) if ring is None else ring
     bits = int(math.log2(policy.slots))
     owners: list[list[str]] = [[] for _ in range(policy.slots)]
@@ -89,7 +97,8 @@ def uuids(count: int, seed: int) -> list[str]:
 
 
 member_ids = st.text(st.characters(), min_size=1, max_size=6)
-memberships = st.dictionaries(member_ids, st.integers(1, 5), min_size=1, max_size=9)
+weights = st.one_of(st.integers(0, 5), st.integers(0, 1000))
+memberships = st.dictionaries(member_ids, weights, min_size=1, max_size=9).filter(lambda members: any(members.values()))
 policies = st.builds(
     GroupPolicy,
     replicas=st.integers(1, 4),
@@ -107,13 +116,13 @@ GOLDEN: list[tuple[str, dict[str, int], GroupPolicy, str]] = [
     ("hundred, by default", equal(uuids(100, 1)), GroupPolicy(), "63ba51c48f28e15a8a7b084b"),
     ("ten", equal(agents(10)), GroupPolicy(load_bound=1.1), "2c12022f0008e96adc931048"),
     ("hundred", equal(uuids(100, 1)), GroupPolicy(load_bound=1.1), "48807472a4cbc810009b32a5"),
-    ("weights", {"small": 1, "middle": 3, "large": 10}, GroupPolicy(load_bound=1.1), "8fae478858d7e5b4050e2a1f"),
+    ("weights", {"small": 1, "middle": 3, "large": 10}, GroupPolicy(load_bound=1.1), "37f8a5de7cf1b3d90ea09acc"),
     ("two replicas", equal(agents(5)), GroupPolicy(replicas=2, load_bound=1.1), "13727f6a2a85466937f0837f"),
     (
         "three replicas, weights",
         {"a": 1, "b": 2, "c": 2, "d": 4, "e": 1},
         GroupPolicy(replicas=3, load_bound=1.1),
-        "f681bf14a78dc20af8135beb",
+        "2da7f2f296590146e4db14dd",
     ),
     (
         "more replicas than members",
@@ -132,7 +141,7 @@ GOLDEN: list[tuple[str, dict[str, int], GroupPolicy, str]] = [
         "unicode",
         {"Zürich": 1, "東京": 2, "\U0001f40d": 1, "a/b c": 1, "\udcff": 1},
         GroupPolicy(load_bound=1.1),
-        "61a27db40bd021f2be02b0d4",
+        "467e0df3ab666312274a1792",
     ),
 ]
 
@@ -147,9 +156,9 @@ def test_golden_tables(members: dict[str, int], policy: GroupPolicy, expected: s
 
 GOLDEN_OWNERS: dict[Key, tuple[int, tuple[str, ...]]] = {
     "": (2881, ("agent-0", "agent-2")),
-    "order-7": (5300, ("agent-2", "agent-1")),
+    "order-7": (5300, ("agent-2", "agent-0")),
     "Zürich/東京": (4789, ("agent-2", "agent-1")),
-    b"\xff\x00": (705, ("agent-2", "agent-0")),
+    b"\xff\x00": (705, ("agent-0", "agent-2")),
     0: (1632, ("agent-2", "agent-0")),
     -12: (2424, ("agent-2", "agent-1")),
     UUID("12345678-abcd-1234-5678-1234567890ab"): (13337, ("agent-1", "agent-2")),
@@ -188,7 +197,7 @@ def test_heavy_members_equal_the_reference(members: dict[str, int], policy: Grou
 
 def test_is_the_lookup_of_uhashring_where_no_cap_binds() -> None:
     """With room for everybody a slot belongs to the node that uhashring finds for the start of its range."""
-    members = {**equal(agents(9)), "heavy": 7}
+    members = equal(agents(9))
     table = build(members, GroupPolicy(load_bound=2.0))
 
     def hash_label(label: str | int) -> int:
@@ -208,8 +217,10 @@ def test_equal_points_are_taken_in_the_order_of_ids(members: dict[str, int], pol
 
     points = {
         (coarse_hash(f"{each}-{number}".encode("utf-8", "surrogatepass")), each)
-        for each, weight in members.items()
-        for number in range(policy.vnodes * weight)
+        for each, count in points_of(
+            {each: weight for each, weight in members.items() if weight}, policy.vnodes
+        ).items()
+        for number in range(count)
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ring, "hash_key", coarse_hash)
@@ -226,10 +237,10 @@ def test_equal_points_are_taken_in_the_order_of_ids(members: dict[str, int], pol
 def test_each_slot_has_exactly_its_owners(members: dict[str, int], policy: GroupPolicy) -> None:
     """Each slot has min(replicas, members) distinct owners, all of them members; the masks say the same."""
     table = build(members, policy)
-    count = min(policy.replicas, len(members))
+    count = min(policy.replicas, sum(weight > 0 for weight in members.values()))
     assert table.slots == policy.slots
     assert len(table.ranks) == count
-    assert all(len(set(row)) == count and set(row) <= members.keys() for row in owners_by_slot(table))
+    assert all(len(set(row)) == count and all(members[each] for each in row) for row in owners_by_slot(table))
     masks = [table.mask(each) for each in table.members]
     assert all(len(mask) == policy.slots and {type(each) for each in mask} == {bool} for mask in masks)
     assert [sum(column) for column in zip(*masks, strict=True)] == [count] * policy.slots
@@ -280,10 +291,76 @@ def test_more_replicas_only_add_owners(members: dict[str, int], policy: GroupPol
 
 def test_a_table_without_members_is_an_error() -> None:
     """Nobody to own a slot is a mistake of the caller's, and so is a weight that gives no place on the ring."""
-    with pytest.raises(ValueError, match="at least one member"):
-        build({}, GroupPolicy())
-    with pytest.raises(ValueError, match="weight of a member is at least 1"):
-        build({"a": 1, "b": 0}, GroupPolicy(replicas=2))
+    for nobody in ({}, {"a": 0}, {"a": 0, "b": 0}):
+        with pytest.raises(ValueError, match="at least one member with a weight above 0"):
+            build(nobody, GroupPolicy())
+    with pytest.raises(ValueError, match="weight of a member is at least 0"):
+        build({"a": 1, "b": -1}, GroupPolicy(replicas=2))
+
+
+# Weights.
+
+
+@given(memberships, policies, st.integers(1, 50))
+@settings(deadline=None, max_examples=60)
+def test_weights_are_relative(members: dict[str, int], policy: GroupPolicy, factor: int) -> None:
+    """Weights of 500 and 1000 are 1 and 2: the same table, to the last slot."""
+    assert build({each: weight * factor for each, weight in members.items()}, policy) == build(members, policy)
+
+
+@given(memberships, policies)
+@settings(deadline=None, max_examples=60)
+def test_members_of_weight_0_only_look_on(members: dict[str, int], policy: GroupPolicy) -> None:
+    """They are members, with a share of nothing, and change nothing for the others."""
+    table = build({**members, "drained": 0, "idle": 0}, policy)
+    assert table.ranks == build({each: weight for each, weight in members.items() if weight}, policy).ranks
+    assert {"drained", "idle", *members} == set(table.members)
+    assert table.shares()["drained"] == 0.0
+    assert not any(table.mask("idle"))
+
+
+@pytest.mark.parametrize(
+    "weights", [[500] * 50, [1000] * 300, [1, *[1000] * 99], [*[1] * 99, 1000], range(1, 301), range(701, 1001)]
+)
+def test_no_weights_cost_more_than_others(weights: Sequence[int]) -> None:
+    """The points on the ring are those of as many equal members, and at most one more for each."""
+    members = dict(zip(uuids(len(weights), 4), weights, strict=True))
+    counts = points_of(members, 160)
+    assert min(counts.values()) >= 1
+    assert sum(counts.values()) <= 161 * len(members)
+    total = sum(weights)
+    for each, count in counts.items():
+        assert abs(count - 160 * len(members) * members[each] / total) <= 1
+
+
+@pytest.mark.parametrize(
+    ("weight", "others"),
+    [(2, [1] * 10), (1, [2] * 10), (101, [100] * 10), (50, [100] * 10), (10, [1, 2, 5, 10] * 5), (1000, [1] * 30)],
+)
+def test_other_weights_move_little(weight: int, others: list[int]) -> None:
+    """Beyond what has to move, a join moves what the joiner's weight differs from the average, and hardly more."""
+    excess: list[float] = []
+    for seed in range(4):
+        joiner, *ids = uuids(len(others) + 1, seed)
+        before = dict(zip(ids, others, strict=True))
+        moved = build({**before, joiner: weight}, GroupPolicy()).moved(build(before, GroupPolicy()))
+        excess.append(moved - weight / (sum(others) + weight))
+    total = sum(others) + weight
+    average = total / (len(others) + 1)
+    assert fmean(excess) <= abs(weight - average) / total + 0.3 / len(others)
+
+
+def test_a_group_can_be_too_large() -> None:
+    """Beyond a generous bound nothing is calculated, and the error names both numbers."""
+    limit = ring.MAX_POINTS // 160
+    assert limit > 10_000
+    with pytest.raises(
+        GroupTooLargeError, match="12,501 members that take part, and its policy allows 12,500"
+    ) as caught:
+        next(build_steps(equal(agents(limit + 1)), GroupPolicy()))
+    assert (caught.value.members, caught.value.limit) == (limit + 1, limit)
+    next(build_steps(equal(agents(limit)), GroupPolicy()))
+    next(build_steps({**equal(agents(limit)), "drained": 0}, GroupPolicy()))
 
 
 # Balance and stability.
@@ -340,6 +417,10 @@ def test_moved_compares_sets_of_owners(
 ) -> None:
     """The share that moved counts slots whose set of owners differs; another order among them is no move."""
     table, other = build(members, policy), build({**others, min(members): 2}, policy)
+    ranks = len(table.ranks)
+    if len(other.ranks) != ranks:
+        assert table.moved(other) == 1.0
+        return
     pairs = list(zip(owners_by_slot(table), owners_by_slot(other), strict=True))
     assert table.moved(other) == sum(set(left) != set(right) for left, right in pairs) / policy.slots
     assert table.moved(table) == 0.0
@@ -386,18 +467,17 @@ def work_of_steps(members: Mapping[str, int], policy: GroupPolicy, patch: pytest
     return [*steps, now]
 
 
-@pytest.mark.parametrize("members", [equal(agents(200)), {"heavy": 100, "light": 1}], ids=["many", "heavy"])
+@pytest.mark.parametrize("members", [equal(agents(200)), {"heavy": 1000, **equal(agents(99))}], ids=["many", "heavy"])
 def test_the_build_gives_way(members: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """However many or heavy the members are, little is done between two yields of the build."""
     steps = work_of_steps(members, GroupPolicy(), monkeypatch)
-    assert sum(step["labels"] for step in steps) == 160 * sum(members.values())
+    points = sum(points_of(members, 160).values())
+    assert sum(step["labels"] for step in steps) == points
     assert sum(step["slots"] for step in steps) == 16384
     assert max(step["labels"] for step in steps) <= POINTS_PER_STEP
     assert max(step["slots"] for step in steps) <= 1024 + 1  # the one that it stopped at
     assert not any(step["labels"] and step["slots"] for step in steps)
-    assert sum(not step for step in steps) >= sum(members.values()) * 160 // (
-        2 * POINTS_PER_STEP
-    )  # the ring is sorted in these
+    assert sum(not step for step in steps) >= points // (2 * POINTS_PER_STEP)  # the ring is sorted in these
 
 
 def test_a_join_costs_the_hashes_of_one_member_and_no_history(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +488,7 @@ def test_a_join_costs_the_hashes_of_one_member_and_no_history(monkeypatch: pytes
     assert sum(step["labels"] for step in fresh) == 160 * 41
     monkeypatch.undo()
     ring._points.cache_clear()
-    for members in ({**before, "heavy": 9}, before, {**after, "agent-1": 3}, before):
+    for members in (after, {**before, "heavy": 9}, before, {**after, "agent-1": 3}, before):
         build(members, GroupPolicy())
     hits = ring._points.cache_info().misses
     again = build(after, GroupPolicy())
@@ -421,7 +501,7 @@ def test_long_walks_give_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each slot takes a long walk, fewer of them are placed between two yields."""
     # Two heavy members own everything at first, and alternate on the ring: the third owner of a slot is far away.
     members = {"heavy": 1000, "other": 1000, "light": 1}
-    steps = work_of_steps(members, GroupPolicy(replicas=3, slots=1024, vnodes=16), monkeypatch)
+    steps = work_of_steps(members, GroupPolicy(replicas=3, slots=1024, vnodes=1000), monkeypatch)
     placing = [step["slots"] for step in steps if step["slots"]]
     assert sum(placing) == 3 * 1024
     assert max(placing[-4:]) < 512
