@@ -76,7 +76,7 @@ async def test_the_group_is_refused_and_the_others_go_on(
         dispatch(connection, long)
 
     monkeypatch.setattr(Connection, "_dispatch_long", count)
-    member = await fleet.start(server.url(namespace), "a", join=False, heartbeat=0.1)
+    member = await fleet.start(server.url(namespace), "a", join=False, heartbeat=0.1, session_timeout=4.0)
     await member.join_group("g", policy=POLICY)
     await member.join_group("other", policy=EXCLUSIVE)
     await wait_until(lambda: owns_all(member, "g"))
@@ -148,10 +148,10 @@ async def slow_line(server: ZooKeeperServer, seconds: float) -> AsyncIterator[in
 async def test_a_list_that_takes_longer_than_the_session_timeout(
     fleet: Fleet, server: ZooKeeperServer, shell: Operator, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """18 MB in some 6 s, with a timeout of 2 s: nothing is known meanwhile, but connection and session last."""
-    async with slow_line(server, 0.02) as port:
+    """18 MB in some 11 s, with a timeout of 4 s: nothing is known meanwhile, but connection and session last."""
+    async with slow_line(server, 0.04) as port:
         url = f"zookeeper://127.0.0.1:{port}{namespace}"
-        member = await fleet.start(url, "a", join=False, heartbeat=0.2)
+        member = await fleet.start(url, "a", join=False, heartbeat=0.2, session_timeout=4.0)
         await member.join_group("other", policy=EXCLUSIVE)
         await wait_until(partial(owns_all, member, "other"))
         session_id = session_of(member).session_id
@@ -171,7 +171,7 @@ async def test_joining_such_a_group_is_refused(
 ) -> None:
     await shell.create(f"{namespace}/g")
     await litter(shell, f"{namespace}/g/members")
-    member = await fleet.start(server.url(namespace), "a", join=False)
+    member = await fleet.start(server.url(namespace), "a", join=False, session_timeout=4.0)
     await member.join_group("other", policy=POLICY)
     with pytest.raises(BackendError, match=rf"^{namespace}/g/members: .* remove "):
         await member.join_group("g", policy=POLICY)
@@ -185,13 +185,13 @@ async def test_acknowledgements_that_are_too_many(
     fleet: Fleet, server: ZooKeeperServer, shell: Operator, namespace: str
 ) -> None:
     """The handoff of that group waits until they have gone; the other groups hand over."""
-    member = await fleet.start(server.url(namespace), "a", join=False, heartbeat=0.2)
+    member = await fleet.start(server.url(namespace), "a", join=False, heartbeat=0.2, session_timeout=4.0)
     for group_id in ("g", "other"):
         await member.join_group(group_id, policy=EXCLUSIVE, settle=0)
         await wait_until(partial(owns_all, member, group_id))
     # Below the generation that the next member's entry makes: it is found where the nodes are put first.
     handoffs = f"{namespace}/g/handoff"
-    second = await fleet.start(server.url(namespace), "b", join=False, heartbeat=0.2)
+    second = await fleet.start(server.url(namespace), "b", join=False, heartbeat=0.2, session_timeout=4.0)
     backend = member._registry.backend
     marks = type(backend).marks
     littered: list[str] = []
@@ -222,7 +222,7 @@ async def test_acknowledgements_that_are_too_many(
 async def test_a_document_that_is_too_long(fleet: Fleet, namespace: str, anyio_backend: str) -> None:
     """On a server that takes requests of any length."""
     async with ZooKeeperServer(heap_megabytes=512, properties={"jute.maxbuffer": 64 << 20}) as server:
-        member = await fleet.start(server.url(namespace), "a", join=False)
+        member = await fleet.start(server.url(namespace), "a", join=False, session_timeout=4.0)
         await member.join_group("other", policy=POLICY)
         async with Operator(server.address) as operator:
             await operator.create(f"{namespace}/g", b"x" * (MAX_FRAME + 1))
