@@ -14,6 +14,7 @@ from aiopartition.errors import (
     PolicyMismatchError,
     SessionFullError,
 )
+from aiopartition.group.description import MemberInfo
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
@@ -29,6 +30,7 @@ __all__ = [
     "GroupPolicy",
     "GroupStatus",
     "Member",
+    "MemberInfo",
     "MemberSupersededError",
     "NotStartedError",
     "OwnershipLostError",

@@ -13,6 +13,7 @@ from typing import Final
 
 from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
+from aiopartition.group.description import Descriptions, MemberInfo
 from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.in_flight import InFlight
 from aiopartition.group.requests import Requests
@@ -64,6 +65,7 @@ class Membership:
         self._backend = backend
         member = Member(member_id, options.weight)
         self._group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
+        self._descriptions = Descriptions(backend, group_id)
         self._requests = Requests(backend, tables, self._group, description, in_use)
         self._handoff = self._group.handoff
         self.exclusive: Final[bool] = self._handoff is not None
@@ -180,7 +182,12 @@ class Membership:
             max(0.0, self.lease_left()),
             self._backend.server,
             self._rebalances.last(self._loop.time()),
+            self._group.policy,
         )
+
+    async def describe(self, member_id: str, view: View) -> MemberInfo:
+        """Return what a member says of itself. See :meth:`Descriptions.of`."""
+        return await self._descriptions.of(member_id, view.generation, self._group.names)
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""

@@ -303,7 +303,7 @@ async def batches(coordinator: PartitionCoordinator, switches: list[Switch]) -> 
 def what_operators_see(coordinator: PartitionCoordinator) -> None:
     status = coordinator.status("g")
     assert_type(status, GroupStatus)
-    assert_type(status.state, Literal["unknown", "refused", "handing over", "steady", "left"])
+    assert_type(status.state, Literal["unknown", "refused", "handing over", "steady", "observing", "left"])
     assert_type(status.generation, int | None)
     assert_type(status.active_generation, int | None)
     assert_type(status.members, tuple[Member, ...])
