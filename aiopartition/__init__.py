@@ -15,6 +15,7 @@ from aiopartition.errors import (
     PolicyMismatchError,
     SessionFullError,
 )
+from aiopartition.group.description import MemberInfo
 from aiopartition.group.status import Awaited, GroupStatus, Rebalance
 from aiopartition.placement.partition import Partition, partitions
 from aiopartition.placement.policy import GroupPolicy
@@ -34,6 +35,7 @@ __all__ = [
     "GroupStatus",
     "GroupTooLargeError",
     "Member",
+    "MemberInfo",
     "MemberSupersededError",
     "NotStartedError",
     "OwnershipLostError",

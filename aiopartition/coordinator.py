@@ -14,6 +14,7 @@ from aiopartition.checks import (
     require_weight,
 )
 from aiopartition.errors import ConfigurationError
+from aiopartition.group.description import MemberInfo
 from aiopartition.group.status import GroupStatus
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.policy import GroupPolicy, require_policy
@@ -139,8 +140,32 @@ class PartitionCoordinator(Share):
         )
         await self._registry.join(group_id, options)
 
+    async def observe(self, group_id: str) -> None:
+        """Look at a group without taking part in it. No member notices, and it takes no right but to read.
+
+        From now on :meth:`view`, :meth:`get_members`, :meth:`changes`, :meth:`status` and :meth:`describe_member`
+        answer for this group, by its own policy. Nothing is mine in it, whatever the ``member_id``:
+        :meth:`extract_my_subset` returns nothing, :meth:`my_subset` ends at once, :meth:`run` and :meth:`hold` raise
+        :class:`ConfigurationError`. A group that does not exist, or has no members, is unknown until somebody joins
+        it, which is noticed with the next heartbeat. :meth:`leave_group` ends it; before that the group cannot be
+        joined. Observing again does nothing.
+
+        Returns when a first look has been taken, or as :meth:`join_group` does without a connection. If the group
+        cannot be read, that is no error here: :meth:`status` says so, :meth:`view` raises it, and each heartbeat tries
+        again. Cancelled, it only stops waiting.
+
+        :raises ConfigurationError: if the group is joined, or while partitioning is off: then there is none to see.
+        """
+        self._runner.require_started("observe")
+        require_id("group_id", group_id)
+        if not self.is_active():
+            raise ConfigurationError("backend_url", "None: partitioning is off, so there are no groups to observe")
+        await self._registry.observe(group_id)
+
     async def leave_group(self, group_id: str) -> None:
         """Leave a group. From the call on this member owns nothing in it. Without effect in a group not joined.
+
+        A group that is observed is observed no longer.
 
         Waits up to a second until other members can know; in an exclusive group also until the work in flight has
         ended, as long as its ``drain_timeout`` allows. A backend that does not answer is told as soon as it does.
@@ -163,28 +188,41 @@ class PartitionCoordinator(Share):
         await self._registry.heartbeat()
 
     async def view(self, group_id: str) -> View:
-        """Return the current view of a group, which is joined if necessary. Safe to cancel.
+        """Return the current view of a group, which is joined if necessary, unless it is observed. Safe to cancel.
 
         :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
         """
         self._runner.require_started("view")
-        return self._registry.certain_view(await self._registry.membership(group_id))
+        return self._registry.certain_view(await self._registry.follow(group_id))
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
         """Return the sorted ids of the members in the current view; otherwise as :meth:`view`."""
         self._runner.require_started("get_members")
         return tuple(member.id for member in (await self.view(group_id)).members)
 
-    def status(self, group_id: str) -> GroupStatus:
-        """Return a snapshot of a joined group for operators. It needs no network.
+    async def describe_member(self, group_id: str, member_id: str) -> MemberInfo:
+        """Return what a member of a group says of itself: its ``metadata``, its host and process.
 
-        :raises ConfigurationError: if the group is not joined.
+        It is read when it is first asked for, and kept as long as that member's entry is there. Anybody may have
+        written it who may write into the group: see :class:`MemberInfo`. The group is joined if necessary, unless it
+        is observed. Safe to cancel.
+
+        :raises ConfigurationError: if it is no member now; a view that is older may still name it.
+        :raises OwnershipUnknownError: as :meth:`view` does.
+        :raises BackendError: if its entry cannot be read.
+        """
+        self._runner.require_started("describe_member")
+        require_id("member_id", member_id)
+        followed = await self._registry.follow(group_id)
+        return await followed.describe(member_id, self._registry.certain_view(followed))
+
+    def status(self, group_id: str) -> GroupStatus:
+        """Return a snapshot of a joined or observed group for operators. It needs no network.
+
+        :raises ConfigurationError: if the group is neither.
         """
         self._runner.require_started("status")
-        membership = self._registry.memberships.get(group_id)
-        if membership is None:
-            raise ConfigurationError("group_id", f"{group_id!r} is not joined")
-        return membership.status()
+        return self._registry.known(group_id).status()
 
     def changes(self, group_id: str) -> AsyncGenerator[Change, None]:
         """Iterate over the changes of a group, which is joined if need be. The current view comes first.

@@ -218,8 +218,8 @@ class Runner:
                 self.settings.url, self.settings.connect_timeout, self._backend.last_error,
             )  # fmt: skip
         self._begin(tasks, self._beat, "aiopartition heartbeat")
-        for quorum in (False, True):
-            self._begin(tasks, partial(self.registry.watch_lease, quorum), "aiopartition lease")
+        for watch in self.registry.lease_watches.values():
+            self._begin(tasks, watch.run, "aiopartition lease")
         self.state = State.STARTED
         self._ready.set()
 

@@ -176,6 +176,10 @@ class Backend(Protocol):
         """Return the group's document. If the group has none, it gets ``document``. Idempotent."""
         ...
 
+    async def document(self, group_id: str) -> bytes | None:
+        """Return the group's document, or ``None`` if there is no group, or none has been set up in its place yet."""
+        ...
+
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         """Create an entry of this session. Return ``False`` if the group does not exist.
 
@@ -259,7 +263,11 @@ class Backend(Protocol):
         """Write that a generation is active, unless a later one is. Delete marks of earlier generations."""
         ...
 
-    async def progress(self, group_id: str) -> Progress:
+    async def progress(self, group_id: str, *, create: bool = True) -> Progress:
         """Return how far the group's handoffs have come, and report the next change of that to the listener. The same
-        request reads and arms the watch."""
+        request reads and arms the watch.
+
+        :param create: make the place for it if it is missing. Without, nothing is written, and no change is reported
+            of what is not there.
+        """
         ...

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
-from aiopartition.errors import PolicyMismatchError
+from aiopartition.errors import ConfigurationError, PolicyMismatchError
 from aiopartition.parsing import parse_json
 from aiopartition.placement.policy import GroupPolicy
 
-__all__ = ["FORMAT", "check_document", "document_of"]
+__all__ = ["FORMAT", "check_document", "document_of", "policy_of"]
 
 FORMAT: Final = 1
 """The version of placement and layout. Members of different formats must not share a group."""
@@ -25,12 +25,7 @@ def document_of(policy: GroupPolicy) -> bytes:
 
 def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
     """:raises PolicyMismatchError: when the group is not what a member with this policy takes it for."""
-    try:
-        stored: Any = parse_json(document)
-        number, theirs = stored["format"], {**_DEFAULT_POLICY, **stored["policy"]}
-    except (ValueError, KeyError, TypeError):
-        shown = document[:40].decode("utf-8", "replace")
-        raise PolicyMismatchError(group_id, {"document": (shown, "a policy of this library")}) from None
+    number, theirs = _stored(document, group_id)
     ours = asdict(policy)
     differences = {
         # A field that only a newer version knows is a difference too: it was written because it matters.
@@ -42,3 +37,35 @@ def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
         differences["format"] = (number, FORMAT)
     if differences:
         raise PolicyMismatchError(group_id, differences)
+
+
+def policy_of(document: bytes, group_id: str) -> GroupPolicy:
+    """Return the policy that a group has.
+
+    :raises PolicyMismatchError: when it is none that this version of the library can follow.
+    """
+    number, fields = _stored(document, group_id)
+    strange: dict[str, tuple[Any, Any]] = {
+        field: (fields[field], None) for field in sorted(fields.keys() - _DEFAULT_POLICY.keys())
+    }
+    if number != FORMAT:
+        strange["format"] = (number, FORMAT)
+    if strange:
+        raise PolicyMismatchError(group_id, strange)
+    try:
+        return GroupPolicy(**fields)
+    except ConfigurationError as error:
+        raise PolicyMismatchError(group_id, {error.part: (fields[error.part], "something else")}) from error
+
+
+def _stored(document: bytes, group_id: str) -> tuple[Any, dict[str, Any]]:
+    """Return the format and the fields of the policy, as they stand there.
+
+    :raises PolicyMismatchError: when it is no document of this library.
+    """
+    try:
+        stored: Any = parse_json(document)
+        return stored["format"], {**_DEFAULT_POLICY, **stored["policy"]}
+    except (ValueError, KeyError, TypeError):
+        shown = document[:40].decode("utf-8", "replace")
+        raise PolicyMismatchError(group_id, {"document": (shown, "a policy of this library")}) from None

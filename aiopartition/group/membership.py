@@ -6,13 +6,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
+from aiopartition.group.description import Descriptions, MemberInfo
 from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.in_flight import InFlight
 from aiopartition.group.requests import Requests
@@ -64,9 +64,10 @@ class Membership:
         """Whether joining has come to a first result, in an exclusive group by the end of a first handoff."""
         self._backend = backend
         member = Member(member_id, options.weight)
-        self._group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
-        self._requests = Requests(backend, tables, self._group, description, in_use)
-        self._handoff = self._group.handoff
+        self.group: Group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
+        self._descriptions = Descriptions(backend, group_id)
+        self._requests = Requests(backend, tables, self.group, description, in_use)
+        self._handoff = self.group.handoff
         self.exclusive: Final[bool] = self._handoff is not None
         """Whether no key may ever have two owners, so that work in flight has to be told."""
         self.in_flight: InFlight = InFlight(group_id, self._handoff, self._work_ended)
@@ -87,7 +88,7 @@ class Membership:
         self._logged = ""  # the last error that was logged, until there is none any more
         self._rebalances = RebalanceWatch()
         if backend.connected:
-            self._group.session_opened(fresh=True)
+            self.group.session_opened(fresh=True)
 
     # ---- what holds now
 
@@ -98,50 +99,30 @@ class Membership:
         return view if view is not None and self.lease_left() > 0 else None
 
     @property
-    def nonce(self) -> str:
-        """The last part of our entries' names."""
-        return self._group.nonce
-
-    @property
-    def deleted(self) -> AbstractSet[str]:
-        """The names of entries that were deleted for us in this session."""
-        return self._group.leftovers.deleted
-
-    @property
     def error(self) -> PartitionError | None:
         """Why this member cannot take part, other than a missing connection."""
-        return self._defect or self._group.error
+        return self._defect or self.group.error
 
     @property
     def settled(self) -> bool:
         """Whether joining has come to a first result."""
-        return self._defect is not None or self._group.settled
-
-    @property
-    def established(self) -> bool:
-        """Whether this member has ever taken part."""
-        return self._group.established
+        return self._defect is not None or self.group.settled
 
     @property
     def left(self) -> bool:
         """Whether the group is being left, or was."""
-        return self._group.leaving
-
-    @property
-    def lapses(self) -> int:
-        """How often the continuity of ownership was broken. A view holds on only while this stays the same."""
-        return self._group.lapses
+        return self.group.leaving
 
     def unknown(self) -> OwnershipUnknownError:
         """Return the error that says why :attr:`view` is ``None``."""
         if not self._backend.connected:
             reason = f"no connection to the backend ({self._backend.last_error})"
-        elif self._group.view is not None and self._backend.lease_left() > 0:
+        elif self.group.view is not None and self._backend.lease_left() > 0:
             reason = "no quorum of the backend has answered for so long that the session may have expired"
-        elif self._group.view is not None:
+        elif self.group.view is not None:
             reason = "the backend has not answered for so long that the session may have expired"
         else:
-            reason = self._group.unknown_reason
+            reason = self.group.unknown_reason
         return OwnershipUnknownError(self.group_id, reason)
 
     def warn_once(self) -> None:
@@ -169,7 +150,7 @@ class Membership:
             state, reason = "handing over", "" if self._handoff_task is None else self._handoff_task.last_error
         return GroupStatus(
             self.group_id,
-            self._group.member.id,
+            self.group.member.id,
             state,
             reason,
             None if view is None else view.generation,
@@ -182,7 +163,12 @@ class Membership:
             max(0.0, self.lease_left()),
             self._backend.server,
             self._rebalances.last(self._loop.time()),
+            self.group.policy,
         )
+
+    async def describe(self, member_id: str, view: View) -> MemberInfo:
+        """Return what a member says of itself. See :meth:`Descriptions.of`."""
+        return await self._descriptions.of(member_id, view.generation, self.group.names)
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
@@ -192,20 +178,20 @@ class Membership:
     # ---- events
 
     def session_opened(self, *, fresh: bool) -> None:
-        self._group.session_opened(fresh=fresh)
+        self.group.session_opened(fresh=fresh)
         self._wake()
 
     def session_suspended(self) -> None:
-        self._group.session_suspended()
+        self.group.session_suspended()
         self._wake()
 
     def session_expired(self) -> None:
-        self._group.session_expired()
+        self.group.session_expired()
         self.in_flight.revoke()  # others may have it already, whatever the lease said
         self._wake()
 
     def lease_renewed(self) -> None:
-        self._group.lease_renewed()
+        self.group.lease_renewed()
         self._wake()
 
     def lease_ended(self) -> None:
@@ -214,7 +200,7 @@ class Membership:
         self.announce()
 
     def group_changed(self) -> None:
-        self._group.changed()
+        self.group.changed()
         self._wake()
 
     def group_activated(self) -> None:
@@ -223,13 +209,13 @@ class Membership:
         self._wake()
 
     def leave(self) -> None:
-        self._group.leave()
+        self.group.leave()
         self._retry.set()
         self._wake()
 
     def abandon(self) -> None:
         """Leave without a farewell: the whole session is about to end."""
-        self._group.abandon()
+        self.group.abandon()
         self._retry.set()
         self._wake()
 
@@ -245,14 +231,14 @@ class Membership:
             _logger.error("%s", defect, exc_info=error)
         self._defect = defect
         self._retry.clear()
-        self._group.upset(defect)
+        self.group.upset(defect)
         self.in_flight.revoke()  # whatever it was, it may have been the news that others have it already
         self._publish()
 
     def forked(self) -> None:
         """In a child process the group is left. No task is woken, as none can do anything useful there."""
         self._inherited = True
-        self._group.abandon()
+        self.group.abandon()
         self.announced_view = None
 
     async def heartbeat(self) -> None:
@@ -269,9 +255,9 @@ class Membership:
             self._wake()
             raise
         if self._defect is not None:
-            self._group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
-        self._group.probed(generation)
-        self._group.heartbeat()
+            self.group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
+        self.group.probed(generation)
+        self.group.heartbeat()
         self._retry.set()
         self._wake()
         await self._requests.inspection.go_on()
@@ -279,12 +265,12 @@ class Membership:
     def announce(self) -> None:
         """Revoke what has to end, and wake those who wait for a change, if there is one."""
         if self._handoff is not None:
-            self._group.shift()
+            self.group.shift()
             self.in_flight.revoke_lost()
         self._publish()
 
     def _publish(self) -> None:
-        self.announced_view = None if self._defect is not None else self._group.view
+        self.announced_view = None if self._defect is not None else self.group.view
         view = self.view
         if self.settled and (view is None or self._handoff is None or not self._handoff.waiting):
             self.arrived = True
@@ -327,10 +313,10 @@ class Membership:
 
     async def _go_on(self) -> None:
         self._woken.clear()
-        step = self._group.next_step()
+        step = self.group.next_step()
         if step is Step.FINISH:
             self.finished.set()
-        elif step is Step.REST and self._defect is not None and not self._group.stuck:
+        elif step is Step.REST and self._defect is not None and not self.group.stuck:
             self._defect = None
             _logger.info("group %r has recovered", self.group_id)
         self.announce()
@@ -358,7 +344,7 @@ class Membership:
     async def _take(self, step: Step) -> None:
         if self._handoff_task is not None and step in self._handoff_task.STEPS:
             if not await self._handoff_task.take(step):
-                self._group.changed()
+                self.group.changed()
         elif step is not Step.SETTLE or await self._settled():
             await self._requests.take(step)
 
@@ -366,24 +352,24 @@ class Membership:
         """Let a burst of changes pass by. Whether nothing more urgent came up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.options.settle):
-                while self._group.next_step() is Step.SETTLE:
+                while self.group.next_step() is Step.SETTLE:
                     self._woken.clear()
                     await self._woken.wait()
-        return self._group.next_step() is Step.SETTLE
+        return self.group.next_step() is Step.SETTLE
 
     def _failed(self, step: Step, error: PartitionError) -> None:
         if isinstance(error, BackendUnavailableError):
-            self._group.interrupted()
+            self.group.interrupted()
         elif self._handoff_task is not None and step in self._handoff_task.STEPS:
             self._handoff_task.refused(step, error)
-            self._group.handoff_refused()
+            self.group.handoff_refused()
         else:
             self._fail(error)
 
     def _fail(self, error: PartitionError) -> None:
-        self._group.failed(error)
+        self.group.failed(error)
         # A call that joins gets an exception. Later there may be no call: it is logged, once and not at each attempt.
-        if self.established and self._logged != str(error):
+        if self.group.established and self._logged != str(error):
             self._logged = str(error)
             _logger.error("in the background of group %r: %s", self.group_id, error)
 

@@ -1,32 +1,35 @@
-"""The groups in which this member takes part: calls find their membership here, and the session's events reach it."""
+"""The groups in which this member takes part, or that it observes: calls find them here, and events reach them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import fields
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 import anyio
 
-from aiopartition.backends.base import Backend, Listener, Owner
+from aiopartition.backends.base import Backend, Listener
 from aiopartition.checks import require_id
-from aiopartition.errors import BackendError, ConfigurationError, MemberSupersededError, PolicyMismatchError
+from aiopartition.errors import BackendError, ConfigurationError, MemberSupersededError
+from aiopartition.group.deletions import Deletions
+from aiopartition.group.lease_watch import LeaseWatch
 from aiopartition.group.membership import Membership
+from aiopartition.group.observation import Observation
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.builder import TableBuilder
 from aiopartition.placement.view import View
 
-__all__ = ["Registry"]
+__all__ = ["Followed", "Registry"]
 
 T = TypeVar("T")
 
 Begin: TypeAlias = Callable[[Callable[[], Awaitable[None]], str], None]
 """Runs a coroutine function in a task of that name, which the caller owns."""
+
+Followed: TypeAlias = Membership | Observation
+"""One group, as far as it concerns us."""
 
 _logger: Final = logging.getLogger("aiopartition")
 
@@ -35,12 +38,6 @@ _LEAVE_TIMEOUT: Final = 1.0
 
 _HEARTBEATS_AT_ONCE: Final = 16
 """Enough to keep the connection busy; all of a thousand at once would stall the event loop."""
-
-_LONGEST_SLEEP: Final = 1.0
-"""Seconds. The loop's clock stands still while the machine is suspended, but the lease's goes on."""
-
-_DELETED_KEPT: Final = 1000
-"""Entries of groups that were left. Each costs a question after each reconnection."""
 
 
 class Registry:
@@ -65,6 +62,8 @@ class Registry:
         self.require_started = require_started
         self.memberships: dict[str, Membership] = {}
         """The joined groups by their ids."""
+        self.observations: dict[str, Observation] = {}
+        """The observed groups by their ids."""
         self.member_id: str = ""
         """The id of this member, once it is started."""
         self.hand_over: bool = True
@@ -75,8 +74,12 @@ class Registry:
         self._description = b""
         self._begin: Begin | None = None
         self._unfinished: set[Membership] = set()  # the joined ones, and those that are still leaving
-        self._deleted: deque[tuple[str, str]] = deque(maxlen=_DELETED_KEPT)  # group and entry, in this session
-        self._lease_moved = {quorum: asyncio.Event() for quorum in (False, True)}  # of either lease of the backend
+        self._deletions = Deletions(self.backend)
+        self.lease_watches: dict[bool, LeaseWatch] = {
+            quorum: LeaseWatch(self.backend, partial(self._lease_ended, quorum), quorum=quorum)
+            for quorum in (False, True)
+        }
+        """Each to be run in a task of its own."""
 
     def open(self, member_id: str, description: bytes, begin: Begin) -> None:
         """From now on groups can be joined.
@@ -86,6 +89,39 @@ class Registry:
         self.member_id, self._description, self._begin = member_id, description, begin
 
     # ---- calls
+
+    async def follow(self, group_id: str) -> Followed:
+        """Find what we have of a group: its observation, or its membership as :meth:`membership` does.
+
+        :raises PartitionError: when the group cannot be seen, or this member cannot take part.
+        """
+        observation = self.observations.get(group_id)
+        if observation is None:
+            return await self.membership(group_id)
+        if not observation.settled:
+            await self._first_result(observation)
+        if observation.error is not None:
+            raise observation.error
+        return observation
+
+    async def observe(self, group_id: str) -> None:
+        """Observe a group, if that has not begun yet, and wait until a first result is known.
+
+        :raises ConfigurationError: if the group is joined.
+        """
+        if group_id in self.memberships:
+            raise ConfigurationError("group_id", f"{group_id!r} is joined; leave it first to observe it")
+        if group_id not in self.observations:
+            assert self._begin is not None
+            observation = Observation(self.backend, TableBuilder.of_running_loop(), group_id, self.member_id)
+            self._begin(partial(self._watch, observation), f"aiopartition observed group {group_id}")
+            self.observations[group_id] = observation
+        await self._first_result(self.observations[group_id])
+
+    def require_unobserved(self, group_id: str) -> None:
+        """:raises ConfigurationError: if the group is observed."""
+        if group_id in self.observations:
+            raise ConfigurationError("group_id", f"{group_id!r} is observed; leave it first to take part in it")
 
     async def membership(self, group_id: str) -> Membership:
         """Find a group's membership, and join the group with the default options if necessary.
@@ -104,35 +140,30 @@ class Registry:
         :param options: ``None`` for those that the group was joined with, or else the default ones.
         :raises PartitionError: when this member cannot take part.
         """
+        self.require_unobserved(group_id)
         membership = self.memberships.get(group_id)
         settled_is_enough = membership is not None and options is None  # else it is asked what is ours from the start
         if membership is None:
             membership = self._add(group_id, options or JoinOptions())
         elif options is not None:
-            _require_same(group_id, membership.options, options)
-        hopeful = self.backend.connected  # then a connection that is lost meanwhile may well come back in time
-        with anyio.move_on_after(self._connect_timeout):
-            while hopeful:
-                changed = membership.changed
-                if membership.arrived or (settled_is_enough and membership.settled):
-                    break
-                await changed.wait()
+            membership.options.require_same(group_id, options)
+        await self._first_result(membership, settled_is_enough=settled_is_enough)
         error = membership.error
         if error is not None:
-            final = membership.established or isinstance(error, MemberSupersededError)
+            final = membership.group.established or isinstance(error, MemberSupersededError)
             if not final and self.memberships.get(group_id) is membership:
                 self.leave(group_id)  # it never took part: the next call starts again
             raise error
         return membership
 
-    def certain_view(self, membership: Membership) -> View:
+    def certain_view(self, followed: Followed) -> View:
         """Return the view that holds now.
 
         :raises OwnershipUnknownError: if there is none.
         """
-        view = membership.view
+        view = followed.view
         if view is None:
-            raise membership.unknown()
+            raise followed.unknown()
         return view
 
     def known_view(self, membership: Membership) -> View | None:
@@ -153,7 +184,10 @@ class Registry:
         return nothing
 
     def leave(self, group_id: str) -> None:
-        """Begin to leave a group, if it is joined; the rest happens in the background."""
+        """Begin to leave a group, if it is joined or observed; the rest happens in the background."""
+        observation = self.observations.pop(group_id, None)
+        if observation is not None:
+            observation.leave()
         membership = self.memberships.pop(group_id, None)
         if membership is not None:
             membership.leave()
@@ -165,6 +199,7 @@ class Registry:
         """
         membership = self.memberships.get(group_id)
         if membership is None:
+            self.leave(group_id)  # it may be observed
             return
         membership.in_flight.release(asyncio.current_task())  # before its work is revoked: it is the one that lets go
         self.leave(group_id)
@@ -176,7 +211,8 @@ class Registry:
 
     def release(self, task: object) -> None:
         """End the work that ``task`` has in hand, in any group: it is about to wait for the coordinator."""
-        self._tell(lambda membership: membership.in_flight.release(task))
+        for membership in list(self._unfinished):
+            membership.in_flight.release(task)
 
     async def heartbeat(self) -> None:
         """Ask the backend for each group's generation; without groups, whether it is there.
@@ -184,22 +220,23 @@ class Registry:
         :raises BackendError: the first failure, after all have been asked.
         """
         failures: list[BackendError] = []
-        memberships = iter(list(self._unfinished))
+        followed = self._followed
+        groups = iter(followed)
 
         async def beat() -> None:
-            for membership in memberships:
+            for group in groups:
                 try:
-                    await membership.heartbeat()
+                    await group.heartbeat()
                 except BackendError as error:
                     failures.append(error)
                 except Exception as error:
-                    membership.fail(error)
+                    group.fail(error)
 
-        if not self._unfinished:
+        if not followed:
             await self.backend.ping()
             return
         async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
-            for _ in range(min(_HEARTBEATS_AT_ONCE, len(self._unfinished))):
+            for _ in range(min(_HEARTBEATS_AT_ONCE, len(followed))):
                 beats.create_task(beat(), name="aiopartition beat")
         if failures:
             raise failures[0]
@@ -208,8 +245,10 @@ class Registry:
 
     def abandon(self) -> None:
         """Own nothing from now on, in any group. The entries go with the session, which is about to end."""
+        followed = self._followed
         self.memberships.clear()
-        self._tell(Membership.abandon)
+        self.observations.clear()
+        self._tell(lambda group: group.abandon(), followed)
 
     async def drain(self, extra: float) -> bool:
         """Wait until no work of exclusive groups is in flight, as other members may begin when the session ends.
@@ -239,33 +278,33 @@ class Registry:
 
     def forked(self) -> None:
         """In a child process no group is joined, and no task is woken."""
-        for membership in self._unfinished:
-            membership.forked()
-        self.memberships, self._unfinished = {}, set()
+        for group in self._followed:
+            group.forked()
+        self.memberships, self.observations, self._unfinished = {}, {}, set()
 
     # ---- events of the session
 
     def session_opened(self, *, fresh: bool) -> None:
-        self._tell(lambda membership: membership.session_opened(fresh=fresh))
+        self._tell(lambda group: group.session_opened(fresh=fresh), self._followed)
         self.lease_shortened()
         if fresh:
-            self._deleted.clear()
-        elif self._deleted and self._begin is not None:
-            self._begin(self._delete_again, "aiopartition deletions")
+            self._deletions.session_ended()
+        elif self._deletions and self._begin is not None:
+            self._begin(self._deletions.repeat, "aiopartition deletions")
 
     def session_suspended(self, reason: str) -> None:
-        self._tell(Membership.session_suspended)
+        self._tell(lambda group: group.session_suspended(), self._followed)
 
     def session_expired(self) -> None:
-        self._tell(Membership.session_expired)
+        self._tell(lambda group: group.session_expired(), self._followed)
 
     def lease_renewed(self, *, quorum: bool) -> None:
-        self._tell(Membership.lease_renewed, self._going_by(quorum))
-        self._lease_moved[quorum].set()
+        self._tell(lambda group: group.lease_renewed(), self._going_by(quorum))
+        self.lease_watches[quorum].moved()
 
     def lease_shortened(self) -> None:
-        for moved in self._lease_moved.values():
-            moved.set()
+        for watch in self.lease_watches.values():
+            watch.moved()
 
     def needs_quorum(self) -> bool:
         return any(membership.exclusive for membership in self._unfinished)
@@ -274,26 +313,10 @@ class Registry:
         return self.hand_over and all(membership.in_flight.idle for membership in self._unfinished)
 
     def group_changed(self, group_id: str) -> None:
-        if group_id in self.memberships:
-            self._tell(Membership.group_changed, [self.memberships[group_id]])
+        self._tell(lambda group: group.group_changed(), self._known(group_id))
 
     def group_activated(self, group_id: str) -> None:
-        if group_id in self.memberships:
-            self._tell(Membership.group_activated, [self.memberships[group_id]])
-
-    async def watch_lease(self, quorum: bool) -> None:
-        """Tell those who go by one of the leases when it ends. Calls read the clock, and need no telling."""
-        moved = self._lease_moved[quorum]
-        while True:
-            moved.clear()
-            left = self.backend.lease_left(quorum=quorum)
-            if left > 0:
-                with suppress(TimeoutError):  # not anyio's scope, which fails in a forked child
-                    async with asyncio.timeout(min(left + 0.001, _LONGEST_SLEEP)):
-                        await moved.wait()
-            else:
-                self._tell(Membership.lease_ended, self._going_by(quorum))
-                await moved.wait()
+        self._tell(lambda group: group.group_activated(), self._known(group_id))
 
     # ---- inside
 
@@ -306,7 +329,7 @@ class Registry:
             self.member_id,
             options,
             description=self._description,
-            in_use=lambda name: any(name.endswith(each.nonce) for each in self._of_group(group_id)),
+            in_use=lambda name: any(name.endswith(each.group.nonce) for each in self._of_group(group_id)),
         )
         for predecessor in self._of_group(group_id):
             membership.in_flight.succeed(predecessor.in_flight)
@@ -319,46 +342,56 @@ class Registry:
         await membership.tend()
         # Not if it is cancelled: its work in flight counts until the session has ended.
         self._unfinished.discard(membership)
-        self._deleted.extend((membership.group_id, name) for name in membership.deleted)
-        if membership.group_id not in self.memberships:
-            self.backend.forget(membership.group_id)
+        self._deletions.add(membership.group_id, membership.group.leftovers.deleted)
+        self._forget(membership.group_id)
 
-    async def _delete_again(self) -> None:
-        """Delete entries once more whose deletion the ensemble may have forgotten (ZOOKEEPER-4643).
+    async def _watch(self, observation: Observation) -> None:
+        await observation.tend()
+        self._forget(observation.group_id)
 
-        Other members would take such an entry for a member that owns keys. A joined group sees to its own.
-        """
-        try:
-            for group_id, name in list(self._deleted):
-                if await self.backend.owner(group_id, name) is Owner.US:
-                    await self.backend.withdraw(group_id, name)
-        except BackendError as error:
-            _logger.debug("looking for entries of groups that were left: %s", error)
-        except Exception:
-            _logger.exception("looking for entries of groups that were left")
+    def _forget(self, group_id: str) -> None:
+        if not self._known(group_id):
+            self.backend.forget(group_id)
+
+    async def _first_result(self, group: Followed, *, settled_is_enough: bool = True) -> None:
+        hopeful = self.backend.connected  # then a connection that is lost meanwhile may well come back in time
+        with anyio.move_on_after(self._connect_timeout):
+            while hopeful:
+                changed = group.changed
+                if (settled_is_enough and group.settled) or group.arrived:
+                    break
+                await changed.wait()
 
     def _of_group(self, group_id: str) -> list[Membership]:
         return [membership for membership in self._unfinished if membership.group_id == group_id]
 
-    def _going_by(self, quorum: bool) -> list[Membership]:
-        return [membership for membership in self._unfinished if membership.exclusive == quorum]
+    def known(self, group_id: str) -> Followed:
+        """:raises ConfigurationError: unless the group is joined or observed."""
+        for followed in self._known(group_id):
+            return followed
+        raise ConfigurationError("group_id", f"{group_id!r} is neither joined nor observed")
 
-    def _tell(self, event: Callable[[Membership], None], memberships: list[Membership] | None = None) -> None:
-        """Tell these memberships, or all. What goes wrong with it in one group concerns no other."""
-        for membership in list(self._unfinished) if memberships is None else memberships:
+    @property
+    def _followed(self) -> list[Followed]:
+        """All memberships, those that are still leaving too, and all observations."""
+        return [*self._unfinished, *self.observations.values()]
+
+    def _known(self, group_id: str) -> list[Followed]:
+        """What is joined or observed under that id: one, or none."""
+        known = self.memberships.get(group_id) or self.observations.get(group_id)
+        return [] if known is None else [known]
+
+    def _going_by(self, quorum: bool) -> list[Followed]:
+        members: list[Followed] = [each for each in self._unfinished if each.exclusive == quorum]
+        return members if quorum else [*members, *self.observations.values()]
+
+    def _lease_ended(self, quorum: bool) -> None:
+        self._tell(lambda group: group.lease_ended(), self._going_by(quorum))
+
+    def _tell(self, event: Callable[[Followed], None], groups: list[Followed]) -> None:
+        """Tell these. What goes wrong with it in one group concerns no other."""
+        for group in groups:
             try:
-                event(membership)
+                event(group)
             except Exception as error:
-                membership.fail(error)
-
-
-def _require_same(group_id: str, joined: JoinOptions, asked: JoinOptions) -> None:
-    """:raises ConfigurationError: naming what differs from the options with which the group was joined."""
-    if joined.policy != asked.policy:
-        raise PolicyMismatchError(group_id, joined.policy.differences(asked.policy))
-    for field in fields(JoinOptions):
-        there, here = getattr(joined, field.name), getattr(asked, field.name)
-        if there != here:
-            raise ConfigurationError(
-                field.name, f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that"
-            )
+                group.fail(error)

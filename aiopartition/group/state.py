@@ -285,7 +285,7 @@ class Group:
         if self._short:
             self._view = None
             if self.handoff is not None:  # we have nothing to let go of the next time, and others may wait for us
-                self.handoff.viewed(self._generation, self._entry.name, self._names, (False,) * self.policy.slots)
+                self.handoff.viewed(self._generation, self._entry.name, self.names, (False,) * self.policy.slots)
                 self.handoff.let_go()
         elif self._table is not None and self._table_members == self.wanted:
             self._publish(self._table)
@@ -343,7 +343,7 @@ class Group:
     # ---- inside
 
     @property
-    def _names(self) -> frozenset[str]:
+    def names(self) -> frozenset[str]:
         """The entries last read."""
         return frozenset(self.roster.entries)
 
@@ -351,7 +351,7 @@ class Group:
         assert self._generation is not None
         assert self._entry is not None
         if self.handoff is not None:
-            self.handoff.viewed(self._generation, self._entry.name, self._names, table.mask(self.member.id))
+            self.handoff.viewed(self._generation, self._entry.name, self.names, table.mask(self.member.id))
         self._show(View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table))
 
     def _show(self, view: View) -> None:

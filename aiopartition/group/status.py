@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
-from aiopartition.parsing import parse_json
+from aiopartition.group.description import MemberInfo
+from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
 from aiopartition.showing import printable, shown, shown_name
 
 __all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance", "RebalanceWatch"]
 
-_PIDS: Final = 2**63
 _LONGEST_HOST: Final = 255
 _LONGEST_TIME: Final = 64
 
-GroupState: TypeAlias = Literal["unknown", "refused", "handing over", "steady", "left"]
+GroupState: TypeAlias = Literal["unknown", "refused", "handing over", "steady", "observing", "left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,12 @@ class Awaited:
     @classmethod
     def described(cls, member_id: str, description: bytes | None) -> Awaited:
         """``description``: the document of its entry. Whatever stands in it, it is only shown."""
-        try:
-            facts: Any = parse_json(description or b"{}")
-        except ValueError:
-            return cls(member_id)
-        if not isinstance(facts, dict):
-            return cls(member_id)
-        known = cast("dict[str, Any]", facts)
-        host, pid, started = known.get("host"), known.get("pid"), known.get("started")
+        info = MemberInfo.described(Member(member_id), description or b"")
         return cls(
             member_id,
-            printable(host, _LONGEST_HOST) if isinstance(host, str) else None,
-            pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < _PIDS else None,
-            printable(started, _LONGEST_TIME) if isinstance(started, str) else None,
+            None if info.host is None else printable(info.host, _LONGEST_HOST),
+            info.pid,
+            None if info.started is None else printable(info.started, _LONGEST_TIME),
         )
 
     def __str__(self) -> str:
@@ -82,8 +75,11 @@ class GroupStatus:
     """A snapshot of one group, for people and dashboards.
 
     :ivar state: ``"steady"``; ``"handing over"``, in an exclusive group, until what this member gains is its own;
-        ``"unknown"``: nothing can be proven to be ours; ``"refused"``: this member cannot take part; ``"left"``.
-    :ivar reason: why the state is ``"unknown"`` or ``"refused"``, or what keeps a handoff from going on; else empty.
+        ``"observing"``: this is no member, and sees the group; ``"unknown"``: nothing can be proven to be ours, or an
+        observer cannot tell who the members are; ``"refused"``: this member cannot take part, or the observer may not
+        look, or cannot make sense of what it sees; ``"left"``.
+    :ivar reason: why the state is ``"unknown"`` or ``"refused"``, or what keeps a handoff from going on, or from being
+        observed; else empty.
     :ivar generation: of the view that holds; ``None`` without one.
     :ivar active_generation: the last one whose handoff was completed, as far as this member knows; ``None`` in groups
         that are not exclusive.
@@ -95,6 +91,7 @@ class GroupStatus:
     :ivar lease_left: seconds for which what is ours is certain to remain so without another word from the backend.
     :ivar server: what the session is connected to; ``None`` while it is not.
     :ivar last_rebalance: ``None`` before the second view.
+    :ivar policy: the group's; ``None`` as long as it was not read.
     """
 
     group_id: str
@@ -111,6 +108,7 @@ class GroupStatus:
     lease_left: float
     server: str | None
     last_rebalance: Rebalance | None
+    policy: GroupPolicy | None = None
 
 
 class RebalanceWatch:

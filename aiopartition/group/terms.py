@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from aiopartition.errors import ConfigurationError, PolicyMismatchError
 from aiopartition.placement.policy import GroupPolicy
 
 __all__ = ["JoinOptions"]
@@ -17,3 +18,15 @@ class JoinOptions:
     policy: GroupPolicy = field(default_factory=GroupPolicy)
     min_members: int = 1
     settle: float = 0.05
+
+    def require_same(self, group_id: str, asked: JoinOptions) -> None:
+        """:raises PartitionError: naming what differs from these options, with which the group was joined."""
+        if self.policy != asked.policy:
+            raise PolicyMismatchError(group_id, self.policy.differences(asked.policy))
+        for option in fields(self):
+            there, here = getattr(self, option.name), getattr(asked, option.name)
+            if there != here:
+                raise ConfigurationError(
+                    option.name,
+                    f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that",
+                )

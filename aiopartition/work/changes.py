@@ -13,18 +13,18 @@ __all__ = ["follow_changes"]
 async def follow_changes(registry: Registry, group_id: str) -> AsyncGenerator[Change, None]:
     """Iterate over changes, the current view first, until the group is left. A slow consumer misses no last state."""
     registry.require_started("changes")
-    membership = await registry.membership(group_id)
-    view = known = membership.view
+    followed = await registry.follow(group_id)
+    view = known = followed.view
     yield Change.between(None, view)
     while True:
-        changed = membership.changed
-        if membership.left:
+        changed = followed.changed
+        if followed.left:
             return
-        if membership.error is not None:
-            raise membership.error
-        if membership.view is view:
+        if followed.error is not None:
+            raise followed.error
+        if followed.view is view:
             await changed.wait()
             continue
-        view = membership.view
+        view = followed.view
         yield Change.between(known, view)
         known = view or known

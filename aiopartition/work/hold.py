@@ -45,6 +45,7 @@ class Hold:
             raise RuntimeError("a hold can be entered once; call hold() again")
         self._entered = True
         self._registry.require_started("hold")
+        self._registry.require_unobserved(self._group_id)
         joined = self._registry.memberships.get(self._group_id)
         if joined is None or not joined.exclusive:  # to join one with the default policy would be of no use
             raise ConfigurationError(

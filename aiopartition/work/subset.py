@@ -40,11 +40,13 @@ _DRAIN_TIMEOUT: Final = 30.0
 
 async def filter_list(registry: Registry, group_id: str, resources: Iterable[T], key: KeyOf[T]) -> list[T]:
     """Return the resources that are ours, by one view of the group."""
+    if group_id in registry.observations:
+        return []
     membership = await registry.membership(group_id)
     view = registry.known_view(membership)
     if view is None:
         return []
-    lapses = membership.lapses
+    lapses = membership.group.lapses
     chunks = view.table.filter_chunks(view.mask, resources, key)
     mine: list[T] = []
     mine += next(chunks, mine)
@@ -54,7 +56,7 @@ async def filter_list(registry: Registry, group_id: str, resources: Iterable[T],
     # It may have taken a while, and the caller must not act on a lease that has ended meanwhile.
     if registry.known_view(membership) is None:
         return []
-    return mine if membership.lapses == lapses else registry.unknown(membership, [])
+    return mine if membership.group.lapses == lapses else registry.unknown(membership, [])
 
 
 def filter_stream(
@@ -86,14 +88,19 @@ class _Stream:
         self._key = key
         self._holder = Holder(running_task())
 
-    async def _join(self) -> Membership:
+    async def _join(self) -> Membership | None:
+        """Return the membership, or ``None`` for a group that is only observed."""
         self._registry.require_started("my_subset")  # the iterator may outlive the coordinator
+        if self._group_id in self._registry.observations:
+            return None
         return await self._registry.membership(self._group_id)
 
     # Two loops that are alike, as an async wrapper around a plain iterable would cost each item.
 
     async def of(self, source: Iterable[T]) -> AsyncGenerator[T, None]:
         membership = await self._join()
+        if membership is None:
+            return
         if membership.exclusive:
             async with aclosing(self._held(membership, _all(source))) as items:
                 async for item in items:
@@ -111,6 +118,8 @@ class _Stream:
 
     async def of_async(self, source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
         membership = await self._join()
+        if membership is None:
+            return
         if membership.exclusive:
             async with aclosing(self._held(membership, source)) as items:
                 async for item in items:

@@ -32,6 +32,8 @@ COROUTINES: dict[str, Call] = {
     "get_members": lambda member: member.get_members("g"),
     "extract_my_subset": lambda member: member.extract_my_subset("g", RESOURCES),
     "heartbeat": lambda member: member.heartbeat(),
+    "observe": lambda member: member.observe("other"),
+    "describe_member": lambda member: member.describe_member("g", "m"),
     "run": lambda member: member.run("g", RESOURCES, _work),
     "stop": lambda member: member.stop(),
 }

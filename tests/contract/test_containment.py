@@ -46,7 +46,7 @@ def of_group(of: Any) -> tuple[str, str]:
         return of._group_id, of._member_id
     if isinstance(of, Requests):
         return of_group(of._group)
-    return of.group_id, of._group.member.id
+    return of.group_id, of.group.member.id
 
 
 def breaks(patch: pytest.MonkeyPatch, cls: type, name: str, *, group_id: str = "bad", member_id: str = "first") -> None:

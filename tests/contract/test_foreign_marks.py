@@ -15,7 +15,7 @@ from tests.contract.test_exclusive import join, joined, shared_out, waits
 
 
 def entry_of(member: PartitionCoordinator) -> str:
-    return member._registry.memberships["g"]._group._entry.name  # type: ignore[union-attr]
+    return member._registry.memberships["g"].group._entry.name  # type: ignore[union-attr]
 
 
 async def generation_of(member: PartitionCoordinator) -> int:

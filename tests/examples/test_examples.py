@@ -217,6 +217,21 @@ def test_fencing(url: str) -> None:
     assert f"{len(refused)} late writes refused; all totals: [101]" in output
 
 
+def test_route_requests(url: str) -> None:
+    """Whoever is asked, the owner answers; the gateway asks it at once, and owns nothing."""
+    any_replica, gateway = run("route_requests", url).split("through the gateway")
+    first = dict(re.findall(r"(cart-\d+): visit 1 at (replica-\d)", any_replica))
+    second = dict(re.findall(r"(cart-\d+): visit 2 at (replica-\d)", gateway))
+    assert len(first) == 12
+    assert first == second
+    assert len(set(first.values())) > 1
+    passed_on = dict(re.findall(r"(cart-\d+): .*, passed on by (replica-\d)", any_replica))
+    asked = {f"cart-{number}": f"replica-{number % 3 + 1}" for number in range(12)}
+    assert passed_on == {cart: asked[cart] for cart, owner in first.items() if owner != asked[cart]}
+    assert "passed on" not in gateway
+    assert "both times: True; the gateway owns nothing: []" in gateway
+
+
 # How they look
 
 

@@ -107,7 +107,7 @@ def state_machines(coordinator: PartitionCoordinator, group_id: str) -> Iterator
     yield backend._lease.safe_until - backend.cluster.clock()
     membership = _registry(coordinator).memberships.get(group_id)
     if membership is not None:
-        yield membership._group
+        yield membership.group
 
 
 @contextmanager

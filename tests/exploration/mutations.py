@@ -286,7 +286,7 @@ def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:
 def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
     async def heartbeat(self: Membership) -> None:
         await self._backend.ping()
-        self._group.heartbeat()
+        self.group.heartbeat()
         self._wake()
 
     mutate.setattr(Membership, "heartbeat", heartbeat)

@@ -38,7 +38,7 @@ class FoundError(BaseException):
 def heartbeats_compare_nothing(mutate: pytest.MonkeyPatch) -> None:
     async def heartbeat(self: Membership) -> None:
         await self._backend.ping()
-        self._group.heartbeat()
+        self.group.heartbeat()
         self._wake()
 
     mutate.setattr(Membership, "heartbeat", heartbeat)
@@ -57,7 +57,7 @@ def the_lease_is_a_timer(mutate: pytest.MonkeyPatch) -> None:
         timers[self] = asyncio.get_running_loop().call_later(self.lease_left(), ended.add, self)
 
     def view(self: Membership) -> View | None:
-        return None if self._backend in ended else self._group.view
+        return None if self._backend in ended else self.group.view
 
     mutate.setattr(MemoryBackend, "_renew", renew_and_set_timer)
     mutate.setattr(Membership, "view", property(view))

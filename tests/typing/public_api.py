@@ -23,6 +23,7 @@ from aiopartition import (
     GroupPolicy,
     GroupStatus,
     Member,
+    MemberInfo,
     MemberSupersededError,
     NotStartedError,
     OwnershipLostError,
@@ -141,6 +142,14 @@ async def groups(coordinator: PartitionCoordinator) -> None:
     await coordinator.join_group("g", weight=2, policy=GroupPolicy(replicas=2), min_members=3, settle=0)
     await coordinator.join_group("g", policy=None, settle=0.5)
     assert_type(await coordinator.leave_group("g"), None)
+    assert_type(await coordinator.observe("g"), None)
+    info = await coordinator.describe_member("g", (await coordinator.view("g")).owner("key"))
+    assert_type(info, MemberInfo)
+    assert_type((info.id, info.weight), tuple[str, int])
+    assert_type((info.host, info.pid), tuple[str | None, int | None])
+    assert_type((info.started, info.version), tuple[str | None, str | None])
+    assert_type(info.metadata["address"], str)
+    info.metadata["address"] = "elsewhere"  # type: ignore[index]
     assert_type(await coordinator.view("g"), View)
     assert_type(await coordinator.get_members("g"), tuple[str, ...])
 
@@ -151,6 +160,9 @@ async def groups_of_wrong_types(coordinator: PartitionCoordinator) -> None:
     await coordinator.join_group("g", weight=1.5)  # type: ignore[arg-type]
     await coordinator.join_group("g", policy={"replicas": 2})  # type: ignore[arg-type]
     await coordinator.view(None)  # type: ignore[arg-type]
+    await coordinator.observe(None)  # type: ignore[arg-type]
+    await coordinator.observe("g", policy=GroupPolicy())  # type: ignore[call-arg]
+    await coordinator.describe_member("g")  # type: ignore[call-arg]
 
 
 async def numbered_partitions(coordinator: PartitionCoordinator, view: View) -> None:
@@ -369,13 +381,14 @@ async def batches(coordinator: PartitionCoordinator, switches: list[Switch]) -> 
 def what_operators_see(coordinator: PartitionCoordinator) -> None:
     status = coordinator.status("g")
     assert_type(status, GroupStatus)
-    assert_type(status.state, Literal["unknown", "refused", "handing over", "steady", "left"])
+    assert_type(status.state, Literal["unknown", "refused", "handing over", "steady", "observing", "left"])
     assert_type(status.generation, int | None)
     assert_type(status.active_generation, int | None)
     assert_type(status.members, tuple[Member, ...])
     assert_type(status.shares, Mapping[str, float])
     assert_type(status.last_rebalance, Rebalance | None)
     assert_type(status.server, str | None)
+    assert_type(status.policy, GroupPolicy | None)
     for awaited in status.waiting_for:
         assert_type(awaited, Awaited)
         assert_type((awaited.member_id, awaited.host, awaited.pid), tuple[str, str | None, int | None])

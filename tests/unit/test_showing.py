@@ -104,6 +104,7 @@ def test_documents(text: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_members(text: str) -> None:
     """What a member says of itself, and the id under which it stands in the tree."""
+    text = text[:20_000]  # of longer documents nothing is read
     awaited = Awaited.described(text, json.dumps({"host": text, "started": text, "pid": 1}).encode())
     require_harmless(str(awaited))
     assert awaited.host is not None

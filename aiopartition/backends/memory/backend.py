@@ -106,6 +106,9 @@ class MemoryBackend:
     async def ensure_group(self, group_id: str, document: bytes) -> bytes:
         return await self._request(self.cluster.ensure_group, group_id, document)
 
+    async def document(self, group_id: str) -> bytes | None:
+        return await self._request(self.cluster.document, group_id)
+
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         path = entry_path(_group_path(group_id), name)
         with self._ephemerals.entry(path, marks=marks):
@@ -165,7 +168,7 @@ class MemoryBackend:
     async def activate(self, group_id: str, generation: int) -> None:
         await self._request(self.cluster.activate, group_id, generation)
 
-    async def progress(self, group_id: str) -> Progress:
+    async def progress(self, group_id: str, *, create: bool = True) -> Progress:  # its place is always there
         return await self._request(self.cluster.progress, group_id)
 
     # ---- faults

@@ -141,6 +141,12 @@ class MemoryCluster:
             group.document = group.document or document
             return group.document
 
+    def document(self, session: MemorySession, group_id: str) -> bytes | None:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            return None if group is None else group.document or None
+
     def enter(self, session: MemorySession, group_id: str, name: str, document: bytes) -> bool:
         with self._lock:
             self._require(session)

@@ -112,6 +112,11 @@ class ZooKeeperBackend:
                 return document
         raise BackendError("the node keeps changing while it is being set up", path)
 
+    async def document(self, group_id: str) -> bytes | None:
+        path = self._group_path(group_id)
+        found = await self._nodes.find(codec.get_data(path), path)
+        return None if found is None else found[0] or None
+
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         members, path = self._members_path(group_id), self._entry_path(group_id, name)
         for _ in range(ATTEMPTS):
@@ -184,10 +189,10 @@ class ZooKeeperBackend:
     async def activate(self, group_id: str, generation: int) -> None:
         await self._handoffs.activate(self._group_path(group_id), generation)
 
-    async def progress(self, group_id: str) -> Progress:
+    async def progress(self, group_id: str, *, create: bool = True) -> Progress:
         group = self._group_path(group_id)
         self._active_ids[active_path(group)] = group_id  # before the request: the event may arrive with the answer
-        return await self._handoffs.progress(group)
+        return await self._handoffs.progress(group, create=create)
 
     # ---- paths
 

@@ -297,13 +297,19 @@ class Connection(asyncio.Protocol):
         pending = self._pending_of(xid)
         future = pending.future
         awaited = future is not None and not future.done()
-        # Before the owner learns of it: an answer that cannot be parsed must not renew the lease.
-        answer = pending.operation.parse(body) if awaited and not error else None
+        refusal = ReplyError(error) if error else None
+        answer = None
+        if awaited and refusal is None:
+            # Before the owner learns of it: an answer that cannot be parsed must not renew the lease.
+            try:
+                answer = pending.operation.parse(body)
+            except ReplyError as one_of_several:
+                refusal = one_of_several
         self._conclude(xid, pending, zxid, error)
         if future is None or not awaited:
             return
-        if error:
-            future.set_exception(ReplyError(error))
+        if refusal is not None:
+            future.set_exception(refusal)
         else:
             future.set_result(answer)
 

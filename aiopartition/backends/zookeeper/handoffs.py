@@ -90,15 +90,15 @@ class Handoffs:
 
     # ---- progress
 
-    async def progress(self, group: str) -> Progress:
-        """Read the progress and arm the watch. The node is created if it is missing."""
+    async def progress(self, group: str, *, create: bool = True) -> Progress:
+        """Read the progress and arm the watch. With ``create`` the node is created if it is missing."""
         path = active_path(group)
         for _ in range(ATTEMPTS):
             found = await self._read_progress(group, watch=True)
             if found is not None:
                 return found[0] or Progress()
-            if await self._nodes.create(path, _text(Progress())) == ErrorCode.NO_NODE:
-                return Progress()  # no group, so no handoff
+            if not create or await self._nodes.create(path, _text(Progress())) == ErrorCode.NO_NODE:
+                return Progress()  # no handoff yet
         raise BackendError("the node keeps vanishing", path)
 
     async def release(self, group: str, generation: int) -> None:

@@ -234,6 +234,23 @@ async def test_refusal_is_raised() -> None:
         assert not far.connection.lost.is_set()
 
 
+@pytest.mark.parametrize("code", [-102, -5])
+@pytest.mark.parametrize("position", [0, 1])
+async def test_refusal_of_one_of_several_reads(position: int, code: int) -> None:
+    """It is raised to whoever asked for them. It is an answer like any other, and the connection goes on."""
+    names = struct.pack("!i?iii1s", 8, False, 0, 1, 1, b"x")
+    answers = [names, names]
+    answers[position] = struct.pack("!i?ii", -1, False, code, code)
+    operation = codec.read_names(["/a", "/b"])
+    async with line() as far, started(far.connection.request(operation)) as (task,):
+        far.peer.send(reply(1, b"".join(answers) + struct.pack("!i?i", -1, True, -1), zxid=9))
+        error = await outcome(task)
+        assert isinstance(error, ReplyError)
+        assert error.code == code
+        assert far.owner.told == ["replied 0 at 9"]
+        assert not far.connection.lost.is_set()
+
+
 async def test_answers_are_matched_by_number() -> None:
     """In whatever order they come."""
     async with line() as far, started(*[far.connection.request(codec.get_data("/a")) for _ in range(100)]) as tasks:

@@ -1,0 +1,122 @@
+"""What members say of themselves. Nothing in the library goes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from aiopartition.backends.base import Backend
+from aiopartition.checks import MAX_METADATA
+from aiopartition.errors import ConfigurationError
+from aiopartition.group.entry import Entry, live_entries
+from aiopartition.parsing import parse_json
+from aiopartition.placement.view import Member
+
+__all__ = ["Descriptions", "MemberInfo"]
+
+_LONGEST_DOCUMENT: Final = 262_144
+"""Bytes. The longest metadata that a member may have takes less than that, however JSON writes it."""
+
+_LONGEST_HOST: Final = 255
+_LONGEST_WORD: Final = 64
+_PIDS: Final = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """A member, and what it says of itself.
+
+    All but ``id`` and ``weight`` is text that anybody may have written who may write into the group: any characters may
+    stand in it. A field that does not hold what this library writes is ``None``, and ``metadata`` is empty then.
+
+    :ivar id: the member id.
+    :ivar weight: how many shares of the work it takes.
+    :ivar host: the name of the machine on which it runs; at most 255 characters.
+    :ivar pid: its process there.
+    :ivar started: when its coordinator was started, ISO 8601 in UTC, by its own clock.
+    :ivar version: of the library, there.
+    :ivar metadata: what its coordinator was given as ``metadata``.
+    """
+
+    id: str
+    weight: int
+    host: str | None = None
+    pid: int | None = None
+    started: str | None = None
+    version: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def described(cls, member: Member, document: bytes) -> MemberInfo:
+        """``document``: what stands in its entry."""
+        facts = _facts(document)
+        pid = facts.get("pid")
+        return cls(
+            member.id,
+            member.weight,
+            _text(facts.get("host"), _LONGEST_HOST),
+            pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < _PIDS else None,
+            _text(facts.get("started"), _LONGEST_WORD),
+            _text(facts.get("version"), _LONGEST_WORD),
+            _metadata(facts.get("metadata")),
+        )
+
+
+class Descriptions:
+    """What the members of one group say of themselves: read once for each entry, and kept while that entry is there."""
+
+    def __init__(self, backend: Backend, group_id: str) -> None:
+        self._backend = backend
+        self._group_id = group_id
+        self._generation: int | None = None
+        self._live: dict[str, Entry] = {}  # at that generation
+        self._known: dict[str, MemberInfo] = {}  # by the name of the entry
+
+    async def of(self, member_id: str, generation: int, names: Iterable[str]) -> MemberInfo:
+        """Return what a member says of itself.
+
+        :param names: those of all entries at that generation.
+        :raises ConfigurationError: if it is no member.
+        :raises BackendError: if its entry cannot be read.
+        """
+        if generation != self._generation:
+            self._generation, self._live = generation, live_entries(map(Entry.parse, names))
+            names = {entry.name for entry in self._live.values()}
+            self._known = {name: info for name, info in self._known.items() if name in names}
+        entry = self._live.get(member_id)
+        if entry is None:
+            raise ConfigurationError("member_id", f"{member_id!r} is no member of group {self._group_id!r}")
+        known = self._known.get(entry.name)
+        if known is not None:
+            return known
+        document = await self._backend.describe(self._group_id, entry.name)
+        if document is None:
+            raise ConfigurationError("member_id", f"{member_id!r} has just left group {self._group_id!r}")
+        info = MemberInfo.described(Member(member_id, entry.weight), document)
+        if self._live.get(member_id) == entry:  # still
+            self._known[entry.name] = info
+        return info
+
+
+def _facts(document: bytes) -> dict[str, Any]:
+    if len(document) > _LONGEST_DOCUMENT:
+        return {}
+    try:
+        facts: Any = parse_json(document)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", facts) if isinstance(facts, dict) else {}
+
+
+def _text(value: object, longest: int) -> str | None:
+    return value[:longest] if isinstance(value, str) else None
+
+
+def _metadata(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    pairs = cast("dict[str, object]", value)
+    texts = {name: text for name, text in pairs.items() if isinstance(text, str)}
+    size = sum(len(name) + len(text) for name, text in texts.items())
+    return texts if len(texts) == len(pairs) and size <= MAX_METADATA else {}

@@ -1,0 +1,249 @@
+"""The state of one group, as an observer sees it. No I/O, no clock: events go in, the next step comes out.
+
+An observer only reads: who the members are, by the group's own policy, and how far its handoff has come.
+:mod:`aiopartition.group.observation` takes the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from aiopartition.backends.base import Entries, Marks, Progress
+from aiopartition.errors import PartitionError
+from aiopartition.group.document import policy_of
+from aiopartition.group.entry import Entry, live_entries
+from aiopartition.group.step import Step
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import Mask, Table
+from aiopartition.placement.view import View
+
+__all__ = ["Model", "ObservedGroup"]
+
+Model: TypeAlias = tuple[GroupPolicy, dict[str, int]]
+"""A policy, and the weights of members by their ids: what a table is made from."""
+
+_NO_GROUP: Final = "the group does not exist"
+_NO_MEMBERS: Final = "the group has no members"
+_READING: Final = "the members are being read"
+
+
+class ObservedGroup:
+    """One group, from outside.
+
+    :param member_id: the observer's. It owns nothing, even if a member has the same.
+    """
+
+    def __init__(self, group_id: str, member_id: str) -> None:
+        self.group_id = group_id
+        self.member_id = member_id
+        self.left = False
+        """Whether the observation has ended."""
+        self.error: PartitionError | None = None
+        """What keeps us from seeing the group, other than a missing connection."""
+        self.policy: GroupPolicy | None = None
+        """The group's, as it was last read; ``None`` if there is no group."""
+        self.generation: int | None = None
+        """Of the entries that were last read; ``None`` if there is no group."""
+        self.names: frozenset[str] = frozenset()
+        """Of the entries that were last read."""
+        self.model: Model | None = None
+        """What a table is needed of; ``None`` without members."""
+        self.active_generation: int = 0
+        """The last generation whose handoff was completed, as far as we have seen."""
+        self.missing: frozenset[str] = frozenset()
+        """The entries that the handoff waited for when we last looked."""
+
+        self._connected = False
+        self._paused = False  # after a failed step, until the next heartbeat or connection
+        self._due: Step | None = Step.READ  # or SETTLE
+        self._look_due = False  # at the handoff
+        self._released = 0  # the last generation of which all entries were ready
+        self._insist = False  # on reading the latest state
+        self._interruptions = 0  # since the last read
+        self._was_read = False
+        self._trusted = False  # nothing speaks against what was read
+        self._document: bytes | None = None
+        self._parsed: dict[str, Entry | None] = {}  # the names that were last read
+        self._view: View | None = None
+        self._built: Model | None = None
+        self._table: Table | None = None
+        self._nothing: Mask = ()
+
+    # ---- what holds now
+
+    @property
+    def view(self) -> View | None:
+        """The view that holds; the lease is the caller's to check."""
+        return self._view if self._trusted and not self.left else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether looking has come to a first result: a view, that there are no members, or an error."""
+        return self._view is not None or (self._was_read and self.model is None) or self.error is not None or self.left
+
+    @property
+    def unknown_reason(self) -> str:
+        """Why there is no view, while there is a connection."""
+        if not self._was_read or not self._trusted or self.model is not None:
+            return _READING
+        return _NO_GROUP if self.policy is None else _NO_MEMBERS
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether a handoff is under way, in an exclusive group."""
+        return self.model is not None and self.model[0].exclusive and self.active_generation != self.generation
+
+    # ---- events
+
+    def session_opened(self, *, fresh: bool) -> None:
+        """All is read again, as changes may have gone unreported."""
+        self._connected = True
+        self._paused = False
+        self._due = Step.READ
+        if fresh:
+            self._trusted = False
+
+    def session_suspended(self) -> None:
+        self._connected = False
+
+    def session_expired(self) -> None:
+        self.doubt()
+
+    def doubt(self) -> None:
+        """What we know has to be confirmed before it is used again."""
+        self._trusted = False
+        self._due = Step.READ
+
+    def changed(self) -> None:
+        """The watch fired."""
+        if self._due is None:
+            self._due = Step.SETTLE
+
+    def moved(self) -> None:
+        """A handoff may have come further."""
+        self._look_due = True
+
+    def probed(self, generation: int | None, document: bytes | None) -> None:
+        """A heartbeat: the backend has told both. It is time, too, to try again what failed."""
+        self._paused = False
+        if (generation, document) != (self.generation, self._document):
+            self._due = Step.READ
+
+    def failed(self, error: PartitionError) -> None:
+        """A step was refused, or went wrong. It is tried again at the next heartbeat."""
+        self.error = error
+        self._paused = True
+        self.doubt()
+
+    def interrupted(self) -> None:
+        """A step met a missing connection. It is tried again when there is one, or at the next heartbeat."""
+        self._paused = True
+        self._due = Step.READ
+        self._interruptions += 1
+        if self._interruptions > 1:
+            self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
+
+    def leave(self) -> None:
+        self.left = True
+
+    # ---- reading
+
+    def reading(self) -> bool:
+        """A read begins. The watch that it arms tells of later changes.
+
+        :returns: whether to insist on the latest state.
+        """
+        self._due = None
+        return self._insist
+
+    def read(self, entries: Entries | None, document: bytes | None) -> None:
+        """The entries were read, and after them the group's document.
+
+        :raises PolicyMismatchError: for a document that this version of the library cannot follow.
+        """
+        generation = None if entries is None else entries.generation
+        insisted, self._insist = self._insist, False
+        self._interruptions = 0
+        if not insisted and self.generation is not None and (generation is None or generation < self.generation):
+            # Older than what we have seen: a server that lags, or a group that was deleted. The next read tells.
+            self._insist, self._due = True, Step.READ
+            return
+        known, self._document = self._document, document
+        if known != document and self._due is not None:
+            self._due = Step.READ  # between the two answers the group may have been made anew, with another policy
+            return
+        policy = None if document is None else policy_of(document, self.group_id)
+        self.error = None
+        self._was_read = True
+        if self._due is not Step.READ:  # else something speaks against it already
+            self._trusted = True
+        if policy != self.policy:
+            self._view = None
+            self._nothing = (False,) * (0 if policy is None else policy.slots)
+        if generation != self.generation:
+            self.missing = frozenset()
+            self._look_due = True
+        self.policy, self.generation = policy, generation
+        self._take_apart(() if entries is None else entries.names)
+
+    def built(self, model: Model, table: Table) -> None:
+        """The table of ``model`` is compiled."""
+        self._built, self._table = model, table
+        self._show()
+
+    def looking(self) -> None:
+        """A look at the handoff begins."""
+        self._look_due = False
+
+    def read_progress(self, generation: int, progress: Progress) -> None:
+        """How far the group's handoffs have come, at the entries of ``generation``."""
+        if generation == self.generation:
+            self.active_generation, self._released = progress
+            if not self.handing_over:
+                self.missing = frozenset()
+
+    def read_marks(self, generation: int, marks: Marks) -> None:
+        """These entries are ready, or have let go of what ``generation`` takes from them."""
+        if generation == self.generation:
+            all_ready = self._released == generation
+            self.missing = self.names - marks.acknowledged - (frozenset() if all_ready else marks.ready)
+
+    # ---- decisions
+
+    def next_step(self) -> Step:
+        """What to do next. Asking changes nothing."""
+        if self.left:
+            return Step.FINISH
+        if not self._connected or self._paused:
+            return Step.REST
+        if self._due is not None:
+            return self._due
+        if self._look_due and self.model is not None and self.model[0].exclusive:
+            return Step.READ_ACTIVE  # before the view is there, so that the status beside it is whole
+        return Step.BUILD if self.model != self._built and self.model is not None else Step.REST
+
+    # ---- inside
+
+    def _take_apart(self, names: Iterable[str]) -> None:
+        # Of a thousand names few are new: the others need not be taken apart again.
+        self._parsed = {name: self._parsed[name] if name in self._parsed else Entry.parse(name) for name in names}
+        self.names = frozenset(name for name, entry in self._parsed.items() if entry is not None)
+        live = live_entries(self._parsed.values())
+        if self.policy is None or not live:
+            self.model = self._view = None
+            return
+        model = self.policy, {member_id: live[member_id].weight for member_id in sorted(live)}
+        if model != self.model:  # a build of the same goes on
+            self.model = model
+        self._show()
+
+    def _show(self) -> None:
+        if self.model is None or self._table is None or self.model != self._built:
+            return
+        assert self.generation is not None
+        policy, weights = self.model
+        view = View.of(self.group_id, self.generation, weights, policy, self.member_id, self._table)
+        if view != self._view:  # the object stays the same while nothing changes
+            self._view = replace(view, active=self._nothing)
