@@ -23,11 +23,11 @@ from aiopartition import (
 from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
-from tests.bench import wait_until
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster, ZooKeeperWorld, _Operator
 from tests.contract.joining import enter
 from tests.contract.split import RESOURCES
+from tests.support import wait_until
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.ports import free_port
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))

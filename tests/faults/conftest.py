@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench import ZooKeeperServer
-from tests.bench.admin import Operator
-from tests.bench.fleet import Fleet
+from tests.support import ZooKeeperServer
+from tests.support.admin import Operator
+from tests.support.fleet import Fleet
 
 Measure = Callable[[str, float], None]
 

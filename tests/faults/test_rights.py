@@ -13,10 +13,10 @@ from kazoo.exceptions import NoAuthError
 from kazoo.security import OPEN_ACL_UNSAFE
 
 from aiopartition import AuthenticationError, GroupPolicy, OwnershipUnknownError
-from tests.bench import OpenProxy, ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, rights, session_of, super_user_properties
-from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
+from tests.support import OpenProxy, ZooKeeperServer, wait_until
+from tests.support.admin import Operator, rights, session_of, super_user_properties
+from tests.support.fleet import GROUP, KEYS, Fleet
 
 SUPER_USER = ("super", "s3cret")
 AGENT = ("agent", "pass:w/rd@?#")

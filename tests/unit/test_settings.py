@@ -33,7 +33,7 @@ from aiopartition.checks import (
 from aiopartition.placement.policy import require_policy
 from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import URL_OPTIONS, Url, parse_url
-from tests.bench.ports import free_port
+from tests.support.ports import free_port
 from tests.unit.backends.scripted_peer import connect_reply, reply, scripted_peer
 
 NAN: Final = float("nan")
