@@ -9,8 +9,8 @@ import pytest
 from aiopartition import PartitionCoordinator
 from aiopartition.backends.base import Mark
 from tests.contract.cluster import Cluster
+from tests.contract.exclusive import join, joined, shared_out, waits
 from tests.contract.split import RESOURCES
-from tests.contract.test_exclusive import join, joined, shared_out, waits
 from tests.support import wait_until
 
 

@@ -19,8 +19,8 @@ from aiopartition import (
     View,
 )
 from tests.contract.cluster import Cluster
+from tests.contract.exclusive import join, joined, shared_out, waits, will_own
 from tests.contract.split import RESOURCES
-from tests.contract.test_exclusive import join, joined, shared_out, waits, will_own
 from tests.support import wait_until
 
 

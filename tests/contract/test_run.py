@@ -19,8 +19,8 @@ import pytest
 from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError, NotStartedError, PartitionCoordinator
 from aiopartition.work.run import Supervisor
 from tests.contract.cluster import Cluster
+from tests.contract.exclusive import POLICY, joined, shared_out, waits, will_own
 from tests.contract.joining import enter
-from tests.contract.test_exclusive import POLICY, joined, shared_out, waits, will_own
 from tests.support import wait_until
 
 RESOURCES = [f"host-{number}" for number in range(40)]
