@@ -7,8 +7,6 @@ from urllib.parse import quote
 from tests.support import ZooKeeperServer
 
 SUPER_USER = ("super", "s3cret")
-
-
 AGENT = ("agent", "pass:w/rd@?#")
 
 

@@ -16,8 +16,6 @@ from aiopartition.group.step import Step
 from aiopartition.placement.assign import build
 
 IDS: Final = ("x", "x", "y", "z")
-
-
 MOST_STEPS_TO_REST: Final = 60
 """Far more than any way from any state to the next rest takes."""
 
