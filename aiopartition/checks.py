@@ -8,6 +8,7 @@ from ssl import SSLContext
 from typing import Any, Final
 
 from aiopartition.errors import ConfigurationError
+from aiopartition.showing import shown
 
 __all__ = [
     "MAX_ID_BYTES",
@@ -25,8 +26,6 @@ __all__ = [
     "require_settle",
     "require_ssl",
     "require_weight",
-    "shown",
-    "shown_key",
 ]
 
 MAX_WEIGHT: Final = 1_000
@@ -75,21 +74,6 @@ def require_run_arguments(refresh: object, drain_timeout: object, on_error: obje
 def require_settle(value: object) -> float:
     """Return ``value`` if it is a valid settling time, in seconds."""
     return require_number("settle", value, 0.0, 3_600.0)
-
-
-def shown(value: object) -> str:
-    """Format any ``value`` for a message, cut to 60 characters."""
-    try:
-        text = repr(value)
-    except Exception as error:  # an int beyond Python's limit of digits, or a bug in a user's class
-        return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def shown_key(key: bytes) -> str:
-    """Format an encoded key for a message, cut to 60 bytes."""
-    text = repr(key[:60])[1:]
-    return text if len(key) <= 60 else f"{text}…"
 
 
 def require_integer(part: str, value: object, lowest: int, highest: int) -> int:

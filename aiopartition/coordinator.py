@@ -133,7 +133,8 @@ class PartitionCoordinator(Lifecycle):
             or stops together moves its keys once.
         :raises PolicyMismatchError: if the group exists with another policy.
         :raises AuthenticationError: naming the node and the right that is missing.
-        :raises MemberSupersededError: if this member was superseded. It remains so until it leaves the group.
+        :raises MemberSupersededError: if this member was superseded. It remains so until the other one's entry has
+            gone, or it leaves the group.
         :raises ConfigurationError: for an invalid argument, or one that differs from those of the first call.
         """
         self._runner.require_started("join_group")

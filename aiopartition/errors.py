@@ -20,10 +20,11 @@ makes it picklable.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
+
+from aiopartition.showing import printable, shown, shown_name
 
 __all__ = [
     "AuthenticationError",
@@ -41,7 +42,16 @@ __all__ = [
 
 
 class PartitionError(Exception):
-    """The base class of the library's exceptions."""
+    """The base class of the library's exceptions.
+
+    Its text is one line of printable characters, and short, whatever it is about. The attributes are as they came.
+    """
+
+    def __str__(self) -> str:
+        return printable(self._text())
+
+    def _text(self) -> str:
+        return super().__str__()
 
 
 class ConfigurationError(PartitionError, ValueError):
@@ -55,7 +65,7 @@ class ConfigurationError(PartitionError, ValueError):
         self.part = part
         self.reason = reason
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.part}: {self.reason}"
 
 
@@ -72,7 +82,7 @@ class NotStartedError(PartitionError):
         self.operation = operation
         self.state = state
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.operation}() needs a started coordinator, and this one {self.state}"
 
 
@@ -87,26 +97,26 @@ class PolicyMismatchError(PartitionError):
         self.group_id = group_id
         self.differences: dict[str, tuple[Any, Any]] = dict(differences)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         # Another program may have stored up to 1 MB here, so the message shows a few fields, and shortens them.
         told = [
-            f"{field[:40]} is {_short(stored)} there and {_short(ours)} here"
+            f"{field if field.isidentifier() and len(field) <= 40 else shown(field)} is {shown(stored)} there "
+            f"and {shown(ours)} here"
             for field, (stored, ours) in islice(self.differences.items(), 8)
         ]
         more = len(self.differences) - len(told)
-        return f"group {self.group_id!r} has another policy: {', '.join(told)}" + (f", and {more} more" if more else "")
-
-
-def _short(value: object) -> str:
-    text = reprlib.repr(value)  # unlike repr(), it does not format the parts that it omits
-    return text if len(text) <= 60 else f"{text[:60]}…"
+        return f"group {shown_name(self.group_id)} has another policy: {', '.join(told)}" + (
+            f", and {more} more" if more else ""
+        )
 
 
 class MemberSupersededError(PartitionError):
-    """Another process joined the group later with the same member id, so this process owns nothing there any more.
+    """Another process joined the group later with the same member id, so this process owns nothing there.
 
-    ``incarnation`` is that of the other process. ``leave_group()`` clears this state. Each live process needs a member
-    id of its own.
+    ``incarnation`` is that of the other process. When its entry has gone, this process takes part again by itself, and
+    later calls succeed; a ``run()`` or ``changes()`` that has raised this has ended. Joining again after
+    ``leave_group()`` counts as a new start, which supersedes the other one. Each live process needs a member id of its
+    own.
     """
 
     def __init__(self, group_id: str, member_id: str, incarnation: int) -> None:
@@ -115,9 +125,9 @@ class MemberSupersededError(PartitionError):
         self.member_id = member_id
         self.incarnation = incarnation
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
-            f"member {self.member_id!r} of group {self.group_id!r} was superseded: "
+            f"member {shown_name(self.member_id)} of group {shown_name(self.group_id)} was superseded: "
             f"a later incarnation ({self.incarnation}) of the same member id has joined"
         )
 
@@ -133,8 +143,8 @@ class OwnershipUnknownError(PartitionError):
         self.group_id = group_id
         self.reason = reason
 
-    def __str__(self) -> str:
-        return f"ownership in group {self.group_id!r} is unknown: {self.reason}"
+    def _text(self) -> str:
+        return f"ownership in group {shown_name(self.group_id)} is unknown: {self.reason}"
 
 
 class OwnershipLostError(PartitionError):
@@ -148,8 +158,8 @@ class OwnershipLostError(PartitionError):
         self.group_id = group_id
         self.reason = reason
 
-    def __str__(self) -> str:
-        return f"ownership in group {self.group_id!r} was lost while it was held: {self.reason}"
+    def _text(self) -> str:
+        return f"ownership in group {shown_name(self.group_id)} was lost while it was held: {self.reason}"
 
 
 class BackendError(PartitionError):
@@ -163,7 +173,7 @@ class BackendError(PartitionError):
         self.reason = reason
         self.path = path
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return self.reason if self.path is None else f"{self.path}: {self.reason}"
 
 
@@ -186,9 +196,9 @@ class AuthenticationError(BackendError):
         self.args: tuple[Any, ...] = (reason, path, permission)
         self.permission = permission
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         if self.permission is None:
-            return super().__str__()
+            return super()._text()
         where = "" if self.path is None else f"{self.path}: "
         return f"{where}permission {self.permission} denied: {self.reason}"
 
@@ -206,7 +216,7 @@ class SessionFullError(BackendError):
         self.used = used
         self.limit = limit
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         path = str(self.path)  # it may have thousands of characters
         return (
             f"{self.reason}: they take {self.used:,} bytes, and more than {self.limit:,} are a danger to the ensemble; "

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
-__all__ = ["Backend", "Entries", "Listener", "Mark", "Marks", "MarksCount", "Progress"]
+__all__ = ["Backend", "Entries", "Listener", "Mark", "Marks", "MarksCount", "Owner", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,17 @@ class Progress(NamedTuple):
 
     active: int = 0
     released: int = 0
+
+
+class Owner(Enum):
+    """Whose an entry is."""
+
+    US = auto()
+    """It was created in this session."""
+    ANOTHER = auto()
+    """It was created in another session."""
+    NOBODY = auto()
+    """It does not vanish with any session: no member has created it."""
 
 
 class Listener(Protocol):
@@ -198,8 +210,15 @@ class Backend(Protocol):
         """Stop reporting changes of this group."""
         ...
 
-    async def is_ours(self, group_id: str, name: str) -> bool | None:
-        """Return whether an entry was created in this session, or ``None`` if there is no such entry."""
+    async def owner(self, group_id: str, name: str) -> Owner | None:
+        """Return whose an entry is, or ``None`` if there is no such entry."""
+        ...
+
+    async def remove(self, group_id: str, name: str) -> bool:
+        """Delete an entry that is nobody's, with all that may be below it. Idempotent.
+
+        :returns: ``False`` if it is still there, as there is too much below it for one call.
+        """
         ...
 
     async def describe(self, group_id: str, name: str) -> bytes | None:

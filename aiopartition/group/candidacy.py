@@ -35,7 +35,8 @@ class Candidacy:
         """Return the entry to create.
 
         :param own: the entries under our id that are there.
-        :raises MemberSupersededError: if another process has joined with our id since we first did.
+        :raises MemberSupersededError: if another process has joined with our id since we first did, or if none of our
+            entries could be above one that is there.
         """
         own = list(own)
         others = [entry for entry in own if entry.nonce != self.nonce and entry.name not in self._leftovers.orphans]
@@ -59,7 +60,11 @@ class Candidacy:
         if attempted is None or any(entry.seniority > attempted.seniority for entry in others):
             newest = max((entry.incarnation for entry in own), default=0)
             incarnation = min(newest + 1, MAX_INCARNATION)
-            attempted = self.attempted = Entry(self._member.id, self._member.weight, incarnation, self.nonce)
+            attempted = Entry(self._member.id, self._member.weight, incarnation, self.nonce)
+            above = [entry for entry in others if entry.seniority > attempted.seniority]
+            if above:  # at the highest incarnation: joining would only make one more entry that does not count
+                raise self.superseded_by(above[0])
+            self.attempted = attempted
         self._leftovers.keep(attempted.name)
         return attempted
 

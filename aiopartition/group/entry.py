@@ -37,9 +37,12 @@ class Entry:
         return f"{quote_component(self.member_id)};{self.weight};{self.incarnation};{self.nonce}"
 
     @property
-    def seniority(self) -> tuple[int, str]:
-        """Of several incarnations of one member, the one that compares highest is the live one."""
-        return self.incarnation, self.nonce
+    def seniority(self) -> tuple[int, str, str]:
+        """Of several incarnations of one member, the one that compares highest is the live one.
+
+        The last part orders them as their names do, so that no two entries are equal, whatever others have written.
+        """
+        return self.incarnation, self.nonce, f"{self.weight};"
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:

@@ -22,13 +22,14 @@ from aiopartition.group.step import Step
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.builder import TableBuilder
 from aiopartition.placement.view import Member, View
+from aiopartition.showing import printable
 
 __all__ = ["Membership"]
 
 _logger: Final = logging.getLogger("aiopartition")
 
 _LONGEST_TEXT: Final = 500
-"""Characters of an error's text, parts of which may come from the tree."""
+"""Characters of what an unexpected error says."""
 
 
 class Membership:
@@ -83,6 +84,7 @@ class Membership:
         self._inherited = False  # by a forked process
         self._announced: tuple[object, ...] = ()
         self._warned = False
+        self._logged = ""  # the last error that was logged, until there is none any more
         self._rebalances = RebalanceWatch()
         if backend.connected:
             self._group.session_opened(fresh=True)
@@ -162,7 +164,7 @@ class Membership:
         elif self.error is not None:
             state, reason = "refused", str(self.error)
         elif view is None:
-            state, reason = "unknown", self.unknown().reason
+            state, reason = "unknown", printable(self.unknown().reason)
         elif handoff is not None and handoff.waiting:
             state, reason = "handing over", "" if self._handoff_task is None else self._handoff_task.last_error
         return GroupStatus(
@@ -236,8 +238,8 @@ class Membership:
 
         Nothing in it is ours until, after the next heartbeat, every step has succeeded. Never raises.
         """
-        text = f"group {self.group_id!r} has failed, and is tried again: {type(error).__name__}: {error}"
-        defect = PartitionError(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
+        told = printable(f"{type(error).__name__}: {error}", _LONGEST_TEXT)
+        defect = PartitionError(f"group {self.group_id!r} has failed, and is tried again: {told}")
         defect.__cause__ = error
         if str(defect) != str(self._defect):  # said once, not at each attempt
             _logger.error("%s", defect, exc_info=error)
@@ -272,6 +274,7 @@ class Membership:
         self._group.heartbeat()
         self._retry.set()
         self._wake()
+        await self._requests.inspection.go_on()
 
     def announce(self) -> None:
         """Revoke what has to end, and wake those who wait for a change, if there is one."""
@@ -292,6 +295,8 @@ class Membership:
         if state == self._announced:
             return
         self._announced = state
+        if self.error is None:
+            self._logged = ""
         if view is not None:
             self._warned = False
             self._rebalances.saw(view, self._loop.time())
@@ -376,10 +381,10 @@ class Membership:
             self._fail(error)
 
     def _fail(self, error: PartitionError) -> None:
-        known = self._group.error
         self._group.failed(error)
         # A call that joins gets an exception. Later there may be no call: it is logged, once and not at each attempt.
-        if self.established and str(known) != str(error):
+        if self.established and self._logged != str(error):
+            self._logged = str(error)
             _logger.error("in the background of group %r: %s", self.group_id, error)
 
     def _work_ended(self) -> None:

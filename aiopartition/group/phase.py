@@ -15,6 +15,6 @@ class Phase(Enum):
     MEMBER = "the members are being read"
     """Its entry exists."""
     SUPERSEDED = "another process has joined with this member id"
-    """Final, until the group is left."""
+    """It takes no part, until it sees that the entry of the other one is gone. Then it joins again."""
     LEAVING = "the group was left"
     """Final. Its work ends, then its entry is deleted."""

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import anyio
 
-from aiopartition.backends.base import Backend, Listener
+from aiopartition.backends.base import Backend, Listener, Owner
 from aiopartition.checks import require_id
 from aiopartition.errors import BackendError, ConfigurationError, MemberSupersededError, PolicyMismatchError
 from aiopartition.group.membership import Membership
@@ -328,7 +328,7 @@ class Registry:
         """
         try:
             for group_id, name in list(self._deleted):
-                if await self.backend.is_ours(group_id, name):
+                if await self.backend.owner(group_id, name) is Owner.US:
                     await self.backend.withdraw(group_id, name)
         except BackendError as error:
             _logger.debug("looking for entries of groups that were left: %s", error)

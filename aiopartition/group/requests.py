@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiopartition.backends.base import Backend, Entries
+from anyio.lowlevel import checkpoint
+
+from aiopartition.backends.base import Backend, Entries, Owner
 from aiopartition.group.document import check_document, document_of
+from aiopartition.group.inspection import Inspection
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
 from aiopartition.placement.builder import TableBuilder
@@ -30,7 +33,7 @@ class Requests:
         self._group = group
         self._description = description
         self._in_use = in_use
-        self._strangers: set[str] = set()  # entries under our id that are known to be of other sessions
+        self.inspection: Inspection = Inspection(backend, group)
 
     async def take(self, step: Step) -> None:
         """Take a step that is not the handoff's."""
@@ -39,9 +42,7 @@ class Requests:
             case Step.JOIN:
                 await self._join()
             case Step.READ | Step.SETTLE:
-                entries = await backend.read(group.group_id, watch=True, latest=group.reading())
-                await self._look_for_orphans(entries)
-                group.read(entries)
+                group.read(await self._read(watch=True, latest=group.reading()))
             case Step.PROBE:
                 group.probed(await backend.generation(group.group_id))
             case Step.BUILD:
@@ -59,8 +60,7 @@ class Requests:
             document = await self._backend.ensure_group(group.group_id, document_of(group.policy))
             check_document(document, group.group_id, group.policy)
             # The latest, as the entries that we find here count as having been there before us.
-            entries = await self._backend.read(group.group_id, watch=False, latest=True)
-            await self._look_for_orphans(entries)
+            entries = await self._read(watch=False, latest=True)
             if group.leaving:
                 return
             entry = group.choose_entry(entries)
@@ -69,18 +69,33 @@ class Requests:
                 group.entered(entry)
                 return
 
-    async def _look_for_orphans(self, entries: Entries | None) -> None:
-        """Ask for the sessions of other entries under our id, once for each; usually there are none."""
-        names = self._group.same_id_entries(entries)
-        self._strangers.intersection_update(names)
-        for name in names:
-            if name in self._strangers or self._in_use(name):
-                continue
-            ours = await self._backend.is_ours(self._group.group_id, name)
-            if ours:
-                self._group.leftovers.disown(name)
-            elif ours is not None:
-                self._strangers.add(name)
+    async def _read(self, *, watch: bool, latest: bool) -> Entries | None:
+        entries = await self._read_once(watch, latest)
+        if await self._look_for_orphans():  # some have gone; but a program may go on adding more
+            entries = await self._read_once(watch, latest)
+            await self._look_for_orphans()
+        return entries
+
+    async def _read_once(self, watch: bool, latest: bool) -> Entries | None:
+        entries = await self._backend.read(self._group.group_id, watch=watch, latest=latest)
+        for _ in self._group.sift(entries):
+            await checkpoint()
+        self.inspection.count_foreign()
+        return entries
+
+    async def _look_for_orphans(self) -> bool:
+        """Ask for the sessions of other entries under our id; usually there are none.
+
+        :returns: whether one was removed since it was read, as nobody's.
+        """
+        removed = False
+        for name in self._group.same_id_entries():
+            if not self._in_use(name):
+                owner = await self.inspection.owner(name)
+                removed |= owner is None
+                if owner is Owner.US:
+                    self._group.leftovers.disown(name)
+        return removed
 
     async def _build(self) -> None:
         group = self._group

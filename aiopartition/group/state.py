@@ -7,9 +7,8 @@ can be relied on, or ``None``.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 from aiopartition.backends.base import Entries
 from aiopartition.errors import MemberSupersededError, PartitionError
@@ -18,15 +17,13 @@ from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.phase import Phase
+from aiopartition.group.roster import Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Table
 from aiopartition.placement.view import Member, View
-from aiopartition.quoting import quote_component
 
 __all__ = ["Group"]
-
-_logger: Final = logging.getLogger("aiopartition")
 
 
 class Group:
@@ -54,6 +51,8 @@ class Group:
         """Whether this member has ever taken part."""
         self.lapses: int = 0
         """How often what was ours could have become another member's without our knowing."""
+        self.roster: Roster = Roster()
+        """The entries last read."""
 
         self._candidacy = Candidacy(group_id, member, nonce, self.leftovers)
         self._connected = False
@@ -62,7 +61,8 @@ class Group:
         self._handoff_paused = False  # likewise, after one of the handoff's
         self._entry: Entry | None = None  # ours, in phase MEMBER
         self._generation: int | None = None  # of the newest entries read
-        self._due: Step | None = None  # PROBE, SETTLE or READ
+        self._due: Step | None = None  # PROBE, SETTLE or READ; once superseded, JOIN
+        self._outdone_at: int | None = None  # the generation at which it was seen last that another has our place
         self._alone = False  # when we looked before we joined
         self._insist = False  # on reading the latest state
         self._lapses_at_reading = 0
@@ -71,7 +71,6 @@ class Group:
         self._view: View | None = None
         self._table: Table | None = None  # the last one built, of the members beside it
         self._table_members: dict[str, int] = {}
-        self._parsed: dict[str, Entry | None] = {}  # the names last read; None for what is no entry of ours
 
     # ---- what holds now
 
@@ -147,17 +146,18 @@ class Group:
         self._paused = self._handoff_paused = False
 
     def failed(self, error: PartitionError) -> None:
-        """A step was refused. Unless superseded, we try again at the next heartbeat: an operator may mend the cause."""
-        if self.phase is Phase.SUPERSEDED:
-            self._paused = True
-            return
-        self.error = error
-        self._trusted = False
+        """A step was refused. We try again at the next heartbeat, as an operator may mend the cause; once superseded,
+        only if the group has changed."""
         if isinstance(error, MemberSupersededError):
-            self._forget_entry()
-            self.phase = Phase.SUPERSEDED
-        else:
-            self._paused = True
+            if self.phase is not Phase.SUPERSEDED:
+                self._forget_entry()
+                self.phase = Phase.SUPERSEDED
+            self.error, self._due = error, None
+            return
+        self._paused = True
+        if self.phase is not Phase.SUPERSEDED:
+            self.error = error
+            self._trusted = False
             self._due = Step.READ if self._entry is not None else None
 
     def interrupted(self) -> None:
@@ -180,7 +180,7 @@ class Group:
         self.phase = Phase.LEAVING
         self._paused = False
         self.error = None  # from now on: what keeps us from leaving
-        self._entry = self._view = None
+        self._entry = self._view = self._due = None
         self._let_go()
 
     def abandon(self) -> None:
@@ -195,6 +195,8 @@ class Group:
 
     def probed(self, generation: int | None) -> None:
         """The backend has told the generation."""
+        if self.phase is Phase.SUPERSEDED and generation != self._outdone_at:
+            self._due = Step.JOIN  # which looks first whether an entry that superseded us is still there
         if self._entry is None or self._generation is None:
             return
         if generation != self._generation:
@@ -205,21 +207,23 @@ class Group:
 
     # ---- joining
 
-    def same_id_entries(self, entries: Entries | None) -> list[str]:
+    def same_id_entries(self) -> list[str]:
         """Return the names of entries under our id that this participation did not make, but for known orphans."""
-        names = () if entries is None else entries.names
-        prefix = f"{quote_component(self.member.id)};"
-        own = [name for name in names if name.startswith(prefix) and name not in self.leftovers.orphans]
-        return [name for name in own if (entry := Entry.parse(name)) is not None and entry.nonce != self.nonce]
+        own = [entry.name for entry in self.roster.of_member(self.member.id) if entry.nonce != self.nonce]
+        return [name for name in own if name not in self.leftovers.orphans]
 
     def choose_entry(self, entries: Entries | None) -> Entry:
         """Return the entry to create, given those that are there.
 
-        :raises MemberSupersededError: if another process has joined with our id since we first did.
+        :raises MemberSupersededError: as :meth:`Candidacy.choose` does.
         """
-        own = [entry for entry in self._parse(entries) if entry.member_id == self.member.id]
-        self._alone = len(self._parsed) == len(own)
-        return self._candidacy.choose(own)
+        own = self._parse(entries).of_member(self.member.id)
+        self._alone = len(self.roster.names) == len(own)
+        try:
+            return self._candidacy.choose(own)
+        except MemberSupersededError:
+            self._outdone_at = None if entries is None else entries.generation
+            raise
 
     def entered(self, entry: Entry) -> None:
         """Our entry exists."""
@@ -231,6 +235,12 @@ class Group:
             self._due = Step.READ if self._alone else Step.SETTLE
 
     # ---- reading
+
+    def sift(self, entries: Entries | None) -> Iterator[None]:
+        """Take the names of the entries apart, in steps. What is told of these entries next need not do it at once."""
+        names = () if entries is None else entries.names
+        if names is not self.roster.names:
+            self.roster = yield from self.roster.steps(names)
 
     def reading(self) -> bool:
         """A read begins. The watch that it arms tells of later changes.
@@ -252,19 +262,16 @@ class Group:
             # Older than what we have seen: a server that lags, or an ensemble that was wiped. The next read tells.
             self._insist, self._due = True, Step.READ
             return
-        if entries is None or self._entry.name not in entries.names:
+        if entries is None or self._entry.name not in self._parse(entries).entries:
             self._forget_entry()  # an operator deleted it, or the whole group: join again
             return
-        incarnations: dict[str, Entry] = {}
-        for entry in sorted(self._parse(entries), key=lambda entry: entry.seniority):
-            if entry.name in self.leftovers.orphans:
-                self.leftovers.to_delete.add(entry.name)
-                continue
-            incarnations[entry.member_id] = entry
-            if entry.nonce == self.nonce and entry != self._entry:
-                self.leftovers.to_delete.add(entry.name)  # of an attempt that we had given up
+        for entry in self.roster.of_member(self.member.id):
+            if entry.name in self.leftovers.orphans or (entry.nonce == self.nonce and entry != self._entry):
+                self.leftovers.to_delete.add(entry.name)  # that is nobody's, or of an attempt that we had given up
+        incarnations = self.roster.live(self.leftovers.orphans)
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
+            self._outdone_at = entries.generation
             self._be_outdone(live)
             return
         self.error = None
@@ -320,7 +327,7 @@ class Group:
             if not self.idle:
                 return Step.REST  # other members must not have our keys yet
             # Acknowledgements go before the entry: when that is gone, nothing of ours remains.
-            return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else Step.REST
+            return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else self._due or Step.REST
         if self.phase is Phase.JOINING:
             return Step.JOIN  # leftovers wait until our new entry exists, lest our keys move for a moment
         if leftovers:
@@ -338,7 +345,7 @@ class Group:
     @property
     def _names(self) -> frozenset[str]:
         """The entries last read."""
-        return frozenset(name for name, entry in self._parsed.items() if entry is not None)
+        return frozenset(self.roster.entries)
 
     def _publish(self, table: Table) -> None:
         assert self._generation is not None
@@ -387,14 +394,7 @@ class Group:
         else:
             self.failed(self._candidacy.superseded_by(live))
 
-    def _parse(self, entries: Entries | None) -> list[Entry]:
-        names = () if entries is None else entries.names
-        # Of a thousand names few are new: the others need not be taken apart, or warned of, again.
-        self._parsed = {name: self._parsed[name] if name in self._parsed else self._parse_name(name) for name in names}
-        return [entry for entry in self._parsed.values() if entry is not None]
-
-    def _parse_name(self, name: str) -> Entry | None:
-        entry = Entry.parse(name)
-        if entry is None:
-            _logger.warning("group %r: ignoring %r, which is not an entry of a member", self.group_id, name)
-        return entry
+    def _parse(self, entries: Entries | None) -> Roster:
+        for _ in self.sift(entries):  # nothing to do if that has been done in steps
+            pass
+        return self.roster

@@ -8,10 +8,13 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from aiopartition.parsing import parse_json
 from aiopartition.placement.view import Change, Member, View
+from aiopartition.showing import printable, shown, shown_name
 
 __all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance", "RebalanceWatch"]
 
 _PIDS: Final = 2**63
+_LONGEST_HOST: Final = 255
+_LONGEST_TIME: Final = 64
 
 GroupState: TypeAlias = Literal["unknown", "refused", "handing over", "steady", "left"]
 
@@ -46,15 +49,16 @@ class Awaited:
         host, pid, started = known.get("host"), known.get("pid"), known.get("started")
         return cls(
             member_id,
-            host[:255] if isinstance(host, str) else None,
+            printable(host, _LONGEST_HOST) if isinstance(host, str) else None,
             pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < _PIDS else None,
-            started[:64] if isinstance(started, str) else None,
+            printable(started, _LONGEST_TIME) if isinstance(started, str) else None,
         )
 
     def __str__(self) -> str:
-        where = "" if self.host is None else f" (host {self.host!r}, pid {self.pid}, started {self.started!r})"
+        host = "" if self.host is None else shown_name(self.host)
+        where = host and f" (host {host}, pid {self.pid}, started {shown(self.started)})"
         works = "" if not self.works else f": {', '.join(self.works[:5])}{' …' if len(self.works) > 5 else ''}"
-        return f"{self.member_id!r}{where}{works}"
+        return printable(f"{shown_name(self.member_id)}{where}{works}")
 
 
 @dataclass(frozen=True, slots=True)

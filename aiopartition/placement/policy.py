@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from aiopartition.checks import require_integer, require_number, shown
+from aiopartition.checks import require_integer, require_number
 from aiopartition.errors import ConfigurationError
+from aiopartition.showing import shown
 
 __all__ = ["GroupPolicy", "require_policy"]
 

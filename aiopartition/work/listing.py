@@ -9,9 +9,9 @@ from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
-from aiopartition.checks import shown
 from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.view import require_iterable
+from aiopartition.showing import shown
 from aiopartition.work.workers import call_user
 
 __all__ = ["Listing", "Resources"]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
-from aiopartition.checks import shown_key
 from aiopartition.group.membership import Membership
 from aiopartition.group.work import Work
 from aiopartition.placement.view import View
+from aiopartition.showing import shown_key
 
 __all__ = ["OnError", "Worker", "Workers", "call_user"]
 

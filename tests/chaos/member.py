@@ -39,7 +39,8 @@ class MemberProcess:
         self.work = Presence(name)
         """What it was at work on, where that is exclusive."""
         self.errors: list[str] = []
-        self.superseded = False
+        self.superseded = False  # and has not taken part again since
+        self._superseded_at = 0.0
         self.log: list[str] = []
         self.told: dict[str, int] = {}
         """How often it told of what else happens: ``joined``, ``left``, ``stopping``, ``stopped``."""
@@ -149,11 +150,14 @@ class MemberProcess:
     def _note(self, kind: str, at: float, **facts: Any) -> None:
         self.work.note(kind, at, facts.get("key", -1))
         if kind == "saw":
-            self._note_sighting(Sighting(**{**facts, "mine": int(facts["mine"], 16)}))
+            sighting = Sighting(**{**facts, "mine": int(facts["mine"], 16)})
+            self._note_sighting(sighting)
+            if sighting.generation is not None and sighting.first > self._superseded_at:
+                self.superseded = False  # its successor has gone
         elif kind == "view":
             self.digests[facts["generation"]] = facts["digest"]
         elif kind == "error" and facts["name"] == "MemberSupersededError":
-            self.superseded = True
+            self.superseded, self._superseded_at = True, at
         elif kind == "error":
             self.errors.append(f"{facts['name']}: {facts['text']}")
         elif kind == "log":

@@ -18,6 +18,7 @@ from aiopartition.backends.zookeeper import codec, connection, session
 from aiopartition.group import membership
 from aiopartition.group import state as group
 from aiopartition.group.entry import Entry
+from aiopartition.group.roster import Roster
 from aiopartition.placement import builder as table_builder
 from aiopartition.placement.view import View
 from aiopartition.work import run
@@ -186,9 +187,13 @@ def zombie_goes_on() -> None:
     """A member whose place was taken does not look for its successor."""
 
     def blind(parse: Any) -> Any:
-        def own_alone(self: Any, entries: Any) -> list[Entry]:
-            parsed: list[Entry] = parse(self, entries)
-            return [each for each in parsed if each.member_id != self.member.id or each.nonce == self.nonce]
+        def own_alone(self: Any, entries: Any) -> Roster:
+            seen: dict[str, Entry] = dict(parse(self, entries).entries)
+            for name, each in tuple(seen.items()):
+                if each.member_id == self.member.id and each.nonce != self.nonce:
+                    del seen[name]
+            self.roster = with_changes(self.roster, entries=seen)
+            return self.roster  # type: ignore[no-any-return]
 
         return own_alone
 

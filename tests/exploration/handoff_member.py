@@ -236,7 +236,11 @@ class Machine:
             min(2, group["_interruptions"]),
         )
         view = group["_view"]
-        state += (type(self.group.error).__name__, view and (view.generation, view.active), frozenset(group["_parsed"]))
+        state += (
+            type(self.group.error).__name__,
+            view and (view.generation, view.active),
+            frozenset(group["roster"].names),
+        )
         for part in (group, vars(self.handoff), vars(group["leftovers"]), vars(group["_candidacy"])):
             state += [_frozen(part[name]) for name in _compared(*part)]
         return tuple(state)
@@ -248,7 +252,7 @@ UNCOMPARED: Final = frozenset(
         *(
             "_interruptions",
             "_view",
-            "_parsed",
+            "roster",
             "_table",
             "leftovers",
             "_candidacy",

@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
+from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.layout import entry_path, group_path, mark_path
 from aiopartition.backends.lease import NO_LEASE, Lease
@@ -129,8 +129,12 @@ class MemoryBackend:
     def forget(self, group_id: str) -> None:
         self._watched.discard(group_id)
 
-    async def is_ours(self, group_id: str, name: str) -> bool | None:
-        return await self._request(self.cluster.is_of, group_id, name)
+    async def owner(self, group_id: str, name: str) -> Owner | None:
+        return await self._request(self.cluster.owner, group_id, name)
+
+    async def remove(self, group_id: str, name: str) -> bool:
+        await self._request(self.cluster.withdraw, group_id, name)
+        return True
 
     async def describe(self, group_id: str, name: str) -> bytes | None:
         return await self._request(self.cluster.describe, group_id, name)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from aiopartition.backends.base import Backend, Entries, Mark, Marks, MarksCount, Progress
+from aiopartition.backends.base import Backend, Entries, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.clock import Clock, now
 from aiopartition.errors import BackendError, BackendUnavailableError
 
@@ -178,13 +178,14 @@ class MemoryCluster:
             group = self._groups.get(group_id)
             return None if group is None else group.generation
 
-    def is_of(self, session: MemorySession, group_id: str, name: str) -> bool | None:
+    def owner(self, session: MemorySession, group_id: str, name: str) -> Owner | None:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
             if group is None or name not in group.entries:
                 return None
-            return group.entries[name] is session
+            owner = group.entries[name]
+            return Owner.US if owner is session else Owner.ANOTHER if owner in self._sessions else Owner.NOBODY
 
     def describe(self, session: MemorySession, group_id: str, name: str) -> bytes | None:
         with self._lock:
@@ -278,7 +279,7 @@ class MemoryCluster:
             self._group(group_id, b"").document = document
 
     def put_entry(self, group_id: str, name: str) -> None:
-        """Add an entry of any name that belongs to no client."""
+        """Add an entry of any name that belongs to no session."""
         with self._lock:
             group = self._groups[group_id]
             group.entries[name] = MemorySession(math.inf, 0.0)

@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Progress
+from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.layout import active_path, entry_path, group_path, members_path
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode
@@ -153,8 +153,11 @@ class ZooKeeperBackend:
         for path in (members, active):
             self._session.forget_watches(path)
 
-    async def is_ours(self, group_id: str, name: str) -> bool | None:
-        return await self._nodes.is_ours(self._entry_path(group_id, name))
+    async def owner(self, group_id: str, name: str) -> Owner | None:
+        return await self._nodes.owner(self._entry_path(group_id, name))
+
+    async def remove(self, group_id: str, name: str) -> bool:
+        return await self._nodes.delete_all(self._entry_path(group_id, name))
 
     async def describe(self, group_id: str, name: str) -> bytes | None:
         path = self._entry_path(group_id, name)

@@ -15,6 +15,7 @@ from aiopartition.backends.zookeeper.codec import ConnectReply, Operation, Reply
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, LongFrame, ProtocolError, frame
 from aiopartition.clock import Clock
 from aiopartition.forks import tell_child
+from aiopartition.showing import printable
 
 __all__ = ["Address", "Connection", "ConnectionLostError", "ConnectionOwner", "LongAnswerError", "Reply"]
 
@@ -257,7 +258,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
-            self.reason = "the server closed the connection" if exc is None else f"the connection broke: {exc}"
+            self.reason = (
+                "the server closed the connection" if exc is None else printable(f"the connection broke: {exc}")
+            )
             if self._handshake is not None and not self._handshake.done() and not self._secure:
                 self.reason += f" before it answered: {_NO_ANSWER}"
             self._end(exc)

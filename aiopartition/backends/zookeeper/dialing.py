@@ -17,6 +17,7 @@ from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.resolver import Resolver
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError
+from aiopartition.showing import printable
 
 __all__ = ["Dialer"]
 
@@ -128,7 +129,7 @@ class Dialer:
             if isinstance(error, TimeoutError)
             else str(error) or type(error).__name__
         )
-        self.last_error = f"{server}: {reason}"
+        self.last_error = printable(f"{server}: {reason}")
         _logger.debug("cannot connect to %s", self.last_error)
 
     def _decide(self, refusal: AuthenticationError | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final, TypeVar
 
+from aiopartition.backends.base import Owner
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import Children, ErrorCode, Operation, ReplyError, Stat
@@ -21,11 +21,20 @@ T = TypeVar("T")
 ATTEMPTS: Final = 10
 """How often a sequence of requests starts again when other clients change the tree meanwhile."""
 
+DELETIONS: Final = 100
+"""Nodes deleted, at most, below one that has no right to be there."""
+
 _UNAVAILABLE: Final = frozenset({ErrorCode.CONNECTION_LOSS, ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED})
 
 
 class ForeignNodeError(BackendError):
     """A node that we want to create exists, and is not of this session."""
+
+
+def is_session(owner: int) -> bool:
+    """Return whether the owner of a node is a session. In nodes that are not ephemeral it tells their kind
+    (``EphemeralType.java``): 0, or the smallest number for a container, or 0xff0000 and a time to live."""
+    return owner not in (0, -(1 << 63)) and owner >> 40 & 0xFFFFFF != 0xFF0000
 
 
 class Nodes:
@@ -100,10 +109,14 @@ class Nodes:
         found = [node.stat.children_zxid for node in nodes if node is not None]
         return not found or max(found) > zxid
 
-    async def is_ours(self, path: str) -> bool | None:
-        """Return whether a node was created in this session, ``None`` if there is no such node."""
+    async def owner(self, path: str) -> Owner | None:
+        """Return whose a node is, ``None`` if there is no such node."""
         stat = await self.find(codec.exists(path), path)
-        return None if stat is None else stat.ephemeral_owner == self._session.session_id
+        if stat is None:
+            return None
+        if not is_session(stat.ephemeral_owner):
+            return Owner.NOBODY
+        return Owner.US if stat.ephemeral_owner == self._session.session_id else Owner.ANOTHER
 
     async def write(self, path: str, data: bytes, version: int) -> Stat | None:
         """Replace a node's data. Return ``None`` if its version is another, or there is no such node."""
@@ -115,11 +128,19 @@ class Nodes:
 
     async def delete(self, path: str) -> None:
         """Delete a node. It stays if it has children."""
+        await self._delete(path)
+
+    async def _delete(self, path: str) -> bool:
+        """Return ``False`` if it has children."""
         # The permission belongs to the parent (ZooKeeper Programmer's Guide, "ACL Permissions").
         parent = path.rpartition("/")[0]
-        with suppress(ReplyError):  # then none of ours is there, as ephemeral nodes have no children
+        gone = True
+        try:
             await self.request(codec.delete(path), parent, "DELETE", ErrorCode.NO_NODE, ErrorCode.NOT_EMPTY)
+        except ReplyError as error:  # then none of ours is there, as ephemeral nodes have no children
+            gone = error.code != ErrorCode.NOT_EMPTY
         self.ephemerals.discard(path)
+        return gone
 
     async def delete_ephemerals(self) -> None:
         """Delete nodes of this session in portions, until a single portion is left."""
@@ -130,6 +151,20 @@ class Nodes:
             else:  # one does not exist, or must not be deleted
                 for path in paths:
                     await self.delete(path)
+
+    async def delete_all(self, path: str) -> bool:
+        """Delete a node and what is below it. Return ``False`` if some of it is still there: only so many nodes are
+        deleted in one call."""
+        doomed = [path]
+        for _ in range(DELETIONS):
+            if not doomed:
+                return True
+            if await self._delete(doomed[-1]):
+                doomed.pop()
+            else:
+                names = await self.children(doomed[-1])
+                doomed += [f"{doomed[-1]}/{name}" for name in names[:DELETIONS]]
+        return not doomed
 
     async def create(self, path: str, data: bytes, *, ephemeral: bool = False) -> ErrorCode | None:
         """Create a node. Return ``NODE_EXISTS`` if it exists, ``NO_NODE`` if its parent does not, or else ``None``."""
@@ -170,7 +205,7 @@ class Nodes:
             if outcome == ErrorCode.NO_NODE:
                 self.ephemerals.discard(path)
                 return False
-            if await self.is_ours(path):
+            if await self.owner(path) is Owner.US:
                 return True  # created by an earlier request whose answer was lost
         self.ephemerals.discard(path)
         raise ForeignNodeError("the node belongs to another session", path)

@@ -174,6 +174,8 @@ class Actor:
             except PartitionError as error:
                 self.group.failed(error)
                 self.had_view = False
+            if not self.active:
+                self.had_view = False
 
     def _take(self, step: Step) -> Actions:
         group = self.group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -248,10 +249,22 @@ def test_bounds_are_inclusive(weight: int, incarnation: int) -> None:
 @given(one=entries, other=entries)
 @example(Entry("a", 1, 9, NONCE), Entry("a", 1, 10, NONCE))
 def test_seniority_goes_by_incarnation_then_nonce(one: Entry, other: Entry) -> None:
-    """Numbers compare as numbers; whoever sees the same entries picks the same one, whatever the weights."""
+    """Numbers compare as numbers; whoever sees the same entries picks the same one."""
+    assume((one.incarnation, one.nonce) != (other.incarnation, other.nonce))
     assert (one.seniority > other.seniority) == (
         one.incarnation > other.incarnation or (one.incarnation == other.incarnation and one.nonce > other.nonce)
     )
+
+
+@given(entry=entries, weight=st.integers(1, MAX_WEIGHT))
+@example(Entry("a", 2, 1, NONCE), 10)
+@example(Entry("a", 2, 1, NONCE), 20)
+@example(Entry("a", 1, 1, NONCE), MAX_WEIGHT)
+def test_entries_that_tie_are_told_apart_by_their_names(entry: Entry, weight: int) -> None:
+    """No member would write the second one; but then all must agree which of them counts."""
+    other = replace(entry, weight=weight)
+    assert (entry.seniority > other.seniority) == (entry.name > other.name)
+    assert (entry.seniority == other.seniority) == (entry == other)
 
 
 @given(member_id=any_id)

@@ -1,0 +1,75 @@
+"""The entries of a group as they were last read. Their names are taken apart in steps, as there may be very many."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiopartition.group.entry import Entry
+
+__all__ = ["EXAMPLES", "NAMES_PER_STEP", "Roster"]
+
+NAMES_PER_STEP: Final = 500
+"""Names taken apart between two turns of the event loop: some milliseconds if all of them are new."""
+
+EXAMPLES: Final = 3
+"""Names that a warning of foreign names gives in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What the names of one reading say.
+
+    :ivar names: all of them, as they were read.
+    :ivar entries: those that members have written, by their names.
+    :ivar foreign: the others, which are ignored.
+    :ivar examples: the first few of the foreign names that the reading before did not have.
+    :ivar appeared: how many of those there are.
+    """
+
+    names: tuple[str, ...] = ()
+    entries: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
+    foreign: AbstractSet[str] = field(default_factory=frozenset[str])
+    examples: tuple[str, ...] = ()
+    appeared: int = 0
+
+    def steps(self, names: tuple[str, ...]) -> Generator[None, None, Roster]:
+        """Return the roster of the next reading, in steps, each of which does a bounded number of things.
+
+        Of a thousand names few are new: what this roster knows is not taken apart again.
+        """
+        entries: dict[str, Entry] = {}
+        foreign: set[str] = set()
+        examples: list[str] = []
+        appeared = 0
+        for count, name in enumerate(names, start=1):
+            if name in self.foreign:
+                foreign.add(name)
+            elif (entry := self.entries.get(name) or Entry.parse(name)) is not None:
+                entries[name] = entry
+            else:
+                foreign.add(name)
+                appeared += 1
+                if len(examples) < EXAMPLES:
+                    examples.append(name)
+            if count % NAMES_PER_STEP == 0:
+                yield
+        return Roster(names, entries, foreign, tuple(examples), appeared)
+
+    def of_member(self, member_id: str) -> list[Entry]:
+        """Return the entries under one id."""
+        return [entry for entry in self.entries.values() if entry.member_id == member_id]
+
+    def live(self, orphans: Collection[str] = ()) -> dict[str, Entry]:
+        """Return the members by their ids: of several entries under one id, the live one.
+
+        :param orphans: names of entries that count for nobody.
+        """
+        live: dict[str, Entry] = {}
+        for name, entry in self.entries.items():
+            known = live.get(entry.member_id)
+            if name not in orphans and (known is None or entry.seniority > known.seniority):
+                live[entry.member_id] = entry
+        return live

@@ -1,0 +1,61 @@
+"""How text is shown that comes from outside: from the tree, from servers, from users' objects.
+
+Whatever it holds, what is shown is one line of printable characters, and short.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Final
+
+__all__ = ["LONGEST_TEXT", "printable", "shown", "shown_key", "shown_name"]
+
+LONGEST_TEXT: Final = 2_000
+"""Characters of an error's text."""
+
+_LONGEST_VALUE: Final = 60
+_LONGEST_NAME: Final = 255  # whole, if it is of any usual length, so that operators can look for it
+
+
+def printable(text: str, limit: int = LONGEST_TEXT) -> str:
+    """Return ``text`` with everything escaped that could move a cursor, begin another line, turn the direction of
+    reading, or not be encoded; and cut to ``limit`` characters."""
+    cut = text[: limit + 1]
+    if not cut.isprintable():
+        cut = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in cut)
+    return cut if len(cut) <= limit else f"{cut[:limit]}…"
+
+
+def shown(value: object, limit: int = _LONGEST_VALUE) -> str:
+    """Format any ``value`` for a message, cut to ``limit`` characters."""
+    try:
+        text = repr(value[: limit + 1]) if type(value) is str else _shortened.repr(value)
+    except Exception as error:  # an int beyond Python's limit of digits, or a bug in a user's class
+        return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
+    return printable(text, limit)
+
+
+def shown_name(name: str) -> str:
+    """Format the id of a member or a group, the name of a node or a host."""
+    return shown(name, _LONGEST_NAME)
+
+
+def shown_key(key: bytes) -> str:
+    """Format an encoded key for a message, cut to 60 bytes."""
+    text = repr(key[:_LONGEST_VALUE])[1:]
+    return text if len(key) <= _LONGEST_VALUE else f"{text}…"
+
+
+class _Shortened(reprlib.Repr):
+    """Does not format the parts of a container that would be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = _LONGEST_VALUE
+        self.maxstring = self.maxlong = self.maxother = LONGEST_TEXT
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return repr(x)
+
+
+_shortened: Final = _Shortened()
