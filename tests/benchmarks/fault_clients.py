@@ -19,7 +19,7 @@ from typing import Any, Literal
 from kazoo.client import KazooClient
 
 from aiopartition import BackendError, PartitionCoordinator
-from tests.bench.admin import session_of
+from tests.support.admin import session_of
 
 __all__ = ["KINDS", "Client", "Event", "Kazoo", "Ours", "Scale"]
 

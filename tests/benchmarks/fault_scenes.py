@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from kazoo.client import KazooClient
 
-from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.benchmarks.fault_clients import KINDS, Client, Event, Scale
+from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
 
 __all__ = ["ALONE", "LONG", "Outcome", "Scene", "on_ensemble"]
 

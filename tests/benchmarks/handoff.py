@@ -37,12 +37,12 @@ from aiopartition import GroupPolicy, PartitionCoordinator, View
 from aiopartition.group import state as group_module
 from aiopartition.group.handoff import Handoff
 from aiopartition.placement.table import Mask
-from tests.bench import ZooKeeperServer
 from tests.benchmarks.handoff_cost import cost_table
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
+from tests.support import ZooKeeperServer
 
 __all__ = ["measure"]
 

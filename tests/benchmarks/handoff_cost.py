@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Table
+from tests.support import ZooKeeperServer, wait_until
 
 __all__ = ["cost_table"]
 

@@ -34,7 +34,6 @@ from aiopartition.group.entry import Entry
 from aiopartition.group.state import Group
 from aiopartition.placement.assign import build_steps
 from aiopartition.placement.view import Change, Member, View
-from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.per_key import GROUP, coordinator_among, owned_by
@@ -42,6 +41,7 @@ from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Sample, Ticker
 from tests.benchmarks.workers import PlainTasks, Workers
+from tests.support import ZooKeeperServer, wait_until
 
 __all__ = ["measure"]
 

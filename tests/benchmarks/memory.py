@@ -25,11 +25,11 @@ from kazoo.client import KazooClient
 from tooz import utils
 
 from aiopartition import PartitionCoordinator
-from tests.bench import ZooKeeperServer
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMember
+from tests.support import ZooKeeperServer
 
 __all__ = ["measure"]
 

@@ -18,7 +18,6 @@ import time
 from collections.abc import Awaitable, Callable
 from statistics import median
 
-from tests.bench import ZooKeeperServer
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.per_key import GROUP, coordinator_among, owned_by
@@ -27,6 +26,7 @@ from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_partitioner, tooz
 from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
 from tests.benchmarks.tooz_members import ToozMembers
+from tests.support import ZooKeeperServer
 
 __all__ = ["measure"]
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
+from tests.support import ZooKeeperServer, wait_until
 
 __all__ = ["measure"]
 

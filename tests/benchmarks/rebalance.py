@@ -26,13 +26,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.bench import ZooKeeperServer
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.hosts import GROUP, Host, LocalHost, RemoteHost, Roll
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
+from tests.support import ZooKeeperServer
 
 __all__ = ["measure"]
 

@@ -21,12 +21,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.memory import Groups
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMembers
+from tests.support import ZooKeeperServer, wait_until
 
 __all__ = ["measure"]
 

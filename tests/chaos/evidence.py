@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.bench import ZooKeeperServer
 from tests.chaos.judge import Violation
 from tests.chaos.ledger import Ledger
 from tests.chaos.transactions import Transaction, read_log
+from tests.support import ZooKeeperServer
 
 __all__ = ["keep", "keep_servers"]
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.bench import Frame, Proxy, ZooKeeperServer
 from tests.chaos.member import MemberProcess
 from tests.chaos.world import GROUP_PATH, LITTER, LONGEST_TIMEOUT, MEMBERS_PATH, World
+from tests.support import Frame, Proxy, ZooKeeperServer
 
 __all__ = ["EVERYBODY", "KINDS", "Fault", "play"]
 

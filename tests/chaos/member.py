@@ -11,11 +11,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.bench import Proxy
 from tests.chaos.conditions import Conditions
 from tests.chaos.journal import JournalReader, Sighting
 from tests.chaos.pieces import Presence
 from tests.chaos.workloads import NAMESPACE
+from tests.support import Proxy
 
 __all__ = ["MemberProcess"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer
 from tests.chaos.chance import WEIGHTS, random_schedule
 from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.evidence import keep
@@ -21,6 +20,7 @@ from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.transactions import logged
 from tests.chaos.trial import Trial
 from tests.chaos.world import World
+from tests.support import ZooKeeperServer
 
 SECONDS = 8.0
 

@@ -12,7 +12,6 @@ import pytest
 from kazoo.client import KazooClient
 
 from aiopartition import GroupPolicy
-from tests.bench import Ensemble
 from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.journal import Journal, Sighting
 from tests.chaos.judge import Judge, Offset
@@ -22,6 +21,7 @@ from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions
 from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
 from tests.chaos.workloads import KEYS, digest_of
+from tests.support import Ensemble
 
 POLICY = GroupPolicy(slots=256)
 MEMBERS = "/chaos/work/members"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import ZooKeeperServer
+from tests.support import ZooKeeperServer
 
 __all__ = ["Change", "Transaction", "epochs_of", "forgotten", "history", "logged", "read_log"]
 

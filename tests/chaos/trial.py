@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiopartition.clock import now
-from tests.bench import wait_until
 from tests.chaos.evidence import keep
 from tests.chaos.faults import Fault, play
 from tests.chaos.judge import Judge, Offset
@@ -19,6 +18,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.workloads import GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
 from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, World
+from tests.support import wait_until
 
 __all__ = ["Trial"]
 

@@ -14,13 +14,13 @@ from kazoo.exceptions import KazooException, NoNodeError, NotEmptyError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 
-from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
-from tests.bench.proxy import Episode
 from tests.chaos.conditions import Conditions
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.transactions import history
 from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
+from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
+from tests.support.proxy import Episode
 
 __all__ = ["GROUP_PATH", "LITTER", "LONGEST_TIMEOUT", "MEMBERS_PATH", "World"]
 

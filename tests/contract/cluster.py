@@ -16,7 +16,7 @@ from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyErr
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.clock import now
 from aiopartition.quoting import quote_component
-from tests.bench import OpenProxy, Proxy, ZooKeeperServer
+from tests.support import OpenProxy, Proxy, ZooKeeperServer
 
 __all__ = ["Cluster", "MemoryWorld", "ZooKeeperWorld"]
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.bench import OpenProxy, ZooKeeperServer
 from tests.contract.cluster import Cluster, MemoryWorld, ZooKeeperWorld
+from tests.support import OpenProxy, ZooKeeperServer
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiopartition import PartitionCoordinator
-from tests.bench import wait_until
+from tests.support import wait_until
 
 __all__ = ["enter"]
 

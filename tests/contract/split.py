@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
-from tests.bench import wait_until
+from tests.support import wait_until
 
 __all__ = ["RESOURCES", "current_view", "owners", "split_exactly"]
 

@@ -9,9 +9,9 @@ import pytest
 
 from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
 from aiopartition.backends.base import Mark
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.joining import enter
+from tests.support import wait_until
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 CYCLES = 40

@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES, split_exactly
+from tests.support import wait_until
 
 Call = Callable[[PartitionCoordinator], Any]
 

@@ -13,10 +13,10 @@ from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.membership import Membership
 from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.joining import enter
 from tests.contract.split import RESOURCES
+from tests.support import wait_until
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 LONG = 10.0

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES
+from tests.support import wait_until
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 

@@ -8,10 +8,10 @@ import pytest
 
 from aiopartition import PartitionCoordinator
 from aiopartition.backends.base import Mark
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
+from tests.contract.exclusive import join, joined, shared_out, waits
 from tests.contract.split import RESOURCES
-from tests.contract.test_exclusive import join, joined, shared_out, waits
+from tests.support import wait_until
 
 
 def entry_of(member: PartitionCoordinator) -> str:

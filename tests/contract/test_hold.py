@@ -18,10 +18,10 @@ from aiopartition import (
     PartitionCoordinator,
     View,
 )
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
+from tests.contract.exclusive import join, joined, shared_out, waits, will_own
 from tests.contract.split import RESOURCES
-from tests.contract.test_exclusive import join, joined, shared_out, waits, will_own
+from tests.support import wait_until
 
 
 async def forever() -> None:

@@ -14,9 +14,9 @@ from aiopartition import (
     PartitionCoordinator,
     PolicyMismatchError,
 )
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES, current_view, split_exactly
+from tests.support import wait_until
 
 
 async def test_a_lone_member_owns_everything(cluster: Cluster) -> None:

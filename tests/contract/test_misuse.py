@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aiopartition import ConfigurationError, GroupPolicy, PartitionCoordinator
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
-from tests.contract.test_run import running, solo
+from tests.contract.working import running, solo
+from tests.support import wait_until
 
 Call = Callable[[PartitionCoordinator, Any], Awaitable[object]]
 

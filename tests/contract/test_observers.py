@@ -22,9 +22,9 @@ from aiopartition import (
     View,
 )
 from aiopartition.group.document import document_of
-from tests.bench import ZooKeeperServer, wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES, current_view, owners, split_exactly
+from tests.support import ZooKeeperServer, wait_until
 
 POLICY = GroupPolicy(replicas=2, slots=64, vnodes=16)
 EXCLUSIVE = GroupPolicy(exclusive=True, slots=64, vnodes=16)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from aiopartition import GroupPolicy, Partition, PartitionCoordinator, PolicyMismatchError, View, partitions
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import split_exactly
+from tests.support import wait_until
 
 ALL = partitions(24)
 ORDINARY = GroupPolicy(partitions=24)

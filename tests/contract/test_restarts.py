@@ -10,11 +10,11 @@ from itertools import chain
 import pytest
 
 from aiopartition import Change, GroupPolicy, PartitionCoordinator
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
+from tests.contract.exclusive import POLICY, shared_out
 from tests.contract.split import RESOURCES
-from tests.contract.test_exclusive import POLICY, shared_out
-from tests.contract.test_run import Floor, running
+from tests.contract.working import Floor, running
+from tests.support import wait_until
 
 PATIENCE = 4.0
 """Seconds of a session that is to outlive a restart; servers in the tests grant no more."""

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from aiopartition import ConfigurationError, GroupPolicy
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
-from tests.contract.test_exclusive import POLICY
-from tests.contract.test_run import Floor, messages, running, solo
+from tests.contract.exclusive import POLICY
+from tests.contract.working import Floor, messages, running, solo
+from tests.support import wait_until
 
 LONG = 3600.0
 """Seconds between questions that no test waits for."""

@@ -14,9 +14,9 @@ import pytest
 
 from aiopartition import Change, GroupPolicy, MemberSupersededError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.testing import PartitionCluster, VirtualTimeLoop
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
 from tests.contract.split import RESOURCES, split_exactly
+from tests.support import wait_until
 
 
 @dataclass(frozen=True)

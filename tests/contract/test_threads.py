@@ -14,10 +14,12 @@ import anyio
 import pytest
 
 from aiopartition import OwnershipLostError, finish_in_thread
-from tests.bench import wait_until
 from tests.contract.cluster import Cluster
-from tests.contract.test_exclusive import LONG, join, joined, shared_out, waits, will_own
-from tests.contract.test_run import messages, running
+from tests.contract.exclusive import join, joined, shared_out, waits, will_own
+from tests.contract.working import messages, running
+from tests.support import wait_until
+
+LONG = 10.0
 
 InThread = Callable[..., Awaitable[None]]
 

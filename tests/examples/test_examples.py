@@ -9,89 +9,16 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.ports import free_port
-
-ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONWARNINGS": "error",  # in the processes that an example starts, too
-}
-
-
-@pytest.fixture(params=["memory", pytest.param("zookeeper", marks=pytest.mark.zookeeper)])
-def url(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
-    """A backend of its own for one test, which must not leave behind a process that was given it."""
-    if request.param == "memory":
-        backend = f"memory:/{namespace}"
-    else:
-        server: ZooKeeperServer = request.getfixturevalue("zookeeper")
-        backend = server.url(namespace)
-    yield backend
-    left = processes_with(namespace)
-    for process in left:
-        process.kill()
-    assert not left
-
-
-@pytest.fixture
-def on_zookeeper(zookeeper: ZooKeeperServer, namespace: str) -> str:
-    """A place on the real server alone."""
-    return zookeeper.url(namespace)
-
-
-def processes_with(argument: str) -> list[psutil.Process]:
-    """Those with ``argument`` in their command line."""
-    return [
-        process for process in psutil.process_iter(["cmdline"]) if argument in " ".join(process.info["cmdline"] or ())
-    ]
-
-
-def command(example: str, *arguments: object) -> list[str]:
-    """How a user starts an example."""
-    return [sys.executable, "-W", "error", str(ROOT / "examples" / f"{example}.py"), *map(str, arguments)]
-
-
-def run(example: str, *arguments: object, code: int = 0) -> str:
-    """Run an example to its end; what it has printed."""
-    ended = subprocess.run(
-        command(example, *arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False
-    )
-    assert ended.returncode == code, ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stdout + ended.stderr
-    return ended.stdout if code == 0 else ended.stdout + ended.stderr
-
-
-def start(example: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start an example."""
-    return subprocess.Popen(
-        command(example, *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def read_until(process: subprocess.Popen[str], wanted: str) -> str:
-    """What it prints, up to the line that contains ``wanted``."""
-    assert process.stdout is not None
-    read = ""
-    for line in process.stdout:
-        read += line
-        if wanted in line:
-            return read
-    raise AssertionError(f"ended without {wanted!r}:\n{read}")
-
+from tests.examples.started import ENVIRONMENT, EXAMPLES, command, processes_with, read_until, run, start
+from tests.support import wait_until
+from tests.support.ports import free_port
 
 # What they show
 

@@ -6,9 +6,7 @@ import signal
 
 import pytest
 
-from tests.examples.test_examples import read_until, start, url
-
-__all__ = ["url"]
+from tests.examples.started import read_until, start
 
 
 @pytest.mark.parametrize(

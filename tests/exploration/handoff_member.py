@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 
 from aiopartition import Member
 from tests.exploration.internals import Group, GroupPolicy, Handoff, MemberSupersededError, Step, Work
-from tests.unit.group.test_group_model import Request
-from tests.unit.group.test_handoff_model import advanced
+from tests.unit.group.group_model import Request
+from tests.unit.group.handoff_model import advanced
 
 __all__ = ["Client", "Machine", "copied", "work_on"]
 

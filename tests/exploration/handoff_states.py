@@ -1,6 +1,6 @@
 """The members of a group on a coordination service, as a state that leads to others.
 
-The service is that of :mod:`tests.unit.group.test_handoff_model`. Symmetric states count as one: processes
+The service is that of :mod:`tests.unit.group.handoff_model`. Symmetric states count as one: processes
 start in the order of their numbers, sessions are called by their members, and news that wait together are one.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias, cast
 
 from tests.exploration.handoff_member import Client, Machine, copied, work_on
 from tests.exploration.internals import Handoff, Progress, Step
-from tests.unit.group.test_group_model import Request
-from tests.unit.group.test_handoff_model import BarrierService
+from tests.unit.group.group_model import Request
+from tests.unit.group.handoff_model import BarrierService
 
 __all__ = ["Action", "LetGoTooSoonError", "State", "TwoAtWorkError"]
 

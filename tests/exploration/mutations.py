@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from operator import or_
 from typing import Any, Final
 
 import pytest
@@ -21,16 +20,19 @@ from tests.exploration.internals import (
     Handoff,
     Hold,
     InFlight,
-    Mark,
-    MarksCount,
     Membership,
     Registry,
-    Step,
     Work,
     subset_module,
 )
 from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
+from tests.support.mistakes import (
+    acknowledged_before_work_has_ended,
+    nobody_is_superseded,
+    one_acknowledgement_is_enough,
+    what_is_gained_is_taken_at_once,
+)
 
 __all__ = ["MUTATIONS", "Found", "Mutation", "find"]
 
@@ -276,13 +278,6 @@ def stopping_does_not_wait_for_work(mutate: pytest.MonkeyPatch) -> None:
     mutate.setattr(Registry, "drain", at_once)
 
 
-def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:
-    def stay(self: Group, live: object) -> None:
-        """Go on as if nothing had happened."""
-
-    mutate.setattr(Group, "_be_outdone", stay)
-
-
 def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
     async def heartbeat(self: Membership) -> None:
         await self._backend.ping()
@@ -293,37 +288,6 @@ def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
 
 
 # ---- the handoff
-
-
-def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
-    viewed = Handoff.viewed
-
-    def view_and_take(self: Handoff, generation: int, name: str, names: frozenset[str], mine: Any) -> None:
-        viewed(self, generation, name, names, mine)
-        self.active = tuple(map(or_, self.active, mine))
-
-    mutate.setattr(Handoff, "viewed", view_and_take)
-
-
-def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
-    marked = Handoff.marked
-
-    def mark_for_all(self: Handoff, mark: Mark, count: MarksCount) -> None:
-        marked(self, mark, count)
-        if mark.generation == self.generation and not mark.ready:
-            self._conclusion = Step.ACTIVATE
-
-    mutate.setattr(Handoff, "marked", mark_for_all)
-
-
-def acknowledged_before_work_has_ended(mutate: pytest.MonkeyPatch) -> None:
-    keep = Handoff._keep
-
-    def keep_in_words_only(self: Handoff, mine: Any) -> None:
-        keep(self, mine)
-        self.in_the_way.clear()
-
-    mutate.setattr(Handoff, "_keep", keep_in_words_only)
 
 
 def what_is_revoked_counts_as_ended(mutate: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.bench import ZooKeeperServer
-from tests.bench.admin import Operator
-from tests.bench.fleet import Fleet
+from tests.faults.rights import SUPER_USER
+from tests.support import ZooKeeperServer
+from tests.support.admin import Operator, super_user_properties
+from tests.support.fleet import Fleet
 
 Measure = Callable[[str, float], None]
 
@@ -26,6 +27,19 @@ async def fleet(anyio_backend: str) -> AsyncIterator[Fleet]:
 async def operator(zookeeper: ZooKeeperServer) -> AsyncIterator[Operator]:
     """Somebody at the shell of ``zookeeper``."""
     async with Operator(zookeeper.address) as operator:
+        yield operator
+
+
+@pytest.fixture(scope="module")
+async def guarded_server(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
+    """A server on which one user may do everything."""
+    async with ZooKeeperServer(properties=super_user_properties(*SUPER_USER)) as server:
+        yield server
+
+
+@pytest.fixture
+async def administrator(guarded_server: ZooKeeperServer) -> AsyncIterator[Operator]:
+    async with Operator(guarded_server.address, auth=SUPER_USER) as operator:
         yield operator
 
 

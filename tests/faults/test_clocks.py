@@ -19,10 +19,10 @@ import aiopartition.runner
 from aiopartition import OwnershipUnknownError
 from aiopartition.backends.opening import open_backend
 from aiopartition.clock import now
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.agent import Agent, packages_are_split_among
-from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.agent import Agent, packages_are_split_among
+from tests.support.fleet import GROUP, KEYS, Fleet
 
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 HOUR = 3600.0

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from aiopartition import PartitionCoordinator
-from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import session_of
-from tests.bench.fleet import GROUP, KEYS, Fleet
-from tests.bench.lookout import Lookout, overlap
 from tests.faults.conftest import Measure
+from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import session_of
+from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.lookout import Lookout, overlap
 
 
 def server_of(ensemble: Ensemble, member: PartitionCoordinator) -> ZooKeeperServer | None:

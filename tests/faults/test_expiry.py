@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from tests.bench import Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, end_session, session_of
-from tests.bench.fleet import GROUP, Fleet
 from tests.faults.conftest import Measure
+from tests.support import Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import Operator, end_session, session_of
+from tests.support.fleet import GROUP, Fleet
 
 
 class TestExpiredSession:

@@ -15,11 +15,11 @@ from aiopartition import PartitionCoordinator
 from aiopartition.backends.zookeeper.codec import Operation
 from aiopartition.backends.zookeeper.nodes import DELETIONS, is_session
 from aiopartition.group.entry import Entry
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, rights
-from tests.bench.fleet import Fleet
 from tests.contract.cluster import _Operator
-from tests.faults.test_rights import AGENT, administrator, guarded_server, url_of  # noqa: F401
+from tests.faults.rights import AGENT, url_of
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator, rights
+from tests.support.fleet import Fleet
 
 _protocol: Any = protocol
 GHOST: Final = Entry("ghost", 1, 1, "0" * 16).name
@@ -123,8 +123,8 @@ def test_who_is_an_owner(owner: int, session: bool) -> None:
 
 async def test_a_node_that_must_not_be_removed(
     fleet: Fleet,
-    guarded_server: ZooKeeperServer,  # noqa: F811
-    administrator: Operator,  # noqa: F811
+    guarded_server: ZooKeeperServer,
+    administrator: Operator,
     namespace: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

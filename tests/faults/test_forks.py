@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import ZooKeeperServer
-from tests.bench.forking import ENDS, EXIT_CODE, Outcome, fork
-from tests.bench.ports import free_port
-from tests.bench.tls import Certificates
+from tests.support import ZooKeeperServer
+from tests.support.forking import ENDS, EXIT_CODE, Outcome, fork
+from tests.support.ports import free_port
+from tests.support.tls import Certificates
 
 WAYS_AND_ENDS = [
     *(("coroutine", end) for end in ENDS),

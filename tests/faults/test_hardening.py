@@ -14,8 +14,8 @@ from aiozk import protocol
 
 from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
 from aiopartition.backends.base import Progress
-from tests.bench import Frame, OpenProxy, Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import Operator
+from tests.support import Frame, OpenProxy, Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import Operator
 
 RESOURCES = range(300)
 WRITES = frozenset(

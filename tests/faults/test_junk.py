@@ -10,10 +10,10 @@ import pytest
 from kazoo.exceptions import NoNodeError
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, rights
-from tests.bench.fleet import Fleet
-from tests.faults.test_rights import AGENT, administrator, guarded_server, url_of  # noqa: F401
+from tests.faults.rights import AGENT, url_of
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator, rights
+from tests.support.fleet import Fleet
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 
@@ -86,8 +86,8 @@ class TestBelowHandoff:
     async def test_one_that_cannot_be_removed(
         self,
         fleet: Fleet,
-        guarded_server: ZooKeeperServer,  # noqa: F811
-        administrator: Operator,  # noqa: F811
+        guarded_server: ZooKeeperServer,
+        administrator: Operator,
         namespace: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:

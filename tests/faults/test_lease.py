@@ -10,11 +10,11 @@ from typing import Self
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import Ensemble, Frame, Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import session_of
-from tests.bench.fleet import GROUP, KEYS, Fleet
-from tests.bench.work import Work, longest_overlap
 from tests.faults.conftest import Measure
+from tests.support import Ensemble, Frame, Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import session_of
+from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.work import Work, longest_overlap
 
 EXCLUSIVE = GroupPolicy(exclusive=True)
 TRANSACTION = 14

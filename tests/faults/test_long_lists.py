@@ -15,9 +15,9 @@ from aiopartition import BackendError, GroupPolicy, PartitionCoordinator, Partit
 from aiopartition.backends.base import Marks
 from aiopartition.backends.zookeeper.connection import Connection
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, LongFrame
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, session_of
-from tests.bench.fleet import Fleet
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator, session_of
+from tests.support.fleet import Fleet
 
 POLICY = GroupPolicy(slots=64, vnodes=16)
 EXCLUSIVE = GroupPolicy(slots=64, vnodes=16, exclusive=True)

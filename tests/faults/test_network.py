@@ -12,13 +12,13 @@ import pytest
 from aiozk import protocol
 
 from aiopartition import BackendError, BackendUnavailableError, Change, OwnershipUnknownError, PartitionCoordinator
-from tests.bench import Frame, Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, session_of
-from tests.bench.fleet import GROUP, KEYS, Fleet
-from tests.bench.lookout import overlap
-from tests.bench.ports import LOOPBACK, free_port
-from tests.bench.proxy import Episode
 from tests.faults.conftest import Measure
+from tests.support import Frame, Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import Operator, session_of
+from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.lookout import overlap
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.proxy import Episode
 
 TIMEOUT = 2.0
 LEASE = TIMEOUT * 2 / 3

@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from aiopartition import AuthenticationError, GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, rights, super_user_properties
-from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator, rights, super_user_properties
+from tests.support.fleet import GROUP, KEYS, Fleet
 
 SUPER_USER = ("super", "s3cret")
 MEMBER = ("member", "secret")

@@ -11,10 +11,10 @@ import pytest
 from kazoo.security import ACL, make_digest_acl
 
 from aiopartition import GroupPolicy, PolicyMismatchError
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator
-from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator
+from tests.support.fleet import GROUP, KEYS, Fleet
 
 NONCE = "0123456789abcdef"
 

@@ -10,12 +10,12 @@ from statistics import median
 import pytest
 
 from aiopartition import OwnershipUnknownError
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator
-from tests.bench.agent import GROUP, PACKAGES, Agent, packages_are_split_among
-from tests.bench.fleet import Fleet
-from tests.bench.lookout import overlap
 from tests.faults.conftest import Measure
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator
+from tests.support.agent import GROUP, PACKAGES, Agent, packages_are_split_among
+from tests.support.fleet import Fleet
+from tests.support.lookout import overlap
 
 PATIENCE = 10.0
 """Seconds of a session that is to outlive the start of a Python, even where much else runs."""

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from urllib.parse import quote
 
 import pytest
 from kazoo.exceptions import NoAuthError
 from kazoo.security import OPEN_ACL_UNSAFE
 
 from aiopartition import AuthenticationError, GroupPolicy, OwnershipUnknownError
-from tests.bench import OpenProxy, ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, rights, session_of, super_user_properties
-from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
+from tests.faults.rights import AGENT, SUPER_USER, url_of
+from tests.support import OpenProxy, ZooKeeperServer, wait_until
+from tests.support.admin import Operator, rights, session_of
+from tests.support.fleet import GROUP, KEYS, Fleet
 
-SUPER_USER = ("super", "s3cret")
-AGENT = ("agent", "pass:w/rd@?#")
 STRANGER = ("stranger", "guess")
-
-
-@pytest.fixture(scope="module")
-async def guarded_server(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
-    """A server on which one user may do everything."""
-    async with ZooKeeperServer(properties=super_user_properties(*SUPER_USER)) as server:
-        yield server
-
-
-@pytest.fixture
-async def administrator(guarded_server: ZooKeeperServer) -> AsyncIterator[Operator]:
-    async with Operator(guarded_server.address, auth=SUPER_USER) as operator:
-        yield operator
 
 
 @pytest.fixture
@@ -42,12 +26,6 @@ async def guarded(administrator: Operator, namespace: str) -> str:
     await administrator.create(namespace, acl=[rights(SUPER_USER, "crwda")])
     await administrator.create(f"{namespace}/groups", acl=[rights(AGENT, "c")])
     return f"{namespace}/groups"
-
-
-def url_of(server: ZooKeeperServer, namespace: str, auth: tuple[str, str] | None = None) -> str:
-    """The backend URL, with credentials in it."""
-    credentials = ":".join(quote(part, safe="") for part in auth) + "@" if auth else ""
-    return f"zookeeper://{credentials}{server.address}{namespace}"
 
 
 def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import pytest
 
 from aiopartition import BackendUnavailableError
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator, session_of
-from tests.bench.fleet import GROUP, KEYS, Fleet
-from tests.bench.ports import LOOPBACK, free_ports
 from tests.faults.conftest import Measure
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator, session_of
+from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.ports import LOOPBACK, free_ports
 
 
 class TestKilledServer:

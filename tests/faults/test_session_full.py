@@ -11,9 +11,9 @@ from aiopartition import GroupPolicy, PartitionCoordinator, SessionFullError
 from aiopartition.backends.base import Mark
 from aiopartition.backends.ephemerals import MAX_BYTES, PORTION
 from aiopartition.backends.zookeeper.session import Session
-from tests.bench import Ensemble, OpenProxy, ZooKeeperServer, wait_until
-from tests.bench.admin import session_of
-from tests.bench.fleet import Fleet
+from tests.support import Ensemble, OpenProxy, ZooKeeperServer, wait_until
+from tests.support.admin import session_of
+from tests.support.fleet import Fleet
 
 MEMBER = "ü" * 500
 """1,000 bytes, and three times as many in a path."""

@@ -12,10 +12,10 @@ import pytest
 
 from aiopartition import BackendUnavailableError, NotStartedError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.settings import OnUnknown
-from tests.bench import Proxy, ZooKeeperServer, wait_until
-from tests.bench.admin import session_of
-from tests.bench.fleet import GROUP, KEYS, Fleet
 from tests.faults.conftest import Measure
+from tests.support import Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import session_of
+from tests.support.fleet import GROUP, KEYS, Fleet
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections import Counter
 
 from aiozk import protocol
 
-from tests.bench import Frame, Proxy, ZooKeeperServer, wait_until
-from tests.bench.fleet import GROUP, KEYS, Fleet
+from tests.support import Frame, Proxy, ZooKeeperServer, wait_until
+from tests.support.fleet import GROUP, KEYS, Fleet
 
 PING = protocol.PingRequest.opcode
 EXISTS = protocol.ExistsRequest.opcode

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import Operator
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import Operator
 
 SERVICE = """
 import asyncio, sys

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import pytest
 
 from aiopartition import AuthenticationError, PartitionCoordinator
-from tests.bench import Proxy, ZooKeeperServer, wait_until
-from tests.bench.fleet import GROUP, KEYS, Fleet
-from tests.bench.ports import LOOPBACK, free_port
-from tests.bench.tls import Certificates
 from tests.faults.conftest import Measure
+from tests.support import Proxy, ZooKeeperServer, wait_until
+from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.tls import Certificates
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import sys
 import uvloop
 
 from aiopartition import PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
+from tests.support import ZooKeeperServer, wait_until
 
 RESOURCES = [f"host-{number}" for number in range(200)]
 

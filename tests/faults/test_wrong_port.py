@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from aiopartition import OwnershipUnknownError, PartitionCoordinator
-from tests.bench import ZooKeeperServer, wait_until
-from tests.bench.admin import end_session
-from tests.bench.ports import LOOPBACK, free_port
-from tests.bench.tls import Certificates
+from tests.support import ZooKeeperServer, wait_until
+from tests.support.admin import end_session
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.tls import Certificates
 
 
 @pytest.fixture(scope="module")

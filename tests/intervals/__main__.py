@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import ZooKeeperServer
 from tests.chaos.evidence import keep_servers
 from tests.chaos.transactions import history
 from tests.intervals.trial import Trial, servers_for_trial
+from tests.support import ZooKeeperServer
 
 RUN = 60.0
 """Seconds of one run, after which everything must be well again."""

@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.bench import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.intervals.agent import RESOURCES
 from tests.intervals.checker import Checker, overlaps
+from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
 
 __all__ = ["Outcome", "Trial", "servers_for_trial"]
 

@@ -7,23 +7,24 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from operator import or_
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from aiopartition import GroupPolicy, View
-from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.backends.memory.backend import MemoryBackend
-from aiopartition.group.handoff import Handoff
 from aiopartition.group.membership import Membership
 from aiopartition.group.state import Group
-from aiopartition.group.step import Step
 from aiopartition.placement.assign import build_steps
-from aiopartition.placement.table import Mask
 from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
 from tests.simulation.world import simulate
+from tests.support.mistakes import (
+    acknowledged_before_work_has_ended,
+    nobody_is_superseded,
+    one_acknowledgement_is_enough,
+    what_is_gained_is_taken_at_once,
+)
 
 MOST_SCHEDULES = 5000
 
@@ -84,13 +85,6 @@ def the_lease_is_as_long_as_the_session(mutate: pytest.MonkeyPatch) -> None:
     mutate.setattr(MemoryBackend, "lease_left", lambda self, **_quorum: left(self) + self.session_timeout / 3)
 
 
-def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:
-    def stay(self: Group, live: object) -> None:
-        """Go on as if nothing were the matter."""
-
-    mutate.setattr(Group, "_be_outdone", stay)
-
-
 def placement_has_a_memory(mutate: pytest.MonkeyPatch) -> None:
     builds = itertools.count()
 
@@ -98,37 +92,6 @@ def placement_has_a_memory(mutate: pytest.MonkeyPatch) -> None:
         return build_steps(members, replace(policy, vnodes=1 + next(builds) % 50))
 
     mutate.setattr("aiopartition.placement.builder.build_steps", build)
-
-
-def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
-    viewed = Handoff.viewed
-
-    def view_and_take(self: Handoff, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
-        viewed(self, generation, name, names, mine)
-        self.active = tuple(map(or_, self.active, mine))
-
-    mutate.setattr(Handoff, "viewed", view_and_take)
-
-
-def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
-    marked = Handoff.marked
-
-    def mark_for_all(self: Handoff, mark: Mark, count: MarksCount) -> None:
-        marked(self, mark, count)
-        if mark.generation == self.generation and not mark.ready:
-            self._conclusion = Step.ACTIVATE
-
-    mutate.setattr(Handoff, "marked", mark_for_all)
-
-
-def acknowledged_before_work_has_ended(mutate: pytest.MonkeyPatch) -> None:
-    keep = Handoff._keep
-
-    def keep_in_words_only(self: Handoff, mine: Mask) -> None:
-        keep(self, mine)
-        self.in_the_way.clear()
-
-    mutate.setattr(Handoff, "_keep", keep_in_words_only)
 
 
 HANDOFF_MISTAKES = (what_is_gained_is_taken_at_once, one_acknowledgement_is_enough, acknowledged_before_work_has_ended)

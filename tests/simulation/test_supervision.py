@@ -10,7 +10,7 @@ import pytest
 
 from aiopartition import GroupPolicy, MemberSupersededError, PartitionCoordinator
 from aiopartition.testing import PartitionCluster, VirtualTimeLoop
-from tests.bench import wait_until
+from tests.support import wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet_library")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,9 @@ ALLOWED = {
     "work": FOUNDATION | {"placement", "group"},
 }
 """For each wing what it may import besides itself."""
+
+FROM_A_TEST = re.compile(r"(?:from|import) tests(?:\.\w+)*\.test_\w+|from tests(?:\.\w+)* import [^\n]*\btest_\w+")
+"""An import from a test module, in programs that are texts too."""
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -94,3 +98,9 @@ def test_the_map_names_every_module() -> None:
     rooms = {path.stem if path.stem != "__init__" else path.parent.name for path in MODULES.values()}
     missing = {room for room in rooms if room not in page}
     assert missing == set()
+
+
+def test_no_test_module_is_another_ones_library() -> None:
+    """What tests share has a module of its own, so that tests can move and be divided."""
+    texts = {path.relative_to(ROOT): path.read_text() for path in sorted((ROOT / "tests").rglob("*.py"))}
+    assert {path: found for path, text in texts.items() if (found := FROM_A_TEST.findall(text))} == {}

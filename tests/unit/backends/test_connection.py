@@ -25,7 +25,7 @@ from aiopartition.backends.zookeeper.codec import (
 )
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.frames import MAX_SKIPPED, ProtocolError
-from tests.bench.ports import free_port
+from tests.support.ports import free_port
 from tests.unit.backends.scripted_peer import Peer, PeerServer, connect_reply, event, framed, reply, scripted_peer, stat
 
 PATIENCE: Final = 5.0

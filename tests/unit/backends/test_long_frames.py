@@ -31,7 +31,7 @@ from aiopartition.backends.zookeeper.frames import (
     ProtocolError,
 )
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
-from tests.bench.waiting import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.backends.scripted_peer import Peer, framed, reply, scripted_peer, stat
 
 MEGABYTE = 1 << 20

@@ -13,7 +13,7 @@ import pytest
 
 from aiopartition.backends.zookeeper.connection import Address
 from aiopartition.backends.zookeeper.resolver import Resolver
-from tests.bench import wait_until
+from tests.support import wait_until
 
 
 class Names:

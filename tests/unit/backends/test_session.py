@@ -11,7 +11,7 @@ import pytest
 
 from aiopartition.backends.lease import Lease
 from aiopartition.backends.zookeeper.session import Session
-from tests.bench import wait_until
+from tests.support import wait_until
 from tests.unit.backends.scripted_peer import Peer, PeerServer, connect_reply, reply, scripted_peer
 
 TRANSACTION, PING = 14, 11

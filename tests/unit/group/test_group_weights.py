@@ -6,7 +6,7 @@ import pytest
 
 from aiopartition.errors import GroupTooLargeError
 from aiopartition.group.step import Step
-from tests.unit.group.test_group import another, build_table, entered_group, found, joined_group, members_of, read
+from tests.unit.group.driven import another, build_table, entered_group, found, joined_group, members_of, read
 
 TOO_LARGE = GroupTooLargeError(3, 2)
 

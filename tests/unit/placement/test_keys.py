@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum, IntEnum, IntFlag, StrEnum
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from uuid import UUID
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiopartition.placement.keys import Key, encode, hash_key, only_kind
+from tests.unit.placement.enumerations import Described
 
 SOME_UUID = UUID("12345678-ABCD-1234-5678-1234567890AB")
 
@@ -64,17 +65,6 @@ class Right(IntFlag):
 
 class OldStyle(str, Enum):  # noqa: UP042 - a mixin is what most code has instead of a StrEnum
     RED = "red"
-
-
-class Described(str, Enum):  # noqa: UP042
-    """Its members' values are other than their text."""
-
-    RED = "red", "the colour of signals"
-
-    def __new__(cls, text: str, description: str) -> Self:
-        member = str.__new__(cls, text)
-        member._value_ = description
-        return member
 
 
 class Place(tuple[str, int], Enum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import random
@@ -30,6 +29,7 @@ from aiopartition.placement.keys import Key, encode, hash_key
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.ring import POINTS_PER_STEP, points_of
 from aiopartition.placement.table import Table
+from tests.unit.placement.tables import agents, fingerprint, owners_by_slot
 
 Points = list[tuple[int, str]]
 
@@ -74,21 +74,8 @@ def reference(members: Mapping[str, int], policy: GroupPolicy, ring: Points | No
     return owners
 
 
-def owners_by_slot(table: Table) -> list[list[str]]:
-    return [list(row) for row in zip(*table.ranks, strict=True)]
-
-
-def fingerprint(table: Table) -> str:
-    text = "\n".join(",".join(row) for row in owners_by_slot(table))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-
 def equal(ids: Sequence[str]) -> dict[str, int]:
     return dict.fromkeys(ids, 1)
-
-
-def agents(count: int, name: str = "agent") -> list[str]:
-    return [f"{name}-{number}" for number in range(count)]
 
 
 def uuids(count: int, seed: int) -> list[str]:
@@ -262,7 +249,8 @@ def test_the_process_does_not_matter() -> None:
     """Processes with other hash seeds, which order their sets differently, compile the same table."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.unit.placement.test_table import agents, build, equal, fingerprint, GroupPolicy\n"
+        "from aiopartition.placement.assign import build; from aiopartition.placement.policy import GroupPolicy\n"
+        "from tests.unit.placement.tables import agents, fingerprint\n"
         "members = {name: 1 + len(name) % 3 for name in set(agents(30))}\n"
         "print(fingerprint(build(members, GroupPolicy(replicas=2, load_bound=1.0, slots=1024))))"
     )

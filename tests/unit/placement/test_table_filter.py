@@ -14,7 +14,7 @@ from aiopartition.placement.assign import build
 from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import CHUNK, Table
-from tests.unit.placement.test_keys import Described
+from tests.unit.placement.enumerations import Described
 
 
 class Text(str):

@@ -1,4 +1,4 @@
-"""The bench itself: that a server, an ensemble and a network do what the fault tests take for granted."""
+"""The support itself: that a server, an ensemble and a network do what the fault tests take for granted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from aiozk import protocol
 
-from tests.bench import Ensemble, Frame, Proxy, ZooKeeperServer, java, wait_until
-from tests.bench.admin import session_of
-from tests.bench.fleet import GROUP, Fleet
-from tests.bench.frames import FrameSplitter
-from tests.bench.leaks import LeakCheck
-from tests.bench.ports import LOOPBACK, free_port
-from tests.bench.server import ServerStartError
-from tests.bench.tls import Certificates
+from tests.support import Ensemble, Frame, Proxy, ZooKeeperServer, java, wait_until
+from tests.support.admin import session_of
+from tests.support.fleet import GROUP, Fleet
+from tests.support.frames import FrameSplitter
+from tests.support.leaks import LeakCheck
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.server import ServerStartError
+from tests.support.tls import Certificates
 
 REPOSITORY = Path(__file__).parents[2]
 SOON = 2.0
@@ -215,7 +215,7 @@ class TestServer:
 
     async def test_does_not_outlive_a_killed_test_run(self, tmp_path: Path) -> None:
         start_and_hang = (
-            "import asyncio; from tests.bench import ZooKeeperServer\n"
+            "import asyncio; from tests.support import ZooKeeperServer\n"
             "async def main():\n"
             "    server = ZooKeeperServer(); await server.start(wait=False)\n"
             "    print(server.pid, flush=True); await asyncio.Event().wait()\n"
@@ -496,7 +496,7 @@ class TestWaiting:
 
 class TestPorts:
     def test_no_two_processes_are_given_one_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        program = "from tests.bench.ports import free_port; print(free_port(), flush=True); input()"
+        program = "from tests.support.ports import free_port; print(free_port(), flush=True); input()"
         command = [sys.executable, "-c", program]
         with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
             assert other.stdout is not None

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.bench.java import find_class_path, find_java
-from tests.bench.ports import LOOPBACK, free_port
-from tests.bench.waiting import wait_until
+from tests.support.java import find_class_path, find_java
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.waiting import wait_until
 
 __all__ = ["ServerStartError", "ZooKeeperServer"]
 

@@ -1,6 +1,6 @@
 """A member whose process forks, in a process of its own.
 
-``python -m tests.bench.forking URL WAY END`` takes part in a group, forks in some way, lets the child try what it can
+``python -m tests.support.forking URL WAY END`` takes part in a group, forks in some way, lets the child try what it can
 with what it inherited and end in some way, and then sees whether it still takes part itself. It prints two lines of
 JSON: what the child found, and what the parent found afterwards. The log of both goes to the standard error.
 """
@@ -27,8 +27,8 @@ import uvloop
 
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
-from tests.bench.lookout import split_exactly
-from tests.bench.waiting import wait_until
+from tests.support.lookout import split_exactly
+from tests.support.waiting import wait_until
 
 __all__ = ["ENDS", "Outcome", "fork"]
 
@@ -55,7 +55,7 @@ class Outcome:
 async def fork(url: str, way: str, end: str, *options: str) -> Outcome:
     """Run the program, and return what it tells."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.forking", url, way, end, *options),
+        *(sys.executable, "-m", "tests.support.forking", url, way, end, *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -10,10 +10,10 @@ from typing import Self
 
 from aiopartition import Change, GroupPolicy, PartitionCoordinator
 from aiopartition.settings import OnUnknown
-from tests.bench.admin import session_of
-from tests.bench.agent import Agent
-from tests.bench.lookout import Lookout, split_exactly
-from tests.bench.waiting import wait_until
+from tests.support.admin import session_of
+from tests.support.agent import Agent
+from tests.support.lookout import Lookout, split_exactly
+from tests.support.waiting import wait_until
 
 __all__ = ["GROUP", "KEYS", "Fleet"]
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from aiopartition import OwnershipLostError, OwnershipUnknownError, PartitionCoordinator
-from tests.bench.waiting import wait_until
+from tests.support.waiting import wait_until
 
 __all__ = ["Work", "longest_overlap"]
 

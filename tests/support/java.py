@@ -27,7 +27,7 @@ DEBIAN_OTHERS = (
 )
 
 DOWNLOADED = Path(__file__).parents[2] / "build" / "zookeeper"
-"""Where ``tests.bench.download`` puts what it fetches."""
+"""Where ``tests.support.download`` puts what it fetches."""
 
 
 class ZooKeeperMissingError(RuntimeError):

@@ -1,6 +1,6 @@
 """A member in a process of its own, and the test's end of it.
 
-``python -m tests.bench.agent URL --id ID`` takes part in a group and writes a line of JSON for whatever happens: what
+``python -m tests.support.agent URL --id ID`` takes part in a group and writes a line of JSON for whatever happens: what
 it is seen to hand out, its errors, its log. Told to ``stop`` by a line of input, it stops its coordinator and ends.
 """
 
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from aiopartition import PartitionCoordinator, PartitionError
-from tests.bench.lookout import Lookout, Sighting, is_exact
-from tests.bench.waiting import wait_until
+from tests.support.lookout import Lookout, Sighting, is_exact
+from tests.support.waiting import wait_until
 
 __all__ = ["Agent", "packages", "packages_are_split_among"]
 
@@ -64,7 +64,7 @@ class Agent:
         process = await asyncio.create_subprocess_exec(
             # As with the servers: the kernel kills it when the process that started it ends.
             *("setpriv", "--pdeathsig", "KILL", "--"),
-            *(sys.executable, "-m", "tests.bench.agent", url, "--id", member_id),
+            *(sys.executable, "-m", "tests.support.agent", url, "--id", member_id),
             *("--session-timeout", str(session_timeout), "--heartbeat", str(heartbeat), "--interval", str(interval)),
             stdin=PIPE,
             stdout=PIPE,

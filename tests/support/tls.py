@@ -1,4 +1,4 @@
-"""Certificates of the bench's own authority, as ZooKeeper's server and Python's ``ssl`` want them."""
+"""Certificates of the tests' own authority, as ZooKeeper's server and Python's ``ssl`` want them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from tests.bench.ports import LOOPBACK
+from tests.support.ports import LOOPBACK
 
 __all__ = ["Certificates"]
 

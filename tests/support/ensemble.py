@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from tests.bench.backbone import Backbone
-from tests.bench.ports import LOOPBACK, free_ports
-from tests.bench.proxy import Episode
-from tests.bench.server import ZooKeeperServer
-from tests.bench.waiting import wait_until
+from tests.support.backbone import Backbone
+from tests.support.ports import LOOPBACK, free_ports
+from tests.support.proxy import Episode
+from tests.support.server import ZooKeeperServer
+from tests.support.waiting import wait_until
 
 __all__ = ["Ensemble"]
 

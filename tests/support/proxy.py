@@ -12,9 +12,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from tests.bench.frames import LENGTH, Frame, FrameSplitter, Towards
-from tests.bench.ports import LOOPBACK, free_port
-from tests.bench.server import ZooKeeperServer
+from tests.support.frames import LENGTH, Frame, FrameSplitter, Towards
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.server import ZooKeeperServer
 
 __all__ = ["Episode", "Frame", "FrameFilter", "OpenProxy", "Proxy", "Towards"]
 

@@ -1,0 +1,51 @@
+"""Mistakes made in the library on purpose, which both the simulation and the exploration must find."""
+
+from __future__ import annotations
+
+from operator import or_
+
+import pytest
+
+from aiopartition.backends.base import Mark, MarksCount
+from aiopartition.group.handoff import Handoff
+from aiopartition.group.state import Group
+from aiopartition.group.step import Step
+from aiopartition.placement.table import Mask
+
+
+def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:
+    def stay(self: Group, live: object) -> None:
+        """Go on as if nothing were the matter."""
+
+    mutate.setattr(Group, "_be_outdone", stay)
+
+
+def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
+    viewed = Handoff.viewed
+
+    def view_and_take(self: Handoff, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
+        viewed(self, generation, name, names, mine)
+        self.active = tuple(map(or_, self.active, mine))
+
+    mutate.setattr(Handoff, "viewed", view_and_take)
+
+
+def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
+    marked = Handoff.marked
+
+    def mark_for_all(self: Handoff, mark: Mark, count: MarksCount) -> None:
+        marked(self, mark, count)
+        if mark.generation == self.generation and not mark.ready:
+            self._conclusion = Step.ACTIVATE
+
+    mutate.setattr(Handoff, "marked", mark_for_all)
+
+
+def acknowledged_before_work_has_ended(mutate: pytest.MonkeyPatch) -> None:
+    keep = Handoff._keep
+
+    def keep_in_words_only(self: Handoff, mine: Mask) -> None:
+        keep(self, mine)
+        self.in_the_way.clear()
+
+    mutate.setattr(Handoff, "_keep", keep_in_words_only)
