@@ -329,7 +329,7 @@ MUTATIONS: Final = (
     Mutation(a_worker_is_cancelled_late, "P8", CHANGES),
     Mutation(what_is_gained_again_is_not_started_again, "P8", ("blink",), BACK),
     Mutation(a_resource_has_two_workers, "P8", ()),
-    Mutation(a_failed_worker_stays_away, "P8", ()),
+    Mutation(a_failed_worker_stays_away, "P8", (), ("two ordinary", "two exclusive")),
     Mutation(workers_are_restarted_for_no_reason, "P[89]", ()),
     Mutation(resources_are_listed_once, "P8", ("listing changes",)),
     Mutation(workers_are_not_waited_for, "P7", CHANGES),
