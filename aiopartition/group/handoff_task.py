@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from aiopartition.backends.base import Backend, Marks
@@ -37,12 +37,14 @@ class HandoffTask:
         }
     )
 
-    def __init__(self, backend: Backend, group_id: str, member_id: str, handoff: Handoff) -> None:
+    def __init__(
+        self, backend: Backend, group_id: str, member_id: str, handoff: Handoff, time: Callable[[], float]
+    ) -> None:
         self._backend = backend
         self._group_id = group_id
         self._member_id = member_id
         self._handoff = handoff
-        self._loop = asyncio.get_running_loop()
+        self._time = time
         self._waiting_since: float | None = None
         self._looked_at = 0.0
         self._report_after = _REPORT_AFTER
@@ -57,7 +59,7 @@ class HandoffTask:
         """Seconds for which the handoff has been waiting."""
         if self._waiting_since is None or not self._handoff.waiting:
             return 0.0
-        return self._loop.time() - self._waiting_since
+        return self._time() - self._waiting_since
 
     def next_look(self) -> float | None:
         """Return the seconds until :meth:`overdue` is to be called, 0 or less if it is time; ``None`` without a handoff
@@ -70,14 +72,14 @@ class HandoffTask:
             if self._handoff.next_step() is Step.REST:
                 self.last_error, self._refused = "", None
             return None
-        now = self._loop.time()
+        now = self._time()
         if self._waiting_since is None:
             self._waiting_since = self._looked_at = now
         return self._looked_at + _INTERVAL - now
 
     def overdue(self) -> None:
         """Some time has passed: look again, and report work of our own that is in the way."""
-        self._looked_at = self._loop.time()
+        self._looked_at = self._time()
         self._handoff.overdue()
         if self._handoff.in_the_way and self._report_is_due():
             self._report()
@@ -87,7 +89,7 @@ class HandoffTask:
         if not self._handoff.waiting:
             return ()
         if self._handoff.in_the_way:
-            now = self._loop.time()
+            now = self._time()
             works = [f"{work.what} for {now - work.since:.1f} s" for work in self._handoff.in_the_way]
             return (Awaited(self._member_id, works=tuple(sorted(works))),)
         return tuple(self._descriptions.get(name) or _undescribed(name) for name in sorted(self._handoff.missing))

@@ -125,8 +125,10 @@ class Inspection:
         )
 
     def _tell_of_foreign(self) -> None:
+        if not self._untold:
+            return
         now = asyncio.get_running_loop().time()
-        if not self._untold or now < self._quiet_until:
+        if now < self._quiet_until:
             return
         told = ", ".join(map(shown_name, self._examples))
         more = self._untold - len(self._examples)

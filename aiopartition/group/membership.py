@@ -75,8 +75,10 @@ class Membership:
             backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
         )
         """Seconds for which the session cannot have expired. Reads the clock."""
-        self._handoff_task = None if self._handoff is None else HandoffTask(backend, group_id, member.id, self._handoff)
         self._loop = asyncio.get_running_loop()
+        self._handoff_task = (
+            None if self._handoff is None else HandoffTask(backend, group_id, member.id, self._handoff, self._loop.time)
+        )
         self._woken = asyncio.Event()
         self._changed = asyncio.Event()  # replaced at each announcement
         self._subscribers: list[Callable[[], None]] = []

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
-from aiopartition.backends.base import Entries
-from aiopartition.errors import BackendError, MemberSupersededError, PartitionError
-from aiopartition.group.document import check_document, document_of
+from aiopartition.backends.base import Entries, Owner
+from aiopartition.errors import BackendError, BackendUnavailableError, MemberSupersededError, PartitionError
+from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
 from aiopartition.placement.assign import build
+from aiopartition.placement.policy import GroupPolicy
+from aiopartition.placement.table import Table
 
 IDS: Final = ("x", "x", "y", "z")
 MOST_STEPS_TO_REST: Final = 60
 """Far more than any way from any state to the next rest takes."""
 
 
-class LostError(Exception):
+class LostError(BackendUnavailableError):
     """The connection broke."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection broke")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,52 @@ PAUSE: Final = Request("pause")
 
 
 Actions: TypeAlias = Generator[Request, Any, None]
+
+
+class Asked:
+    """What the library's own coroutines await in the model: the request comes out, and the answer goes in."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def __await__(self) -> Generator[Request, Any, Any]:
+        return (yield self._request)
+
+
+class ModelBackend:
+    """The requests of the library as those of the model."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    async def ensure_group(self, _: str, document: bytes) -> bytes:
+        return cast("bytes", await Asked(Request("ensure", document.decode())))
+
+    async def read(self, _: str, *, watch: bool, latest: bool) -> Entries | None:
+        return cast("Entries | None", await Asked(Request("read", watch=watch, latest=latest)))
+
+    async def generation(self, _: str) -> int | None:
+        return cast("int | None", await Asked(Request("generation")))
+
+    async def enter(self, _: str, name: str, _data: bytes, *, marks: bool) -> bool:
+        return cast("bool", await Asked(Request("enter", name)))
+
+    async def withdraw(self, _: str, name: str) -> None:
+        await Asked(Request("withdraw", name))
+
+    async def owner(self, _: str, name: str) -> Owner | None:
+        return cast("Owner | None", await Asked(Request("owner", name)))
+
+
+class ModelTables:
+    """Builds tables at once, after others have had their turn."""
+
+    def __init__(self, build_table: Callable[[dict[str, int], GroupPolicy], Table]) -> None:
+        self._build = build_table
+
+    async def table_of(self, members: dict[str, int], policy: GroupPolicy, wanted: Callable[[], bool]) -> Table | None:
+        await Asked(PAUSE)
+        return self._build(members, policy) if wanted() else None
 
 
 class Service:
@@ -87,6 +138,9 @@ class Service:
             return None
         if request.kind == "generation":
             return None if self.entries is None else self.generation
+        if request.kind == "owner":
+            owner = (self.entries or {}).get(request.argument)
+            return None if owner is None else Owner.US if owner == actor.session else Owner.ANOTHER
         assert request.kind == "read"
         if request.watch and self.entries is not None:
             self.watchers.add(actor)
@@ -142,6 +196,7 @@ class Actor:
     steps: int = 0  # without resting
 
     def __post_init__(self) -> None:
+        self.requests = Requests(self._backend(), self._tables(), self.group, b"", lambda _: False)
         self._task = self._tend()
         self.group.session_opened(fresh=True)
         self.pending = next(self._task)
@@ -150,6 +205,12 @@ class Actor:
         return f"<{self.group.member.id} {self.group.nonce[-2:]}>"
 
     # ---- what Membership.tend() does
+
+    def _backend(self) -> Any:
+        return ModelBackend(self)
+
+    def _tables(self) -> Any:
+        return ModelTables(build)
 
     def _tend(self) -> Actions:
         while True:
@@ -172,48 +233,22 @@ class Actor:
                 if self.interruptions > 1:
                     self.had_view = False  # it has been unable to read for too long
             except PartitionError as error:
-                self.group.failed(error)
-                self.had_view = False
+                self._refused(step, error)
             if not self.active:
                 self.had_view = False
 
     def _take(self, step: Step) -> Actions:
-        group = self.group
-        if step is Step.JOIN:
-            yield from self._join()
-        elif step is Step.WITHDRAW:
-            for name in sorted(group.leftovers.to_delete):
-                yield Request("withdraw", name)
-                group.withdrawn(name)
-        elif step is Step.PROBE:
-            group.probed((yield Request("generation")))
-        elif step is Step.BUILD:
-            members = group.wanted
+        if step is Step.SETTLE:
             yield PAUSE
-            if group.wanted is members:
-                group.built(members, build(members, group.policy))
-        else:
-            if step is Step.SETTLE:
-                yield PAUSE
-                if group.next_step() is not Step.SETTLE:
-                    return
-            latest = group.reading()
-            entries = yield Request("read", watch=True, latest=latest)
+            if self.group.next_step() is not Step.SETTLE:
+                return
+        yield from self.requests.take(step).__await__()
+        if step in (Step.READ, Step.SETTLE):
             self.interruptions = 0
-            group.read(entries)
 
-    def _join(self) -> Actions:
-        group = self.group
-        while not group.leaving:
-            document = yield Request("ensure", document_of(group.policy).decode())
-            check_document(document, group.group_id, group.policy)
-            entries = yield Request("read")
-            if group.leaving:
-                return
-            entry = group.choose_entry(entries)
-            if (yield Request("enter", entry.name)):
-                group.entered(entry)
-                return
+    def _refused(self, step: Step, error: PartitionError) -> None:
+        self.group.failed(error)
+        self.had_view = False
 
     # ---- the session
 

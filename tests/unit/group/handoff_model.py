@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.errors import PartitionError
 from aiopartition.group.handoff import Handoff
+from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.step import Step
 from aiopartition.group.work import Work
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
-from tests.unit.group.group_model import PAUSE, Actions, Actor, Request, Service
+from tests.unit.group.group_model import (
+    Actions,
+    Actor,
+    Asked,
+    LostError,
+    ModelBackend,
+    ModelTables,
+    Request,
+    Service,
+)
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1, exclusive=True)
 
@@ -166,6 +176,46 @@ def advanced(progress: Progress, step: Step, generation: int) -> Progress | None
     return None if max(progress) >= generation else Progress(progress.active, generation)
 
 
+class BarrierBackend(ModelBackend):
+    """With those of handoffs."""
+
+    async def mark(self, _: str, mark: Mark) -> MarksCount | None:
+        if not await Asked(Request("mark", mark)):
+            return None
+        return cast("MarksCount", await Asked(Request("count", mark)))
+
+    async def unmark(self, _: str, mark: Mark) -> None:
+        try:
+            await Asked(Request("unmark", mark))
+        except LostError:
+            raise
+        except PartitionError:
+            cast("Exclusive", self._actor).barriers.left_behind.add(mark)
+            raise
+
+    async def marks(self, _: str, generation: int) -> Marks:
+        return cast("Marks", await Asked(Request("marks", generation)))
+
+    async def remove_foreign_marks(self, _: str, _generation: int, _names: Iterable[str]) -> frozenset[str]:
+        return frozenset()
+
+    async def release(self, _: str, generation: int) -> None:
+        await self._conclude(Step.RELEASE, generation)
+
+    async def activate(self, _: str, generation: int) -> None:
+        await self._conclude(Step.ACTIVATE, generation)
+
+    async def progress(self, _: str) -> Progress:
+        return cast("Progress", await Asked(Request("progress")))
+
+    async def _conclude(self, step: Step, generation: int) -> None:
+        while True:
+            progress, version = await Asked(Request("progress and version"))
+            after = advanced(progress, step, generation)
+            if after is None or await Asked(Request("write", (after, version))):
+                return
+
+
 @dataclass(eq=False, repr=False)
 class Exclusive(Actor):
     """A member of an exclusive group, with its work."""
@@ -201,47 +251,28 @@ class Exclusive(Actor):
 
     # ---- what Membership does
 
-    def _take(self, step: Step) -> Actions:
-        handoff, generation = self.handoff, self.handoff.generation
-        if step is Step.BUILD:
-            members = self.group.wanted
-            yield PAUSE
-            if self.group.wanted is members:
-                self.group.built(members, self.barriers.table_of(tuple(members.items())))
-        elif step is Step.RETRACT:
-            obsolete = handoff.obsolete
-            assert obsolete is not None
-            try:
-                yield Request("unmark", obsolete)
-            except PartitionError:
-                self.barriers.left_behind.add(obsolete)
-            handoff.retracted(obsolete)
-        elif step in (Step.ANNOUNCE, Step.ACKNOWLEDGE):
-            mark = handoff.next_mark
-            handoff.marking(mark)
-            if not (yield Request("mark", mark)):
-                self.group.changed()
-                return
-            handoff.marked(mark, (yield Request("count", mark)))
-        elif step is Step.READ_ACKNOWLEDGEMENTS:
-            assert generation is not None
-            handoff.read_acknowledgements(generation, (yield Request("marks", generation)))
-        elif step in (Step.RELEASE, Step.ACTIVATE):
-            yield from self._conclude(step)
-        elif step is Step.READ_ACTIVE:
-            handoff.read_active((yield Request("progress")))
-        else:
-            yield from super()._take(step)
+    def __post_init__(self) -> None:
+        self.handoff_task = HandoffTask(self._backend(), "g", self.group.member.id, self.handoff, lambda: 0.0)
+        super().__post_init__()
 
-    def _conclude(self, step: Step) -> Actions:
-        generation = self.handoff.generation
-        assert generation is not None
-        while True:
-            progress, version = yield Request("progress and version")
-            after = advanced(progress, step, generation)
-            if after is None or (yield Request("write", (after, version))):
-                break
-        self.handoff.concluded(generation)
+    def _backend(self) -> Any:
+        return BarrierBackend(self)
+
+    def _tables(self) -> Any:
+        return ModelTables(lambda members, _: self.barriers.table_of(tuple(members.items())))
+
+    def _take(self, step: Step) -> Actions:
+        if step not in HandoffTask.STEPS:
+            yield from super()._take(step)
+        elif not (yield from self.handoff_task.take(step).__await__()):
+            self.group.changed()
+
+    def _refused(self, step: Step, error: PartitionError) -> None:
+        if step in HandoffTask.STEPS:
+            self.handoff_task.refused(step, error)
+            self.group.handoff_refused()
+        else:
+            super()._refused(step, error)
 
     def shift(self) -> None:
         """What has to end is told so; what is active is shown."""

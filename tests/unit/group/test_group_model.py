@@ -3,7 +3,7 @@
 What the model may do is what ZooKeeper and networks do: lose requests before or after they took effect, lose watches,
 end sessions, answer from a server that lags, refuse; operators delete entries and whole groups; processes crash, are
 started again with the same id while the old one lives, and leave at any moment. Each actor does what
-:meth:`aiopartition.membership.Membership.tend` does, one request at a time.
+:meth:`aiopartition.group.membership.Membership.tend` does, one request at a time.
 """
 
 from __future__ import annotations
