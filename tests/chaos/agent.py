@@ -66,6 +66,7 @@ async def words() -> AsyncIterator[tuple[str, str]]:
         for line in lines:
             word, _, detail = line.partition(" ")
             yield word, detail
+            await asyncio.sleep(LISTENING)  # what is told in one go must not keep the work from its turn
 
 
 def ended(child: int) -> int | None:
