@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.chance import random_schedule
+from tests.chaos.chance import WEIGHTS, kinds_of_round, random_schedule
 from tests.chaos.conditions import STOCK, Conditions
+from tests.chaos.faults import Fault
 from tests.chaos.mutations import MUTATIONS
-from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.scenarios import SCENARIOS, checks_of
 from tests.chaos.trial import Trial
 from tests.chaos.workloads import WORKLOADS
 from tests.chaos.world import World
@@ -31,7 +32,15 @@ ROUND = 25.0
 """Seconds of faults before everything is made well."""
 
 
-async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | None) -> int:
+def schedule_of(
+    seed: int, number: int, length: float, conditions: Conditions, kinds: Collection[str]
+) -> Sequence[Fault]:
+    return random_schedule(random.Random(f"{seed} {number}"), length, conditions, kinds or kinds_of_round(number))
+
+
+async def chaos(
+    seconds: float, seed: int, conditions: Conditions, only: int | None, kinds: Collection[str] = ()
+) -> int:
     """As many rounds as there is time for, one at least; the number of violations."""
     length = min(ROUND, seconds)
     until = time.monotonic() + seconds - length
@@ -46,7 +55,7 @@ async def chaos(seconds: float, seed: int, conditions: Conditions, only: int | N
                         break
                     reported = len(trial.judge.violations)
                     begun = time.monotonic()
-                    await trial.round(random_schedule(random.Random(f"{seed} {number}"), length, conditions))
+                    await trial.round(schedule_of(seed, number, length, conditions, kinds))
                     print(
                         f"round {number}: {time.monotonic() - begun:.0f} s, "
                         f"converged in {trial.convergence[-1]:.2f} s, "
@@ -78,6 +87,7 @@ def summary(trial: Trial, seed: int) -> str:
             f"checks: {judge.checks.total():,} {counts(judge.checks)}",
             f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",
             f"in use after the next generation: {judge.longest_stale:.3f} s at the longest",
+            f"kept by members while only others were in trouble: {judge.least_held:.0%} at the least",
             f"convergence: {max(filter(math.isfinite, trial.convergence), default=0.0):.2f} s at the longest",
             f"memory of one process after the first and last of its {len(longest)} rounds: {', '.join(memory)}",
             f"violations: {len(judge.violations)} {counts(Counter(each.check for each in judge.violations))}",
@@ -94,12 +104,16 @@ async def try_mutations(names: Sequence[str]) -> int:
     """Break one promise after the other. How many are not found out, or found broken where they are not."""
     failures = 0
     for name in names:
-        sound, broken = await SCENARIOS[name].play(None), await SCENARIOS[name].play(name)
-        caught = bool(set(broken) & SCENARIOS[name].caught_by)
+        scenario = SCENARIOS[name]
+        sound, violations = await scenario.violations(None), await scenario.violations(name)
+        broken = checks_of(violations)
+        caught = bool(set(broken) & scenario.caught_by)
         failures += bool(sound) + (not caught)
         print(f"{'caught' if caught else 'NOT CAUGHT':10} {name:26} by {counts(broken) or 'nothing'}", flush=True)
         if sound:
-            print(f"{'':10} the library as it is, in the same scenario: {counts(sound)}", flush=True)
+            print(f"{'':10} the library as it is, in the same scenario: {counts(checks_of(sound))}", flush=True)
+        for violation in [*sound, *([] if caught else violations)][:12]:
+            print(f"{'':10} {violation}", flush=True)
     print(f"{len(names)} mutations, {failures} failures")
     return 1 if failures else 0
 
@@ -112,6 +126,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="which faults (default: drawn, and printed)")
     parser.add_argument("--round", type=int, help="only this one of the seed's rounds")
     parser.add_argument("--workload", choices=WORKLOADS, default="shared", help="what members do")
+    parser.add_argument("--faults", nargs="+", choices=WEIGHTS, default=(), help="only these kinds")
     parser.add_argument("--stock", action="store_true", help="timing in the proportions of a server's usual settings")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break one promise of the library first")
     parser.add_argument("--mutations", nargs="*", choices=MUTATIONS, help="break one after the other, is it found out?")
@@ -121,7 +136,7 @@ def main() -> int:
         return asyncio.run(try_mutations(options.mutations or list(SCENARIOS)))
     conditions = replace(STOCK if options.stock else Conditions(), workload=options.workload, mutation=options.mutation)
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
-    return 1 if asyncio.run(chaos(options.seconds, seed, conditions, options.round)) else 0
+    return 1 if asyncio.run(chaos(options.seconds, seed, conditions, options.round, options.faults)) else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A member's own process: ``python -m tests.chaos.agent --help``.
 
 It takes part, does its workload, and writes everything into its journal. Lines of input tell it what to do: ``leave``
-and ``join`` the group, ``report`` what it uses, ``stop``.
+and ``join`` the group, ``report`` what it uses, ``listing`` and how it goes wrong, ``fork`` and how the child ends,
+``stop``.
 """
 
 from __future__ import annotations
@@ -10,21 +11,31 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
+import signal
 import sys
-from asyncio import StreamReader
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 from aiopartition import MemberSupersededError, NotStartedError, PartitionCoordinator, PartitionError
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
+from aiopartition.clock import now
 from tests.chaos.journal import Journal
 from tests.chaos.mutations import MUTATIONS
-from tests.chaos.workloads import GROUP, WORKLOADS, Workload
+from tests.chaos.workloads import CHILDREN, GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
 
 COMING_AND_GOING = ("aiopartition beat", "aiopartition worker")
 """Begin the names of tasks that last as long as a heartbeat is answered, or a key is worked on."""
 AFTERMATH = 0.15
 """Seconds for which it is still watched after it has stopped its coordinator."""
+LISTENING = 0.01
+"""Seconds from one look at the input to the next."""
+CHILDHOOD = 10.0
+"""Seconds within which a forked child should have ended."""
+ENDS = {"return": 0, "own": 0, "exit": 3, "error": 1, "kernel": 4}
+"""How a forked child ends, and its exit code."""
 
 
 class JournalHandler(logging.Handler):
@@ -38,21 +49,64 @@ class JournalHandler(logging.Handler):
         self._journal.write("log", level=record.levelname, text=record.getMessage())
 
 
+async def words() -> AsyncIterator[tuple[str, str]]:
+    """Each line of input, as a word and what follows it; ``stop`` at its end.
+
+    Looked for, not waited for: what a forked child inherits of an event loop that reads could end the reading here too.
+    """
+    os.set_blocking(0, False)
+    rest = ""
+    while True:
+        try:
+            read = os.read(0, 4096).decode() or "stop\n"
+        except BlockingIOError:
+            await asyncio.sleep(LISTENING)
+            continue
+        *lines, rest = (rest + read).split("\n")
+        for line in lines:
+            word, _, detail = line.partition(" ")
+            yield word, detail
+            await asyncio.sleep(LISTENING)  # what is told in one go must not keep the work from its turn
+
+
+def ended(child: int) -> int | None:
+    """The status with which a child has ended; ``None`` if it has not. No blocking, and no thread that would wait."""
+    found, status = os.waitpid(child, os.WNOHANG)
+    return status if found else None
+
+
 class Agent:
     """What the process is told to do, done."""
 
-    def __init__(self, coordinator: PartitionCoordinator, workload: Workload, weight: int, journal: Journal) -> None:
+    def __init__(
+        self, url: str, coordinator: PartitionCoordinator, workload: Workload, weight: int, journal: Journal
+    ) -> None:
+        self._url = url
         self._coordinator = coordinator
         self._workload = workload
         self._weight = weight
         self._journal = journal
         self._work: asyncio.Task[None] | None = None
+        self._children: set[asyncio.Task[None]] = set()
 
-    async def run(self, words: StreamReader) -> None:
+    async def run(self) -> None:
         await self._coordinator.start()
         await self.join()
-        while (word := (await words.readline()).decode().strip()) != "stop" and word:
-            await {"leave": self.leave, "join": self.join, "report": self.report}[word]()
+        async for word, detail in words():
+            if word == "stop":
+                break
+            if word == "listing":
+                self._workload.list_by(detail)
+            elif word == "fork":
+                child = os.fork()
+                if child == 0:
+                    self.end_child(detail)
+                    return
+                watching = asyncio.create_task(self._watch_child(child, detail))
+                self._children.add(watching)
+                watching.add_done_callback(self._children.discard)
+            else:
+                await {"leave": self.leave, "join": self.join, "report": self.report}[word]()
         self._journal.write("stopping")
         await self._coordinator.stop()
         self._journal.write("stopped")
@@ -84,6 +138,41 @@ class Agent:
         names = [name for name in names if not name.startswith(COMING_AND_GOING)]
         watched = len(cast("ZooKeeperBackend", self._coordinator._registry.backend)._session._watched)
         self._journal.write("report", names=names, tasks=len(names), blocks=sys.getallocatedblocks(), watched=watched)
+
+    # ---- forked children
+
+    def end_child(self, way: str) -> None:
+        """In the child: end by a return, in another way, or by a return after a life as a member of its own."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, sys.stderr.fileno())
+        if way == "exit":
+            sys.exit(ENDS[way])
+        if way == "kernel":
+            os._exit(ENDS[way])
+        if way == "error":
+            raise RuntimeError("a forked child's own error")
+        if way == "own":
+            asyncio.run(self._take_part())
+
+    async def _take_part(self) -> None:
+        """What it inherited does nothing in a child; a coordinator of its own works like any other."""
+        await self._coordinator.stop()
+        own = PartitionCoordinator(
+            self._url.removesuffix(NAMESPACE) + CHILDREN, session_timeout=3.0, connect_timeout=0.5
+        )
+        with suppress(PartitionError, TimeoutError):  # the network may be down
+            async with asyncio.timeout(CHILDHOOD / 2), own:
+                await own.extract_my_subset(f"child-{os.getpid()}", KEYS)
+
+    async def _watch_child(self, child: int, way: str) -> None:
+        until = now() + CHILDHOOD
+        while (status := ended(child)) is None:
+            if now() > until:
+                os.kill(child, signal.SIGKILL)
+            await asyncio.sleep(LISTENING)
+        code = os.waitstatus_to_exitcode(status)
+        if code != ENDS[way]:
+            self._journal.write("error", name="child", text=f"forked to end by {way!r}, ended with {code}")
 
     def _work_ended(self, work: asyncio.Task[None]) -> None:
         if not work.cancelled() and (error := work.exception()):
@@ -121,9 +210,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: journal.write("error", name="unheard", text=repr(context)))
     journal.write("running")
-    words = StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
-    await Agent(coordinator, WORKLOADS[options.workload](coordinator, journal), options.weight, journal).run(words)
+    workload = WORKLOADS[options.workload](coordinator, journal)
+    await Agent(options.url, coordinator, workload, options.weight, journal).run()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ class Conditions:
         return self.workload == "exclusive"
 
     @property
+    def supervised(self) -> bool:
+        """Whether members work with ``run()``."""
+        return self.workload != "shared"
+
+    @property
     def lease_excess(self) -> float:
         """Seconds for which the lease of an ordinary group may outlast the session, as any answer renews it."""
         if not self.servers_fail:

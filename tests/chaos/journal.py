@@ -7,6 +7,7 @@ A file of JSON lines: writing never waits for a reader, and what was written out
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,12 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
+        self._owner = os.getpid()
 
     def write(self, kind: str, **facts: object) -> None:
-        """One line, in one piece."""
-        self._file.write((json.dumps({"kind": kind, "at": now(), **facts}) + "\n").encode())
+        """One line, in one piece; nothing from a forked child, whose doings are not the member's."""
+        if os.getpid() == self._owner:
+            self._file.write((json.dumps({"kind": kind, "at": now(), **facts}) + "\n").encode())
 
     def close(self) -> None:
         self._file.close()

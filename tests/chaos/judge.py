@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from aiopartition.clock import now
 from tests.chaos.conditions import Conditions
+from tests.chaos.held import Steps, fewest
 from tests.chaos.journal import Sighting
 from tests.chaos.ledger import Generation, Ledger
 from tests.chaos.member import MemberProcess
@@ -73,6 +74,8 @@ class Judge:
     longest_overlap: float = 0.0
     total_overlap: float = 0.0
     longest_stale: float = 0.0
+    least_held: float = 1.0
+    """The least part of the work that members kept while only others were in trouble."""
 
     def __post_init__(self) -> None:
         conditions = self.conditions
@@ -127,7 +130,8 @@ class Judge:
                 self.object_to("error", f"{member.member_id}: {error}")
             member.errors.clear()
         self._check_disjoint(by_generation)
-        self._check_exclusive(members)
+        if self.conditions.exclusive:
+            self._check_exclusive(members)
         self._measure_overlaps(members)
 
     # ---- (a) the lease
@@ -220,6 +224,21 @@ class Judge:
                 f"{describe(member, sighting)}: it had been over for {before:.3f} s when it was last sure",
             )
 
+    # ---- no harm to others
+
+    def check_held(self, members: Sequence[MemberProcess], since: float, until: float, floor: float) -> None:
+        """What these members hold together never falls below a part of all keys, while others are in trouble."""
+        self.checks["held"] += 1
+        steps = [member.work.steps() if self.conditions.supervised else lists_of(member) for member in members]
+        least, moment = fewest(steps, since, until)
+        self.least_held = min(self.least_held, least / len(KEYS))
+        if least < floor * len(KEYS):
+            self.object_to(
+                "held",
+                f"{least} of {len(KEYS)} keys {moment - since:.3f} s after the first fault, "
+                f"and {floor:.0%} are to stay at {[member.member_id for member in members]}",
+            )
+
     # ---- (b) owners
 
     def _check_disjoint(self, by_generation: dict[int, dict[str, int]]) -> None:
@@ -248,6 +267,10 @@ class Judge:
         longest, total = overlaps(spans)
         self.longest_overlap = max(self.longest_overlap, longest)
         self.total_overlap += total
+
+
+def lists_of(member: MemberProcess) -> Steps:
+    return [(sighting.first, sighting.mine) for sighting in member.sightings if sighting.way == "list"]
 
 
 def describe(member: MemberProcess, sighting: Sighting) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from aiopartition import GroupPolicy
 from aiopartition.placement.assign import build
@@ -16,6 +17,8 @@ from aiopartition.placement.table import Table
 from tests.chaos.transactions import Change, Transaction
 
 __all__ = ["Entry", "Generation", "Ledger"]
+
+ENTRY = re.compile(r"([A-Za-z0-9_.~%-]+);(0|[1-9][0-9]{0,2}|1000);(0|[1-9][0-9]{0,17});([0-9a-f]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,12 @@ class Entry:
     @classmethod
     def of(cls, name: str, session: int, data: bytes) -> Entry | None:
         """The entry that stands in a node's name; ``None`` for a foreign node."""
-        parts = name.split(";")
-        if len(parts) != 4:
+        match = ENTRY.fullmatch(name)
+        if match is None:
             return None
-        member_id, weight, incarnation, nonce = parts
+        member_id, weight, incarnation, nonce = match.groups()
+        if quote(unquote(member_id, errors="replace"), safe="") != member_id:
+            return None
         process = json.loads(data)["metadata"]["process"]
         return cls(unquote(member_id), int(weight), (int(incarnation), nonce), session, process)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from aiopartition import coordinator, runner
 from aiopartition.backends.zookeeper import backend as zookeeper
-from aiopartition.backends.zookeeper import codec, connection, session
-from aiopartition.group import membership
+from aiopartition.backends.zookeeper import codec, connection, handoffs, session
+from aiopartition.group import handoff, in_flight, membership, registry
 from aiopartition.group import state as group
 from aiopartition.group.entry import Entry
 from aiopartition.group.roster import Roster
@@ -36,7 +36,7 @@ def mutation(apply: Callable[[], None]) -> Callable[[], None]:
 
 def replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
     """Replace an attribute by what ``wrap`` makes of it."""
-    setattr(owner, name, wrap(getattr(owner, name)))
+    setattr(owner, name, wrap(getattr(owner, name)))  # of what is not there, an AttributeError
 
 
 # ---- the lease
@@ -135,8 +135,8 @@ def run_goes_by_what_was_settled() -> None:
 @mutation
 def work_is_not_waited_for() -> None:
     """A generation is acknowledged while work on what was lost has yet to end."""
-    replace(membership.Membership, "begin", lambda _: lambda self, work: None)
-    replace(membership.Membership, "end", lambda _: lambda self, work: None)
+    replace(in_flight.InFlight, "begin", lambda _: lambda self, work: None)
+    replace(in_flight.InFlight, "end", lambda _: lambda self, work: None)
 
 
 @mutation
@@ -367,7 +367,7 @@ def task_leak() -> None:
 
         return open_and_leak
 
-    replace(runner.Runner, "session_opened", leaking)
+    replace(registry.Registry, "session_opened", leaking)
 
 
 @mutation
@@ -384,3 +384,41 @@ def memory_leak() -> None:
         return read_and_keep
 
     replace(group.Group, "read", hoarding)
+
+
+# ---- harm to others
+
+
+@mutation
+def let_go_before_all_are_ready() -> None:
+    """A member lets go of what it loses as soon as it sees a generation, though an entry may be that of a dead one."""
+    replace(handoff.Handoff, "_all_ready", lambda _: property(lambda self: self.generation is not None))
+
+
+@mutation
+def acknowledgements_of_anybody() -> None:
+    """An acknowledgement counts whoever has made it."""
+
+    async def trust(self: Any, group: str, generation: int, names: Any) -> frozenset[str]:
+        return frozenset()
+
+    replace(handoffs.Handoffs, "remove_foreign_marks", lambda _: trust)
+
+
+@mutation
+def junk_is_read_as_a_number() -> None:
+    """A generation is whatever str.isdigit() calls one."""
+    replace(handoffs, "parse_number", lambda _: lambda text: int(text) if text.isdigit() else None)
+
+
+@mutation
+def forked_child_says_farewell() -> None:
+    """What a forked child inherited acts in it."""
+    for module in (runner, session, connection):
+        replace(module, "tell_child", lambda _: lambda party: None)
+
+
+@mutation
+def failing_listing_ends_run() -> None:
+    """What goes wrong in resources() ends run()."""
+    replace(run, "Listing", lambda listing: lambda *args, strict, **options: listing(*args, strict=True, **options))

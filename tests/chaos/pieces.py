@@ -46,6 +46,18 @@ class Presence:
         elif kind == "ended":
             self.done.append((key, self.begun.pop(key), at))
 
+    def steps(self) -> list[tuple[float, int]]:
+        """From which moment on it was at work on which keys, as far as it is not forgotten."""
+        changes = [(begin, 1, key) for key, begin in self.begun.items()]
+        for key, begin, end in self.done:
+            changes += [(begin, 1, key), (end, 0, key)]
+        steps: list[tuple[float, int]] = []
+        keys = 0
+        for moment, begins, key in sorted(changes):
+            keys = keys | 1 << key if begins else keys & ~(1 << key)
+            steps.append((moment, keys))
+        return steps
+
     def pieces(self, since: float) -> Iterator[Piece]:
         """All of its work after ``since``, without the times in which it was stopped."""
         # What a killed process had begun ended with its last sign of life.

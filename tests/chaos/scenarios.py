@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from tests.chaos.judge import Violation
 from tests.chaos.trial import Trial
 from tests.chaos.world import World
 
-__all__ = ["SCENARIOS", "Scenario"]
+__all__ = ["SCENARIOS", "Scenario", "checks_of"]
 
 CALM = Conditions(members=3, seats=6, servers_fail=False)
 EXCLUSIVE = replace(CALM, workload="exclusive", convergence=10.0)
+SUPERVISED = replace(CALM, workload="supervised")
 WATCHES_ALONE = replace(CALM, heartbeat=30.0)
 """No heartbeat finds out what a watch did not tell."""
 
@@ -36,10 +38,10 @@ class Scenario:
 
     async def play(self, mutation: str | None) -> Counter[str]:
         """With a mutated library, or as it is; how often each check has objected."""
-        return Counter(violation.check for violation in await self.violations(mutation))
+        return checks_of(await self.violations(mutation))
 
     async def violations(self, mutation: str | None) -> list[Violation]:
-        """What the referee objects to."""
+        """With a mutated library, or as it is, what the referee objects to."""
         with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
             async with World(replace(self.conditions, mutation=mutation), Path(directory)) as world:
                 trial = Trial.of(world)
@@ -47,6 +49,11 @@ class Scenario:
                     await trial.round(self.schedule)
                 assert not trial.missed, f"faults that were not possible: {trial.missed}"
                 return trial.judge.violations
+
+
+def checks_of(violations: Iterable[Violation]) -> Counter[str]:
+    """How often each check has objected."""
+    return Counter(violation.check for violation in violations)
 
 
 def scenario(*schedule: Fault, caught_by: str, conditions: Conditions = CALM, rounds: int = 1) -> Scenario:
@@ -57,13 +64,12 @@ FROZEN_PAST_EXPIRY = Fault(0.5, "pause_member", "all", 4.5)
 SOMEBODY_LEAVES = Fault(1.0, "stop_member", "1", detail="gone")
 
 SCENARIOS: dict[str, Scenario] = {
-    # The leader does not hear of the answers that a follower gives while it stands still; then the follower dies.
+    # A follower that has lost its leader answers members for a while, of which the leader does not hear.
     "lease_of_whole_timeout": scenario(
-        Fault(0.0, "confine", "all", 6.0, "follower"),
-        Fault(2.0, "freeze_server", "leader", 0.6),
-        Fault(2.55, "kill_server", "follower", 3.5),
+        Fault(0.0, "confine", "all", 8.0, "follower"),
+        Fault(1.5, "part_server", "follower", 6.0),
         caught_by="lease",
-        conditions=replace(CALM, sync_limit=10, servers_fail=True),
+        conditions=replace(CALM, heartbeat=0.1, servers_fail=True, convergence=10.0),
     ),
     # The last answer takes so long that the session is nearly over when it comes.
     "lease_from_arrival": scenario(
@@ -73,7 +79,7 @@ SCENARIOS: dict[str, Scenario] = {
         conditions=replace(CALM, session_timeout=6.0, tick_time=100, heartbeat=0.1),
     ),
     "lease_by_timer": scenario(FROZEN_PAST_EXPIRY, caught_by="lease"),
-    "stream_looks_once": scenario(FROZEN_PAST_EXPIRY, caught_by="lease"),
+    "stream_looks_once": scenario(FROZEN_PAST_EXPIRY, caught_by="lease share"),
     "lease_from_handshake": scenario(
         Fault(0.5, "handshakes_only", "0", 9.0),
         SOMEBODY_LEAVES,
@@ -99,7 +105,8 @@ SCENARIOS: dict[str, Scenario] = {
         Fault(0.5, "silence", "0", 7.0), caught_by="exclusive", conditions=EXCLUSIVE
     ),
     "work_is_not_waited_for": scenario(
-        Fault(0.2, "start_member", "3"), caught_by="exclusive", conditions=EXCLUSIVE
+        *(Fault(0.5 + 1.5 * number, "start_member", str(3 + number)) for number in range(3)),
+        caught_by="exclusive", conditions=EXCLUSIVE,
     ),
     # Away for longer than the lease, and back before the session is over.
     "lapse_not_confirmed": scenario(
@@ -140,5 +147,30 @@ SCENARIOS: dict[str, Scenario] = {
     "leaves_its_entry": scenario(Fault(0.2, "leave_group", "0", 1.0, "for long"), caught_by="leftovers"),
     "connection_leak": scenario(Fault(0.2, "silence", "0", 3.0), caught_by="leftovers"),
     "task_leak": scenario(Fault(0.2, "reset", "all"), caught_by="use"),
+    "let_go_before_all_are_ready": scenario(
+        Fault(0.2, "crash_loop", "all", 12.0, "0.3 1.5"),
+        caught_by="held",
+        conditions=replace(EXCLUSIVE, session_timeout=6.0, convergence=20.0),
+    ),
+    # Each time a process joins, the members that work take their time to let go of what they lose.
+    "acknowledgements_of_anybody": scenario(
+        Fault(0.1, "junk_node", "0", 16.0, "acknowledgements"),
+        Fault(0.2, "crash_loop", "all", 15.0, "1.5 5.0"),
+        caught_by="exclusive",
+        conditions=EXCLUSIVE,
+    ),
+    "junk_is_read_as_a_number": scenario(
+        Fault(0.1, "junk_node", "0", 6.0, "among handoffs"),
+        Fault(1.0, "crash_loop", "all", 4.0, "3.0 4.0"),
+        caught_by="held error",
+        conditions=EXCLUSIVE,
+    ),
+    "forked_child_says_farewell": scenario(
+        Fault(0.2, "fork_member", "0", detail="return"), Fault(1.5, "fork_member", "1", detail="own"),
+        Fault(4.0, "junk_node", "0", 1.0, "beside"), caught_by="held", conditions=SUPERVISED,
+    ),
+    "failing_listing_ends_run": scenario(
+        Fault(0.2, "fail_listing", "0", 1.0, "type error"), caught_by="held", conditions=SUPERVISED
+    ),
     "memory_leak": scenario(Fault(0.1, "foreign_node", "0", 0.3), caught_by="use", rounds=9),
 }  # fmt: skip

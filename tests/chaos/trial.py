@@ -16,7 +16,8 @@ from tests.chaos.faults import Fault, play
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
-from tests.chaos.workloads import GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
+from tests.chaos.nuisances import kept_at_least, nuisances_alone
+from tests.chaos.workloads import CHILDREN, GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
 from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, World
 from tests.support import wait_until
 
@@ -74,7 +75,10 @@ class Trial:
             await self._begin()
             if self._unsettled:
                 self.judge.since, self._unsettled = now(), False
+            begun, settled = now(), self.world.holders
             await play(self.world, schedule, self.struck, self.missed)
+            until = now()
+            self._check_servers(schedule)
             await self.world.heal()
             await self.world.tidy_up()
             # How long a busy machine takes to start Python is not the library's doing.
@@ -95,6 +99,7 @@ class Trial:
         offset.look()
         ledger = await self.world.ledger()
         if not apart:
+            self._check_held(schedule, settled, begun, until)
             await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
         self._unsettled = self.judge.rounds_unjudged > unjudged_before
         violations = self.judge.violations[violations_before:]
@@ -114,8 +119,14 @@ class Trial:
                 await self.world.start_member(seat)
 
     async def _begin(self) -> None:
+        def begun() -> bool:
+            for member in self.world.members.values():
+                if not member.alive and "running" not in member.told:
+                    raise RuntimeError(f"{member!r} did not start, or its mutation could not be applied")
+            return self._of_one_mind()
+
         try:
-            await wait_until(self._of_one_mind, timeout=START, interval=0.02)
+            await wait_until(begun, timeout=START, interval=0.02)
         except AssertionError:
             self.judge.object_to("convergence", f"not within {START:g} s of the start: {self.world.holders}")
 
@@ -128,11 +139,16 @@ class Trial:
     # ---- (e) convergence
 
     def _of_one_mind(self, since: float = 0.0) -> bool:
-        """Whether all who must be there are at one generation, and share the keys exactly."""
+        """Whether all who must be there are at one generation, and share the keys exactly.
+
+        Nobody has none of them: in an exclusive group, the others share them all until they know that a newcomer is
+        ready.
+        """
         shares = [member.newest for member in self.world.holders]
         known = [share for share in shares if share is not None and share.last >= since]
         return (
             len(known) == len(shares)
+            and all(share.mine for share in known)
             and len({share.generation for share in known} - {None}) == 1
             and sum(share.mine.bit_count() for share in known) == len(KEYS)
             and exactly_all(share.mine for share in known)
@@ -166,6 +182,23 @@ class Trial:
     async def _has_no_ghosts(self) -> bool:
         return len(await self.world.children(MEMBERS_PATH)) == len(self.world.holders)
 
+    # ---- no harm to others
+
+    def _check_servers(self, schedule: Sequence[Fault]) -> None:
+        """Whatever members do and suffer, the servers go on."""
+        if nuisances_alone(schedule):
+            self.judge.checks["ensemble"] += 1
+            down = [server for server in self.world.ensemble.servers if not server.running]
+            if down:
+                self.judge.object_to("ensemble", f"not running any more: {down}")
+
+    def _check_held(
+        self, schedule: Sequence[Fault], settled: Sequence[MemberProcess], begun: float, until: float
+    ) -> None:
+        if nuisances_alone(schedule):
+            floor = kept_at_least(self.world.conditions, schedule)
+            self.judge.check_held(settled, begun, until, floor)
+
     def _check_ids(self) -> None:
         """Of two processes with one id exactly one goes on, and nobody else is superseded."""
         self.judge.checks["ids"] += 1
@@ -197,7 +230,8 @@ class Trial:
     async def _reunite(self) -> None:
         """What an operator would do who has found out."""
         self.reunited += 1
-        await self.world.operate("delete", GROUP_PATH)
+        for path in (GROUP_PATH, CHILDREN):
+            await self.world.operate("delete", path)
         try:
             await self._wait_together(START)
         except AssertionError:
@@ -232,7 +266,11 @@ class Trial:
         others -= {path for path in others if re.fullmatch(self._workload.nodes, path.removeprefix(GROUP_PATH))}
         facts = [
             (f"nodes {sorted(others)} in group {GROUP!r}", len(others), 0),
-            (f"entries {entries} of {[member.member_id for member in holders]}", len(entries), len(holders)),
+            (
+                f"entries {[path[:100] for path in entries]} of {[member.member_id for member in holders]}",
+                len(entries),
+                len(holders),
+            ),
             ("watches", figures["watches"], len(holders) * self._workload.watches),
             ("sessions", figures["sessions"], len(connected)),
             *((f"connections of {m!r}", sum(p.open_connections for p in m.network), 1) for m in connected),
@@ -243,13 +281,16 @@ class Trial:
         """What each uses, at a moment in which it has nothing under way; after some time at any moment."""
         holders = self.world.holders
 
+        asked = {member.name: len(member.reports) for member in holders}
+
         async def at_rest() -> bool:
-            before = {member.name: len(member.reports) for member in holders}
             for member in holders:
-                member.say("report")
+                if len(member.reports) >= asked[member.name]:  # it has answered: on a busy machine that takes a while
+                    member.say("report")
+                    asked[member.name] = len(member.reports) + 1
             await asyncio.sleep(5 * READING)
             return all(
-                len(member.reports) > before[member.name] and member.reports[-1]["tasks"] <= self._tasks_at_rest
+                len(member.reports) >= asked[member.name] and member.reports[-1]["tasks"] <= self._tasks_at_rest
                 for member in holders
             )
 

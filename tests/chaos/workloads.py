@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiopartition import (
     GroupPolicy,
@@ -26,9 +26,21 @@ from aiopartition.clock import now
 from aiopartition.placement.table import Table
 from tests.chaos.journal import Journal, Track
 
-__all__ = ["GROUP", "KEYS", "LONGEST_CLEANUP", "NAMESPACE", "WORKLOADS", "Workload", "digest_of"]
+__all__ = [
+    "CHILDREN",
+    "GROUP",
+    "KEYS",
+    "LONGEST_CLEANUP",
+    "NAMESPACE",
+    "TROUBLES",
+    "WORKLOADS",
+    "Workload",
+    "digest_of",
+]
 
 NAMESPACE = "/chaos"
+CHILDREN = f"{NAMESPACE}-of-children"
+"""The namespace of the groups in which forked children take part, one for each child."""
 GROUP = "work"
 KEYS = [f"key-{number}" for number in range(240)]
 
@@ -38,6 +50,8 @@ LONGEST_CLEANUP = 0.2
 """Seconds that a worker may take to end."""
 BURST = 16
 """Items of the stream that come at once."""
+REFRESH = 0.1
+"""Seconds from one listing to the next."""
 
 
 class Workload(Protocol):
@@ -55,6 +69,9 @@ class Workload(Protocol):
 
     async def run(self) -> None: ...
 
+    def list_by(self, way: str) -> None:
+        """Have the listing go wrong in one of :data:`TROUBLES`, or go ``well`` again."""
+
 
 class Looking:
     """Asks for the view, and writes down what goes wrong."""
@@ -63,10 +80,21 @@ class Looking:
         self._coordinator = coordinator
         self._journal = journal
         self._errors: set[str] = set()
+        self._listing = "well"
+        self._well = asyncio.Event()
+
+    def list_by(self, way: str) -> None:
+        self._listing = way
+        if way == "well":
+            self._well.set()
+        else:
+            self._well.clear()
 
     async def _view(self) -> View | None:
         try:
-            return await self._coordinator.view(GROUP)
+            view = await self._coordinator.view(GROUP)
+            self._errors.clear()  # whatever it was, it is over, and is news if it comes again
+            return view
         except OwnershipUnknownError:
             return None
         except PartitionError as error:
@@ -148,13 +176,13 @@ class Shared(Looking):
                 yield index
 
 
-class Exclusive(Looking):
-    """Work that must never be done twice at a time: a worker for each key, which takes a moment to end."""
+class Supervised(Looking):
+    """A worker for each key, which takes a moment to end. The keys are listed again and again."""
 
-    policy = GroupPolicy(slots=4096, exclusive=True)
-    tasks_at_rest = 10
-    watches = 2
-    nodes = r"/active|/handoff(/\d+)?"
+    policy = GroupPolicy(slots=4096)
+    tasks_at_rest = 11
+    watches = 1
+    nodes = ""
 
     def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
         super().__init__(coordinator, journal)
@@ -166,7 +194,9 @@ class Exclusive(Looking):
         try:
             while True:
                 try:
-                    await self._coordinator.run(GROUP, range(len(KEYS)), self._work, key=KEYS.__getitem__)
+                    await self._coordinator.run(
+                        GROUP, self._resources, self._work, key=KEYS.__getitem__, refresh=REFRESH
+                    )
                     return
                 except NotStartedError:
                     return
@@ -176,6 +206,12 @@ class Exclusive(Looking):
         finally:
             looking.cancel()
             await asyncio.wait({looking})
+
+    async def _resources(self) -> Iterable[int]:
+        if self._listing == "hang":
+            await self._well.wait()
+        listed: Iterable[int] = TROUBLES[self._listing]()
+        return listed
 
     async def _work(self, index: int) -> None:
         self._journal.write("began", key=index)
@@ -197,7 +233,41 @@ class Exclusive(Looking):
             await asyncio.sleep(INTERVAL)
 
 
-WORKLOADS: dict[str, type[Workload]] = {"shared": Shared, "exclusive": Exclusive}
+class Exclusive(Supervised):
+    """Work that must never be done twice at a time."""
+
+    policy = GroupPolicy(slots=4096, exclusive=True)
+    watches = 2
+    nodes = r"/active|/handoff(/\d+(-ready)?)?"
+
+
+WORKLOADS: dict[str, type[Workload]] = {"shared": Shared, "supervised": Supervised, "exclusive": Exclusive}
+
+
+# ---- what listings do when they go wrong
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _break_off() -> Iterator[int]:
+    yield from range(20)
+    raise KeyError("broken off")
+
+
+TROUBLES: dict[str, Callable[[], Any]] = {
+    "well": lambda: range(len(KEYS)),
+    "hang": lambda: range(len(KEYS)),  # when it is over
+    "type error": lambda: _raise(TypeError("'NoneType' object is not subscriptable")),
+    "key error": lambda: _raise(KeyError("items")),
+    "cancelled": lambda: _raise(asyncio.CancelledError()),
+    "group": lambda: _raise(ExceptionGroup("several", [ValueError("one"), OSError("two")])),
+    "none": lambda: None,
+    "number": lambda: 240,
+    "breaks off": _break_off,
+    "rubbish": lambda: [None, *range(len(KEYS)), "key-1", 10**9, object(), b"\xff", float("nan"), []],
+}
 
 
 def digest_of(table: Table) -> str:

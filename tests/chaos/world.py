@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +23,11 @@ from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.support.proxy import Episode
 
-__all__ = ["GROUP_PATH", "LITTER", "LONGEST_TIMEOUT", "MEMBERS_PATH", "World"]
+__all__ = ["GROUP_PATH", "HANDOFF_PATH", "LITTER", "LONGEST_TIMEOUT", "MEMBERS_PATH", "World"]
 
 GROUP_PATH = f"{NAMESPACE}/{GROUP}"
 MEMBERS_PATH = f"{GROUP_PATH}/members"
+HANDOFF_PATH = f"{GROUP_PATH}/handoff"
 LITTER = "litter"
 """Begins the names of nodes that are not the library's."""
 LONGEST_TIMEOUT = 60.0
@@ -61,6 +63,11 @@ class World:
         """Those in whose place another process with the same id was started while they were alive."""
         self.departed: list[MemberProcess] = []
         """Those that have ended, until their journals are judged."""
+        self.visitors: list[MemberProcess] = []
+        """Those that are in no seat, and crash soon."""
+        self.crashing = asyncio.Lock()
+        """Held while visitors come and crash."""
+        self._junk: dict[str, None] = {}  # in the order of its creation
         self.moved = asyncio.Lock()
         """Held while members are started and ended."""
         self.server_locks = {server: asyncio.Lock() for server in self.ensemble.servers}
@@ -97,7 +104,7 @@ class World:
         await self._stack.aclose()
 
     async def _close_members(self) -> None:
-        for member in [*self.members.values(), *self.elders, *self.departed]:
+        for member in self.processes:
             await member.close()
 
     # ---- members
@@ -105,7 +112,7 @@ class World:
     @property
     def processes(self) -> list[MemberProcess]:
         """All that are alive, and those that have ended since the last judgement."""
-        return [*self.members.values(), *self.elders, *self.departed]
+        return [*self.members.values(), *self.elders, *self.departed, *self.visitors]
 
     @property
     def holders(self) -> list[MemberProcess]:
@@ -118,13 +125,28 @@ class World:
 
         :param member_id: default: one that nobody has had.
         """
+        member = self.members[seat] = await self._start_process(seat, member_id)
+        return member
+
+    async def start_visitor(self, member_id: str | None = None) -> MemberProcess:
+        """A new process in no seat, of weight 1."""
+        visitor = await self._start_process(0, member_id)
+        self.visitors.append(visitor)
+        return visitor
+
+    async def end_visitor(self, visitor: MemberProcess) -> None:
+        """Kill it."""
+        await visitor.kill()
+        self.visitors.remove(visitor)
+        self.departed.append(visitor)
+
+    async def _start_process(self, seat: int, member_id: str | None) -> MemberProcess:
         self._started += 1
         name = str(self._started)
         network = [Proxy(server.host, server.port) for server in self.ensemble.servers]
         journal = self._directory / f"{name}.jsonl"
         member = MemberProcess(member_id or f"member-{name}", name, seat, network, journal)
         await member.start(self.conditions)
-        self.members[seat] = member
         return member
 
     async def end_member(self, seat: int, *, gracefully: bool) -> MemberProcess:
@@ -238,6 +260,28 @@ class World:
             return False
         return await asyncio.to_thread(self._operate, operation, path, data)
 
+    async def leave_junk(self, path: str, data: bytes) -> bool:
+        """Create a node that is to be removed again. Whether that was possible now, as far as it is known."""
+        self._junk[path] = None
+        return await self.operate("create", path, data)
+
+    async def remove_junk(self, paths: Sequence[str] | None = None) -> bool:
+        """Delete these nodes, or all that were left, with all that is below them. Whether nothing is left any more."""
+        for path in reversed(tuple(self._junk) if paths is None else paths):
+            if await self.operate("delete", path):
+                self._junk.pop(path, None)
+        return not self._junk
+
+    async def generation(self) -> int:
+        """The group's generation; 0 if there is no group, or nobody to ask."""
+        if not self._operator.connected:
+            return 0
+        try:
+            stat = await asyncio.to_thread(self._operator.exists_async(MEMBERS_PATH).get, True, OPERATOR_PATIENCE)
+        except (KazooException, KazooTimeoutError):
+            return 0
+        return 0 if stat is None else int(stat.pzxid)
+
     async def children(self, path: str) -> list[str]:
         """The names below a node; none if there is no such node, or nobody to ask."""
         if not self._operator.connected:
@@ -279,3 +323,4 @@ class World:
         for name in await self.children(MEMBERS_PATH):
             if name.startswith(LITTER):
                 await self.operate("delete", f"{MEMBERS_PATH}/{name}")
+        await wait_until(self.remove_junk, timeout=START_TIMEOUT)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from aiopartition import GroupPolicy
 from tests.exploration.work import KINDS, Work
 
-__all__ = ["SCENARIOS", "Scenario"]
+__all__ = ["EAGER_TASKS", "SCENARIOS", "Scenario"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Scenario:
     :ivar events: seconds since the beginning, the name of the event, which is one of a fault, and the member.
     :ivar duration: seconds in which faults are injected.
     :ivar since: seconds before any is.
+    :ivar eager: whether tasks take their first step when they are created, which Python 3.12 can do.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Scenario:
     events: tuple[tuple[float, str, int], ...]
     duration: float
     since: float = 0.0
+    eager: bool = False
 
 
 ORDINARY: Final = GroupPolicy(slots=64, vnodes=8)
@@ -67,6 +70,13 @@ def _scenarios(kind: str, policy: GroupPolicy) -> list[Scenario]:
     ]  # fmt: skip
 
 
-SCENARIOS: Final = {
-    each.name: each for each in (*_scenarios("ordinary", ORDINARY), *_scenarios("exclusive", EXCLUSIVE))
-}
+def _eager(scenario: Scenario) -> Scenario:
+    return replace(scenario, name=f"eager {scenario.name}", eager=True)
+
+
+_LAZY: Final = (*_scenarios("ordinary", ORDINARY), *_scenarios("exclusive", EXCLUSIVE))
+
+EAGER_TASKS: Final[Any] = getattr(asyncio, "eager_task_factory", None)
+"""The task factory of eager tasks, from Python 3.12 on."""
+
+SCENARIOS: Final = {each.name: each for each in (*_LAZY, *(map(_eager, _LAZY) if EAGER_TASKS else ()))}

@@ -14,7 +14,7 @@ from tests.exploration.faults import FAULTS, Injection, inject
 from tests.exploration.fleet import HEARTBEAT, SESSION_TIMEOUT, BrokenPromise, Fleet
 from tests.exploration.internals import numbered_nonces
 from tests.exploration.loop import TurnLoop
-from tests.exploration.scenarios import SCENARIOS, Scenario
+from tests.exploration.scenarios import EAGER_TASKS, SCENARIOS, Scenario
 
 __all__ = ["Outcome", "Schedule", "try_out"]
 
@@ -79,6 +79,8 @@ def try_out(schedule: Schedule, fingerprint: Callable[[Fleet], int] | None = Non
     outcome = Outcome()
     random.seed(0)  # the library draws how long it waits before a worker is started again
     loop = TurnLoop()
+    if schedule.scenario.eager:
+        loop.set_task_factory(EAGER_TASKS)
     asyncio.set_event_loop(None)
     with numbered_nonces():
         scenario = schedule.scenario
