@@ -85,6 +85,7 @@ class TestNothingIsSent:
         member = await fleet.start(network.url(namespace), "a", session_timeout=4.0, heartbeat=60.0)
         await member.join_group("another")
         await member.extract_my_subset("a third", KEYS)
+        await member.heartbeat()  # which looks once into what it has not seen before
         sent: Counter[int | None] = Counter()
         network.on_frame(lambda frame: count(frame, sent))
         before = await packets_received(zookeeper)
