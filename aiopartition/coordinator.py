@@ -119,15 +119,19 @@ class PartitionCoordinator(Share):
 
         :param weight: how many shares of the work this member takes, 0 to 1,000. With 0 it is a standby, a
             member that owns nothing.
-        :param policy: how keys are placed; all members must agree.
+        :param policy: how keys are placed. Without one it is the policy that the group has, or the default in a new
+            group. As long as there is no connection it is not known: nothing is mine until then. Once known, it stays
+            the same until the group is left, even if somebody deletes the group and makes it anew.
         :param min_members: while fewer members are present, at the start or later, ownership is unknown to this one.
         :param settle: seconds to wait after a change of the membership before acting on it, so that a fleet that starts
             or stops together moves its keys once.
-        :raises PolicyMismatchError: if the group exists with another policy.
+        :raises PolicyMismatchError: if ``policy`` is given and the group has another, or if the group has one that this
+            version of the library does not know.
         :raises AuthenticationError: naming the node and the right that is missing.
         :raises MemberSupersededError: if this member was superseded. It remains so until the other one's entry has
             gone, or it leaves the group.
-        :raises ConfigurationError: for an invalid argument, or one that differs from those of the first call.
+        :raises ConfigurationError: for an invalid argument, or one that differs from those of the first call; but the
+            policy need not be repeated.
         """
         self._runner.require_started("join_group")
         require_id("group_id", group_id)

@@ -89,7 +89,7 @@ class NotStartedError(PartitionError):
 
 
 class PolicyMismatchError(PartitionError):
-    """The group already has a different policy. All members of a group must use the same policy.
+    """The group has another policy than the one that this member was given or has taken, or one that it does not know.
 
     ``differences`` maps each differing field to a pair: the value stored in the group and this member's value.
     """

@@ -32,7 +32,14 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeAlias
 
-from aiopartition import ConfigurationError, PartitionCoordinator, PartitionError, finish_in_thread, stop_on_signal
+from aiopartition import (
+    ConfigurationError,
+    GroupPolicy,
+    PartitionCoordinator,
+    PartitionError,
+    finish_in_thread,
+    stop_on_signal,
+)
 
 GROUP = "files"
 SESSION_TIMEOUT = 2.0
@@ -84,6 +91,8 @@ async def agent(name: str, url: str, folder: Path, files: Sequence[str], report:
         PartitionCoordinator(url, member_id=name, session_timeout=SESSION_TIMEOUT) as coordinator,
         asyncio.TaskGroup() as tasks,
     ):
+        # Whoever gives no policy takes that of the group. These files are to have one owner each, or the agent fails.
+        await coordinator.join_group(GROUP, policy=GroupPolicy())
         tasks.create_task(work())
         async for change in coordinator.changes(GROUP):
             generation = change.view.generation if change.view else None

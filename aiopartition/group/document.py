@@ -53,9 +53,14 @@ def policy_of(document: bytes, group_id: str) -> GroupPolicy:
     if strange:
         raise PolicyMismatchError(group_id, strange)
     try:
-        return GroupPolicy(**fields)
+        return GroupPolicy(**{field: _as_stored(value, _DEFAULT_POLICY[field]) for field, value in fields.items()})
     except ConfigurationError as error:
         raise PolicyMismatchError(group_id, {error.part: (fields[error.part], "something else")}) from error
+
+
+def _as_stored(value: Any, default: Any) -> Any:
+    """Return ``value`` as this library would have stored it, if it is the same number."""
+    return int(value) if isinstance(value, float) and type(default) is int and value.is_integer() else value
 
 
 def _stored(document: bytes, group_id: str) -> tuple[Any, dict[str, Any]]:

@@ -18,15 +18,26 @@ _logger: Final = logging.getLogger("aiopartition")
 class InFlight:
     """Tells the handoff of each piece of work from its beginning to its end. In ordinary groups it has nothing to tell.
 
+    Nor has it before :meth:`adopt`, as nothing is ours before the group's policy is known.
+
     :param ended: called when work has ended for which something may be waiting.
     """
 
-    def __init__(self, group_id: str, handoff: Handoff | None, ended: Callable[[], None]) -> None:
+    def __init__(self, group_id: str, ended: Callable[[], None]) -> None:
         self._group_id = group_id
-        self._handoff = handoff
+        self._handoff: Handoff | None = None
         self._ended = ended
         self._calm = asyncio.Event()
+        self._predecessors: list[InFlight] = []  # of earlier participations, until the policy is known
         self._successors: list[InFlight] = []  # of later participations, which wait for our work to end
+        self._adopted = False
+
+    def adopt(self, handoff: Handoff | None) -> None:
+        """The group's policy is known, and with it whether there is a handoff to tell."""
+        self._handoff, self._adopted = handoff, True
+        predecessors, self._predecessors = self._predecessors, []
+        for predecessor in predecessors:
+            self.succeed(predecessor)
 
     @property
     def works(self) -> list[Work]:
@@ -84,7 +95,9 @@ class InFlight:
         Usually its entry holds us back, for which we wait as for any other. But the session that both are in may
         expire, and the entry with it, while that work goes on.
         """
-        if self._handoff is not None:
+        if not self._adopted:
+            self._predecessors.append(predecessor)
+        elif self._handoff is not None:
             self._handoff.inherited(predecessor.works)
             predecessor._successors.append(self)
 

@@ -7,20 +7,25 @@ import logging
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group.description import Descriptions, MemberInfo
+from aiopartition.group.document import check_document, policy_of
+from aiopartition.group.handoff import Handoff
 from aiopartition.group.handoff_task import HandoffTask
 from aiopartition.group.in_flight import InFlight
+from aiopartition.group.news import News
 from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from aiopartition.group.status import GroupState, GroupStatus, RebalanceWatch
 from aiopartition.group.step import Step
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.builder import TableBuilder
+from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Member, View
 from aiopartition.showing import printable
 
@@ -55,42 +60,69 @@ class Membership:
     ) -> None:
         self.group_id = group_id
         self.options: JoinOptions = options
-        """The options the group was joined with."""
+        """The options the group was joined with. Its policy is among them once it is known."""
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self.announced_view: View | None = None
         """The view by the members that are known. It holds only while there is lease left."""
+        self.news: News = News()
+        """Of changes of all that holds now."""
         self.arrived: bool = False
         """Whether joining has come to a first result, in an exclusive group by the end of a first handoff."""
         self._backend = backend
         member = Member(member_id, options.weight)
-        self.group: Group = Group(group_id, member, options.policy, options.min_members, secrets.token_hex(8))
+        policy = options.policy or GroupPolicy()  # the default is for a new group
+        self.group: Group = Group(group_id, member, policy, options.min_members, secrets.token_hex(8))
         self._descriptions = Descriptions(backend, group_id)
-        self._requests = Requests(backend, tables, self.group, description, in_use)
-        self._handoff = self.group.handoff
-        self.exclusive: Final[bool] = self._handoff is not None
-        """Whether no key may ever have two owners, so that work in flight has to be told."""
-        self.in_flight: InFlight = InFlight(group_id, self._handoff, self._work_ended)
-        self.lease_left: Callable[[], float] = (
-            backend.lease_left if self._handoff is None else partial(backend.lease_left, quorum=True)
-        )
+        self._requests = Requests(backend, tables, self.group, description, in_use, self._agree)
+        self.in_flight: InFlight = InFlight(group_id, self._work_ended)
+        self.exclusive: bool | None = None
+        """Whether no key may ever have two owners, so that work in flight has to be told; ``None`` while unknown."""
+        self.lease_left: Callable[[], float] = backend.lease_left
         """Seconds for which the session cannot have expired. Reads the clock."""
+        self._handoff: Handoff | None = None
+        self._handoff_task: HandoffTask | None = None
         self._loop = asyncio.get_running_loop()
-        self._handoff_task = (
-            None if self._handoff is None else HandoffTask(backend, group_id, member.id, self._handoff, self._loop.time)
-        )
         self._woken = asyncio.Event()
-        self._changed = asyncio.Event()  # replaced at each announcement
-        self._subscribers: list[Callable[[], None]] = []
         self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
         self._retry = asyncio.Event()  # the task may go on after one
         self._inherited = False  # by a forked process
-        self._announced: tuple[object, ...] = ()
         self._warned = False
         self._logged = ""  # the last error that was logged, until there is none any more
         self._rebalances = RebalanceWatch()
+        if options.policy is not None:
+            self._adopt(options.policy)
         if backend.connected:
             self.group.session_opened(fresh=True)
+
+    # ---- the policy
+
+    def join_again(self, options: JoinOptions) -> None:
+        """The group is joined once more. As long as its policy is not known, it can still be given.
+
+        :raises PartitionError: naming what differs from the options with which the group was joined.
+        """
+        self.options.require_same(self.group_id, options)
+        if self.options.policy is None and options.policy is not None:
+            self._adopt(options.policy)
+            self.announce()
+
+    def _agree(self, document: bytes) -> None:
+        if self.options.policy is None:
+            self._adopt(policy_of(document, self.group_id))
+        else:
+            check_document(document, self.group_id, self.options.policy)
+
+    def _adopt(self, policy: GroupPolicy) -> None:
+        self.options = replace(self.options, policy=policy)
+        self.group.adopt(policy)
+        self._handoff = self.group.handoff
+        self.exclusive = policy.exclusive
+        self.in_flight.adopt(self._handoff)
+        if self._handoff is not None:
+            self.lease_left = partial(self._backend.lease_left, quorum=True)
+            member_id, time = self.group.member.id, self._loop.time
+            self._handoff_task = HandoffTask(self._backend, self.group_id, member_id, self._handoff, time)
 
     # ---- what holds now
 
@@ -119,10 +151,9 @@ class Membership:
         """Return the error that says why :attr:`view` is ``None``."""
         if not self._backend.connected:
             reason = f"no connection to the backend ({self._backend.last_error})"
-        elif self.group.view is not None and self._backend.lease_left() > 0:
-            reason = "no quorum of the backend has answered for so long that the session may have expired"
         elif self.group.view is not None:
-            reason = "the backend has not answered for so long that the session may have expired"
+            silent = "no quorum of the backend has" if self._backend.lease_left() > 0 else "the backend has not"
+            reason = f"{silent} answered for so long that the session may have expired"
         else:
             reason = self.group.unknown_reason
         return OwnershipUnknownError(self.group_id, reason)
@@ -132,11 +163,6 @@ class Membership:
         if not self._warned:
             self._warned = True
             _logger.warning("%s; nothing is handed out", self.unknown())
-
-    @property
-    def changed(self) -> asyncio.Event:
-        """Set at the next change of anything above. To miss none, take it before the look that it follows."""
-        return self._changed
 
     def status(self) -> GroupStatus:
         view, handoff = self.view, self._handoff
@@ -165,7 +191,7 @@ class Membership:
             max(0.0, self.lease_left()),
             self._backend.server,
             self._rebalances.last(self._loop.time()),
-            self.group.policy,
+            self.options.policy,
         )
 
     async def describe(self, member_id: str, view: View) -> MemberInfo:
@@ -278,27 +304,16 @@ class Membership:
             self.arrived = True
         state = (
             view, view and view.active, self.error, self.settled, self.arrived, self.left, self.finished.is_set(),
-            self._backend.connected,
+            self._backend.connected, self.options.policy,
         )  # fmt: skip
-        if state == self._announced:
+        if not self.news.is_new(state):
             return
-        self._announced = state
         if self.error is None:
             self._logged = ""
         if view is not None:
             self._warned = False
             self._rebalances.saw(view, self._loop.time())
-        self._changed.set()
-        self._changed = asyncio.Event()
-        for tell in tuple(self._subscribers):
-            tell()
-
-    def subscribe(self, tell: Callable[[], None]) -> None:
-        """Have ``tell`` called at each change, in the same turn of the event loop."""
-        self._subscribers.append(tell)
-
-    def unsubscribe(self, tell: Callable[[], None]) -> None:
-        self._subscribers.remove(tell)
+        self.news.tell()
 
     # ---- the task
 

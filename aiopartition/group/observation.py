@@ -15,6 +15,7 @@ from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group.description import Descriptions, MemberInfo
 from aiopartition.group.entry import Entry
+from aiopartition.group.news import News
 from aiopartition.group.observed import ObservedGroup
 from aiopartition.group.status import Awaited, GroupState, GroupStatus, RebalanceWatch
 from aiopartition.group.step import Step
@@ -54,8 +55,8 @@ class Observation:
         self._rebalances = RebalanceWatch()
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
-        self._changed = asyncio.Event()  # replaced at each announcement
-        self._announced: tuple[object, ...] = ()
+        self.news: News = News()
+        """Of changes of all that holds now."""
         self._told = ""  # the last error, until all is well again
         self._inherited = False  # by a forked process
         if backend.connected:
@@ -88,11 +89,6 @@ class Observation:
     def left(self) -> bool:
         """Whether the observation has ended."""
         return self._group.left
-
-    @property
-    def changed(self) -> asyncio.Event:
-        """Set at the next change of anything above. To miss none, take it before the look that it follows."""
-        return self._changed
 
     @property
     def waiting(self) -> float:
@@ -318,14 +314,12 @@ class Observation:
         """Wake those who wait for a change, if there is one."""
         view = self.view
         state = (view, self.error, self.settled, self.left, self._backend.connected)
-        if state == self._announced:
+        if not self.news.is_new(state):
             return
-        self._announced = state
         if view is not None:
             self._told = ""
             self._rebalances.saw(view, self._loop.time())
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self.news.tell()
 
 
 def _undescribed(name: str) -> Awaited:

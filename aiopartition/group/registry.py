@@ -146,7 +146,7 @@ class Registry:
         if membership is None:
             membership = self._add(group_id, options or JoinOptions())
         elif options is not None:
-            membership.options.require_same(group_id, options)
+            membership.join_again(options)
         await self._first_result(membership, settled_is_enough=settled_is_enough)
         error = membership.error
         if error is not None:
@@ -205,7 +205,7 @@ class Registry:
         self.leave(group_id)
         with anyio.move_on_after(_LEAVE_TIMEOUT + membership.in_flight.drain_timeout):
             while self.backend.connected and not membership.finished.is_set() and membership.error is None:
-                await membership.changed.wait()
+                await membership.news.changed.wait()
         if membership.error is not None and not membership.finished.is_set():
             raise membership.error
 
@@ -357,7 +357,7 @@ class Registry:
         hopeful = self.backend.connected  # then a connection that is lost meanwhile may well come back in time
         with anyio.move_on_after(self._connect_timeout):
             while hopeful:
-                changed = group.changed
+                changed = group.news.changed
                 if (settled_is_enough and group.settled) or group.arrived:
                     break
                 await changed.wait()
@@ -382,7 +382,7 @@ class Registry:
         return [] if known is None else [known]
 
     def _going_by(self, quorum: bool) -> list[Followed]:
-        members: list[Followed] = [each for each in self._unfinished if each.exclusive == quorum]
+        members: list[Followed] = [each for each in self._unfinished if bool(each.exclusive) == quorum]
         return members if quorum else [*members, *self.observations.values()]
 
     def _lease_ended(self, quorum: bool) -> None:

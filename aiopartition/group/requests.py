@@ -7,7 +7,7 @@ from collections.abc import Callable
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.base import Backend, Entries, Owner
-from aiopartition.group.document import check_document, document_of
+from aiopartition.group.document import document_of
 from aiopartition.group.inspection import Inspection
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
@@ -23,16 +23,24 @@ class Requests:
 
     :param description: a document for operators, stored with our entry.
     :param in_use: whether an entry belongs to a participation of this session that goes on.
+    :param agree: called with the group's document before we enter; raises if we cannot take part in such a group.
     """
 
     def __init__(
-        self, backend: Backend, tables: TableBuilder, group: Group, description: bytes, in_use: Callable[[str], bool]
+        self,
+        backend: Backend,
+        tables: TableBuilder,
+        group: Group,
+        description: bytes,
+        in_use: Callable[[str], bool],
+        agree: Callable[[bytes], None],
     ) -> None:
         self._backend = backend
         self._tables = tables
         self._group = group
         self._description = description
         self._in_use = in_use
+        self._agree = agree
         self.inspection: Inspection = Inspection(backend, group)
 
     async def take(self, step: Step) -> None:
@@ -58,7 +66,9 @@ class Requests:
         group = self._group
         while not group.leaving:
             document = await self._backend.ensure_group(group.group_id, document_of(group.policy))
-            check_document(document, group.group_id, group.policy)
+            if group.leaving:
+                return
+            self._agree(document)
             # The latest, as the entries that we find here count as having been there before us.
             entries = await self._read(watch=False, latest=True)
             if group.leaving:

@@ -1,8 +1,7 @@
 """The state of one group, as one member sees it. No I/O, no clock: events go in, the next step comes out.
 
 :mod:`aiopartition.group.membership` tells what happened through the methods below ``events``, asks
-:meth:`Group.next_step` what to do, does it, and tells the outcome. At any moment :attr:`Group.view` is the view that
-can be relied on, or ``None``.
+:meth:`Group.next_step` what to do, does it, and tells the outcome. :attr:`Group.view` can be relied on at any moment.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ class Group:
     def __init__(self, group_id: str, member: Member, policy: GroupPolicy, min_members: int, nonce: str) -> None:
         self.group_id = group_id
         self.member = member
+        self.nonce = nonce
         self.policy = policy
         self.min_members = min_members
         self.phase: Phase = Phase.JOINING
@@ -73,11 +73,6 @@ class Group:
         self._table_members: dict[str, int] = {}
 
     # ---- what holds now
-
-    @property
-    def nonce(self) -> str:
-        """The last part of our entries' names."""
-        return self._candidacy.nonce
 
     @property
     def view(self) -> View | None:
@@ -207,6 +202,11 @@ class Group:
             self._trust()
 
     # ---- joining
+
+    def adopt(self, policy: GroupPolicy) -> None:
+        """The group turns out to have this policy. There is no entry of ours yet."""
+        self.policy = policy
+        self.handoff = Handoff(policy.slots) if policy.exclusive else None
 
     def same_id_entries(self) -> list[str]:
         """Return the names of entries under our id that this participation did not make, but for known orphans."""

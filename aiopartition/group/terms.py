@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from aiopartition.errors import ConfigurationError, PolicyMismatchError
 from aiopartition.placement.policy import GroupPolicy
@@ -12,18 +12,23 @@ __all__ = ["JoinOptions"]
 
 @dataclass(frozen=True, slots=True)
 class JoinOptions:
-    """What one member joins a group with, validated; the fields as ``join_group`` describes them."""
+    """What one member joins a group with, validated; the fields as ``join_group`` describes them.
+
+    Without a ``policy`` it is the one that the group has.
+    """
 
     weight: int = 1
-    policy: GroupPolicy = field(default_factory=GroupPolicy)
+    policy: GroupPolicy | None = None
     min_members: int = 1
     settle: float = 0.05
 
     def require_same(self, group_id: str, asked: JoinOptions) -> None:
         """:raises PartitionError: naming what differs from these options, with which the group was joined."""
-        if self.policy != asked.policy:
+        if self.policy is not None and asked.policy is not None and self.policy != asked.policy:
             raise PolicyMismatchError(group_id, self.policy.differences(asked.policy))
         for option in fields(self):
+            if option.name == "policy":
+                continue
             there, here = getattr(self, option.name), getattr(asked, option.name)
             if there != here:
                 raise ConfigurationError(

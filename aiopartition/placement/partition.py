@@ -66,6 +66,6 @@ def require_in_range(encoded: bytes, count: int) -> None:
     if count == 0:
         raise TypeError(
             f"Partition({encoded.number}) has no owner in a group without partitions: "
-            "all members have to join it with policy=GroupPolicy(partitions=...)"
+            "its first member has to join it with policy=GroupPolicy(partitions=...)"
         )
     raise TypeError(f"Partition({encoded.number}) is out of range: the group has partitions 0 to {count - 1}")

@@ -15,7 +15,10 @@ __all__ = ["GroupPolicy", "require_policy"]
 
 @dataclass(frozen=True, slots=True)
 class GroupPolicy:
-    """How a group assigns keys to members. All members must use the same policy; the first member stores it.
+    """How a group assigns keys to members. The first member stores it in the group.
+
+    All members follow it. Later ones need not give it: they take what the group has. One that gives another is
+    refused.
 
     :param replicas: the number of owners of each key, 1 to 16. A group with fewer members assigns each key to all.
     :param load_bound: a member's greatest load as a multiple of its fair share, 1.0 to 2.0 (1.08 allows 8 % more).
@@ -71,13 +74,13 @@ class GroupPolicy:
         return stored
 
 
-def require_policy(value: object) -> GroupPolicy:
-    """Return ``value``, or the default policy for ``None``.
+def require_policy(value: object) -> GroupPolicy | None:
+    """Return ``value`` if it is a policy, or ``None`` for the group's.
 
-    :raises ConfigurationError: if ``value`` is neither.
+    :raises ConfigurationError: if it is neither.
     """
     if value is None:
-        return GroupPolicy()
+        return None
     if not isinstance(value, GroupPolicy):
         raise ConfigurationError("policy", f"must be a GroupPolicy, not {type(value).__name__}")
     return value

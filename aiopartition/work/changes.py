@@ -17,7 +17,7 @@ async def follow_changes(registry: Registry, group_id: str) -> AsyncGenerator[Ch
     view = known = followed.view
     yield Change.between(None, view)
     while True:
-        changed = followed.changed
+        changed = followed.news.changed
         if followed.left:
             return
         if followed.error is not None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from aiopartition.errors import ConfigurationError, OwnershipLostError
+from aiopartition.group.membership import Membership
 from aiopartition.group.registry import Registry
 from aiopartition.group.work import Work
 from aiopartition.placement.view import View
@@ -46,12 +47,9 @@ class Hold:
         self._entered = True
         self._registry.require_started("hold")
         self._registry.require_unobserved(self._group_id)
-        joined = self._registry.memberships.get(self._group_id)
-        if joined is None or not joined.exclusive:  # to join one with the default policy would be of no use
-            raise ConfigurationError(
-                "hold", f"group {self._group_id!r} is not exclusive: join it with that policy first"
-            )
+        self._require_exclusive(self._registry.memberships.get(self._group_id))
         membership = await self._registry.membership(self._group_id)
+        self._require_exclusive(membership)  # which may not have been known before
         view = self._registry.certain_view(membership)  # no suspension from here on
         now = asyncio.get_running_loop().time()
         self._cancelling = {task: task.cancelling() for task in (self._asked_by, running_task()) if task is not None}
@@ -71,6 +69,13 @@ class Hold:
             raise OwnershipLostError(self._group_id, self._reason) from error
 
     # ---- inside
+
+    def _require_exclusive(self, membership: Membership | None) -> None:
+        # To join one just for this would be of no use: if the group is new, it is not exclusive.
+        if membership is None or membership.exclusive is False:
+            raise ConfigurationError(
+                "hold", f"group {self._group_id!r} is not exclusive: join it with that policy first"
+            )
 
     def _revoke(self, at_once: bool) -> None:
         if self._cancelled is not None or self._lost:

@@ -43,7 +43,6 @@ class Listing(Generic[T]):
     :param strict: raise whatever goes wrong. Else it is logged: a question that fails is asked again after
         ``refresh``, and a resource whose key cannot be told is left out.
     :param changed: called when there is a new answer.
-    :param partitions: how many partitions the group has; ``None`` if there is no group.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Listing(Generic[T]):
         where: str,
         strict: bool,
         changed: Callable[[], None],
-        partitions: int | None = None,
     ) -> None:
         self._resources = resources
         self._key = key
@@ -63,7 +61,7 @@ class Listing(Generic[T]):
         self._refresh = refresh
         self._strict = strict
         self._changed = changed
-        self._partitions = partitions
+        self._partitions: int | None = None
         self._closing = False
         self._due = asyncio.Event()  # another question, before ``refresh`` is over
         self._left_out = ""  # what was last reported of resources without a key
@@ -79,11 +77,13 @@ class Listing(Generic[T]):
         """Something was gained, and its last owner may have had a newer answer: ask at once, if not too often."""
         self._due.set()
 
-    async def follow(self) -> None:
+    async def follow(self, partitions: int | None = None) -> None:
         """Ask until cancelled, or just once for what is no callable.
 
+        :param partitions: how many partitions the group has; ``None`` if there is no group.
         :raises Exception: with ``strict``, or of what is no callable: whatever went wrong.
         """
+        self._partitions = partitions
         resources = self._resources
         # It may be iterable and callable, as a class of enumeration members is. What is neither is refused as a list.
         if isinstance(resources, Iterable) or not callable(cast("object", resources)):

@@ -55,10 +55,8 @@ class Supervisor(Generic[T]):
         self._comparison_failed = False  # which is said once
         self._woken = asyncio.Event()
         self._failures: list[tuple[str, BaseException]] = []
-        partitions = None if membership is None else membership.options.policy.partitions
         self._listing = Listing(
-            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set,
-            partitions=partitions,
+            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set
         )  # fmt: skip
         self._workers = Workers(self._where, membership, worker, drain_timeout, on_error, self._worker_ended)
         # By these two it was last decided what should run.
@@ -206,10 +204,10 @@ class Supervisor(Generic[T]):
     async def _companions(self) -> AsyncGenerator[None]:
         """The watch on the membership; and the listing, in a task of its own, as a slow one must not delay a
         revocation. When they are to end, the workers end first: other members may wait for them."""
-        listing = asyncio.create_task(self._listing.follow(), name="aiopartition resources")
+        listing = asyncio.create_task(self._list(), name="aiopartition resources")
         listing.add_done_callback(self._listing_ended)
         if self._membership is not None:
-            self._membership.subscribe(self._woken.set)
+            self._membership.news.subscribe(self._woken.set)
         try:
             yield
         finally:
@@ -219,8 +217,18 @@ class Supervisor(Generic[T]):
                 await self._end_all()
             finally:
                 if self._membership is not None:
-                    self._membership.unsubscribe(self._woken.set)
+                    self._membership.news.unsubscribe(self._woken.set)
                 await _ended(listing)
+
+    async def _list(self) -> None:
+        """Follow the listing, once the group's policy is known, with which every key has to agree. Before that nothing
+        is ours."""
+        membership, partitions = self._membership, None
+        if membership is not None:
+            while (policy := membership.options.policy) is None:
+                await membership.news.changed.wait()
+            partitions = policy.partitions
+        await self._listing.follow(partitions)
 
     def _listing_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:

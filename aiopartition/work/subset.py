@@ -101,7 +101,7 @@ class _Stream:
         membership = await self._join()
         if membership is None:
             return
-        if membership.exclusive:
+        if membership.exclusive is not False:  # or may turn out to be
             async with aclosing(self._held(membership, _all(source))) as items:
                 async for item in items:
                     yield item
@@ -120,7 +120,7 @@ class _Stream:
         membership = await self._join()
         if membership is None:
             return
-        if membership.exclusive:
+        if membership.exclusive is not False:  # or may turn out to be
             async with aclosing(self._held(membership, source)) as items:
                 async for item in items:
                     yield item
@@ -173,15 +173,16 @@ def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Cal
     lease_left = membership.lease_left
 
     def slot_of_mine(item: T) -> int:
-        nonlocal view, mask, shift
+        nonlocal view, mask, shift, lease_left
         encoded = encode(item if key is None else key(item))  # first, as the user's key() may take its time
         now = membership.announced_view
-        if now is None or lease_left() <= 0:  # as membership.view, without a call that costs each item a tenth
+        # As membership.view, without a call that costs each item a tenth. Which lease counts is known with a view.
+        if now is None or now is not view or lease_left() <= 0:
             now = registry.known_view(membership)
             if now is None:
                 return _UNKNOWN
         if now is not view:
-            view, mask, shift = now, now.mask, now.table.shift
+            view, mask, shift, lease_left = now, now.mask, now.table.shift, membership.lease_left
         # As table.slot(), without a call that costs each item a tenth.
         slot = hash_key(encoded) >> shift if type(encoded) is bytes else now.table.slot(encoded)
         return slot if mask[slot] else _NOT_MINE

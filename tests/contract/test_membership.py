@@ -254,7 +254,7 @@ async def test_differing_policies_are_refused_by_name(cluster: Cluster) -> None:
     assert caught.value.differences == {"replicas": (1, 2)}
     assert second.groups == ()
     with pytest.raises(PolicyMismatchError):
-        await second.extract_my_subset("g", RESOURCES)
+        await second.join_group("g", policy=GroupPolicy())
     await second.join_group("g", policy=GroupPolicy(vnodes=50))
     await split_exactly(first, second)
 
@@ -266,16 +266,23 @@ async def test_differing_policies_are_refused_by_name(cluster: Cluster) -> None:
         (b'{"format": 1}', "document"),
         (b"[" * 100_000, "document"),
         (b'{"format": 2, "policy": {}}', "format"),
-        (b'{"format": 1, "policy": {"exclusive": true}}', "exclusive"),
+        (b'{"format": 1, "policy": {"slots": 17}}', "slots"),
+        (b'{"format": 1, "policy": {"slots": "many"}}', "slots"),
+        (b'{"format": 1, "policy": {"exclusive": true, "replicas": 2}}', "exclusive"),
+        (b'{"format": 1, "policy": {"colour": "red"}}', "colour"),
     ],
 )
-async def test_a_foreign_document_is_refused(cluster: Cluster, document: bytes, field: str) -> None:
+@pytest.mark.parametrize("policy", [None, GroupPolicy()], ids=["the group's", "given"])
+async def test_a_foreign_document_is_refused(
+    cluster: Cluster, document: bytes, field: str, policy: GroupPolicy | None
+) -> None:
     """A group that some other program or a newer version made is left alone, and the difference is named."""
     member = await cluster.started("m")
     await cluster.put_document("g", document)
     with pytest.raises(PolicyMismatchError) as caught:
-        await member.join_group("g")
+        await member.join_group("g", policy=policy)
     assert field in caught.value.differences
+    assert member.groups == ()
 
 
 async def test_an_empty_document_becomes_a_group(cluster: Cluster) -> None:
@@ -332,7 +339,7 @@ async def test_a_deleted_group_is_rebuilt(cluster: Cluster) -> None:
     await split_exactly(*members)
     stranger = await cluster.started("stranger")
     with pytest.raises(PolicyMismatchError):
-        await stranger.join_group("g")
+        await stranger.join_group("g", policy=GroupPolicy())
 
 
 async def test_leaving_without_a_connection_is_made_good_later(cluster: Cluster) -> None:

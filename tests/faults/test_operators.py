@@ -207,7 +207,7 @@ class TestGroupDocument:
             (document(format=2), "format"),
             (document(format="1"), "format"),
             (document(format=None), "format"),
-            (document(policy={**POLICY, "slots": 1024}), "slots"),
+            (document(policy={**POLICY, "slots": 1000}), "slots"),
             (document(policy={**POLICY, "slots": "many"}), "slots"),
             (document(policy={**POLICY, "slots": [1]}), "slots"),
             (document(policy={**POLICY, "placement": "other"}), "placement"),

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from aiopartition.backends.base import Entries, Owner
 from aiopartition.errors import BackendError, BackendUnavailableError, MemberSupersededError, PartitionError
+from aiopartition.group.document import check_document
 from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
@@ -196,7 +197,7 @@ class Actor:
     steps: int = 0  # without resting
 
     def __post_init__(self) -> None:
-        self.requests = Requests(self._backend(), self._tables(), self.group, b"", lambda _: False)
+        self.requests = Requests(self._backend(), self._tables(), self.group, b"", lambda _: False, self._agree)
         self._task = self._tend()
         self.group.session_opened(fresh=True)
         self.pending = next(self._task)
@@ -208,6 +209,9 @@ class Actor:
 
     def _backend(self) -> Any:
         return ModelBackend(self)
+
+    def _agree(self, document: bytes) -> None:
+        check_document(document, self.group.group_id, self.group.policy)
 
     def _tables(self) -> Any:
         return ModelTables(build)

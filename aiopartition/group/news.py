@@ -1,0 +1,37 @@
+"""How those who wait for a change in one group hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["News"]
+
+
+class News:
+    """Tells of changes of a state, in the same turn of the event loop."""
+
+    def __init__(self) -> None:
+        self.changed: asyncio.Event = asyncio.Event()
+        """Set at the next change, and replaced. To miss none, take it before the look that it follows."""
+        self._state: tuple[object, ...] = ()
+        self._subscribers: list[Callable[[], None]] = []
+
+    def is_new(self, state: tuple[object, ...]) -> bool:
+        """Whether ``state`` differs from that of the last call."""
+        known, self._state = self._state, state
+        return state != known
+
+    def tell(self) -> None:
+        """There is a change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+        for tell in tuple(self._subscribers):
+            tell()
+
+    def subscribe(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called at each change."""
+        self._subscribers.append(tell)
+
+    def unsubscribe(self, tell: Callable[[], None]) -> None:
+        self._subscribers.remove(tell)
