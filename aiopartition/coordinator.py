@@ -15,6 +15,7 @@ from aiopartition.checks import (
 )
 from aiopartition.errors import ConfigurationError
 from aiopartition.group.description import MemberInfo
+from aiopartition.group.reweighing import reweigh
 from aiopartition.group.status import GroupStatus
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.policy import GroupPolicy, require_policy
@@ -112,7 +113,8 @@ class PartitionCoordinator(Share):
         """Join a group, which is created if necessary. Returns when the first view is there; in an exclusive group when
         the first handoff is complete, or after ``connect_timeout`` seconds.
 
-        Joining again with the same arguments does nothing. Without a connection, or if a lost one does not come back
+        Joining again with the same arguments does nothing; the ``weight`` is the one of :meth:`set_weight` if that was
+        called since. Without a connection, or if a lost one does not come back
         within ``connect_timeout`` seconds, it returns as :meth:`start` does: joining goes on in the background, and
         ownership is unknown until it has succeeded. After an expired session the group is joined again in the same
         way. Cancelled, it only stops waiting; :meth:`leave_group` undoes the joining.
@@ -165,6 +167,29 @@ class PartitionCoordinator(Share):
         if not self.is_active():
             raise ConfigurationError("backend_url", "None: partitioning is off, so there are no groups to observe")
         await self._registry.observe(group_id)
+
+    async def set_weight(self, group_id: str, weight: int) -> None:
+        """Change this member's weight in a joined group, by one change of the membership for all.
+
+        With 0 the member is drained: it stays a member that all see, and owns nothing. The weight stays until the group
+        is left, also after an expired session; it takes the place of the one that :meth:`join_group` was called with.
+        The same weight again does nothing. Of several calls at once the last one counts.
+
+        Returns when this member's view goes by the new weight; in an exclusive group when the handoff is complete, for
+        which work in flight that is lost ends as at any other change. Called from within such work, it does not wait
+        for the handoff. After ``connect_timeout`` seconds, or without a connection, it returns as :meth:`join_group`
+        does, and goes on in the background. Cancelled, it only stops waiting; calling it with the old weight undoes it.
+
+        :param weight: how many shares of the work this member takes, 0 to 1,000.
+        :raises ConfigurationError: for an invalid weight, or a group that is not joined, or only observed.
+        :raises AuthenticationError: if this client may not create or delete its own entry. The weight stays as it was.
+        :raises SessionFullError: if there is no room for another entry. The weight stays as it was.
+        :raises PartitionError: as :meth:`join_group` does, if this member cannot take part now. The weight changes when
+            it can.
+        """
+        self._runner.require_started("set_weight")
+        require_id("group_id", group_id)
+        await reweigh(self._registry, group_id, require_weight(weight))
 
     async def leave_group(self, group_id: str) -> None:
         """Leave a group. From the call on this member owns nothing in it. Without effect in a group not joined.

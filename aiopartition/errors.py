@@ -205,7 +205,7 @@ class AuthenticationError(BackendError):
     """The backend rejected the client's credentials or certificate, or denied an operation on a node.
 
     If an operation was denied, ``path`` is the node and ``permission`` the missing permission, as ZooKeeper names it
-    (``"READ"``, ``"WRITE"``, ``"CREATE"``, ``"DELETE"``, ``"ADMIN"``).
+    (``"READ"``, ``"WRITE"``, ``"CREATE"``, ``"DELETE"``, ``"ADMIN"``; ``"CREATE or DELETE"`` if it took both).
     """
 
     def __init__(self, reason: str, path: str | None = None, permission: str | None = None) -> None:

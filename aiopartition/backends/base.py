@@ -191,6 +191,16 @@ class Backend(Protocol):
         """
         ...
 
+    async def replace(self, group_id: str, old: str, new: str, data: bytes, *, marks: bool = False) -> bool:
+        """Create an entry of this session and delete another in one transaction, which is one generation.
+
+        Idempotent like :meth:`enter`, whose other parameters it has.
+
+        :returns: ``False`` if nothing was done, as the old entry, or the group, does not exist.
+        :raises SessionFullError: if the session must not own more nodes. For a moment both entries count.
+        """
+        ...
+
     async def withdraw(self, group_id: str, name: str) -> None:
         """Delete an entry if it exists."""
         ...

@@ -57,8 +57,8 @@ class Handoff:
     """
 
     def __init__(self, slots: int) -> None:
-        self._nothing: Final[Mask] = (False,) * slots
-        self.active: Mask = self._nothing
+        self.nothing: Final[Mask] = (False,) * slots
+        self.active: Mask = self.nothing
         """The slots that may be worked on."""
         self.stage: Stage = Stage.ABSENT
         self.generation: int | None = None
@@ -74,7 +74,7 @@ class Handoff:
         self.in_the_way: set[Work] = set()
         """Work that has to end before we can acknowledge."""
         self._released = 0  # the last generation that was released, as far as we have seen
-        self._mine: Mask = self._nothing  # by the newest generation
+        self._mine: Mask = self.nothing  # by the newest generation
         self._works: set[Work] = set()
         self._unrevoked: list[Work] = []
         self._made: set[Mark] = set()  # in this session, and not deleted since
@@ -172,8 +172,8 @@ class Handoff:
         self._conclusion = None
         self._acknowledgements_due = False
         self._active_due = True
-        self._mine, self.missing = self._nothing, frozenset()
-        self._keep(self._nothing)
+        self._mine, self.missing = self.nothing, frozenset()
+        self._keep(self.nothing)
 
     def session_ended(self) -> None:
         """Our marks went with the session."""

@@ -102,7 +102,7 @@ class Membership:
 
         :raises PartitionError: naming what differs from the options with which the group was joined.
         """
-        self.options.require_same(self.group_id, options)
+        replace(self.options, weight=self.group.member.weight).require_same(self.group_id, options)
         if self.options.policy is None and options.policy is not None:
             self._adopt(options.policy)
             self.announce()
@@ -196,7 +196,7 @@ class Membership:
 
     async def describe(self, member_id: str, view: View) -> MemberInfo:
         """Return what a member says of itself. See :meth:`Descriptions.of`."""
-        return await self._descriptions.of(member_id, view.generation, self.group.names)
+        return await self._descriptions.of(member_id, view.generation, self.group.roster.members)
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
@@ -207,20 +207,20 @@ class Membership:
 
     def session_opened(self, *, fresh: bool) -> None:
         self.group.session_opened(fresh=fresh)
-        self._wake()
+        self.wake()
 
     def session_suspended(self) -> None:
         self.group.session_suspended()
-        self._wake()
+        self.wake()
 
     def session_expired(self) -> None:
         self.group.session_expired()
         self.in_flight.revoke()  # others may have it already, whatever the lease said
-        self._wake()
+        self.wake()
 
     def lease_renewed(self) -> None:
         self.group.lease_renewed()
-        self._wake()
+        self.wake()
 
     def lease_ended(self) -> None:
         """Nothing is ours until the lease is renewed, and what is in flight has to end before somebody else begins."""
@@ -229,23 +229,23 @@ class Membership:
 
     def group_changed(self) -> None:
         self.group.changed()
-        self._wake()
+        self.wake()
 
     def group_activated(self) -> None:
         if self._handoff is not None:
             self._handoff.moved()
-        self._wake()
+        self.wake()
 
     def leave(self) -> None:
         self.group.leave()
         self._retry.set()
-        self._wake()
+        self.wake()
 
     def abandon(self) -> None:
         """Leave without a farewell: the whole session is about to end."""
         self.group.abandon()
         self._retry.set()
-        self._wake()
+        self.wake()
 
     def fail(self, error: Exception) -> None:
         """Something unexpected went wrong, in an event or in the task. It concerns this group alone.
@@ -280,14 +280,14 @@ class Membership:
             raise
         except BackendError as error:
             self._fail(error)  # what is believed can no longer be checked
-            self._wake()
+            self.wake()
             raise
         if self._defect is not None:
             self.group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
         self.group.probed(generation)
         self.group.heartbeat()
         self._retry.set()
-        self._wake()
+        self.wake()
         await self._requests.inspection.go_on()
 
     def announce(self) -> None:
@@ -300,11 +300,12 @@ class Membership:
     def _publish(self) -> None:
         self.announced_view = None if self._defect is not None else self.group.view
         view = self.view
-        if self.settled and (view is None or self._handoff is None or not self._handoff.waiting):
+        waits = self._handoff is not None and self._handoff.waiting
+        if self.settled and (view is None or not waits):
             self.arrived = True
         state = (
             view, view and view.active, self.error, self.settled, self.arrived, self.left, self.finished.is_set(),
-            self._backend.connected, self.options.policy,
+            self._backend.connected, self.options.policy, self.group.weighed, self.group.candidacy.refusal, waits,
         )  # fmt: skip
         if not self.news.is_new(state):
             return
@@ -394,6 +395,6 @@ class Membership:
         if self._handoff is not None and (self._handoff.waiting or self.left or self.error is not None):
             self._woken.set()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         self._woken.set()
         self.announce()

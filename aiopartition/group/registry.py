@@ -354,13 +354,16 @@ class Registry:
             self.backend.forget(group_id)
 
     async def _first_result(self, group: Followed, *, settled_is_enough: bool = True) -> None:
+        await self.until(group, lambda: (settled_is_enough and group.settled) or group.arrived)
+
+    async def until(self, group: Followed, reached: Callable[[], bool]) -> None:
+        """Wait until something is reached in a group, or ``connect_timeout`` is over, or there is no connection."""
         hopeful = self.backend.connected  # then a connection that is lost meanwhile may well come back in time
         with anyio.move_on_after(self._connect_timeout):
-            while hopeful:
-                changed = group.news.changed
-                if (settled_is_enough and group.settled) or group.arrived:
-                    break
+            changed = group.news.changed
+            while hopeful and not reached():
                 await changed.wait()
+                changed = group.news.changed
 
     def _of_group(self, group_id: str) -> list[Membership]:
         return [membership for membership in self._unfinished if membership.group_id == group_id]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import Final
 
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.base import Backend, Entries, Owner
+from aiopartition.errors import BackendError, BackendUnavailableError
 from aiopartition.group.document import document_of
 from aiopartition.group.inspection import Inspection
 from aiopartition.group.state import Group
@@ -14,6 +17,8 @@ from aiopartition.group.step import Step
 from aiopartition.placement.builder import TableBuilder
 
 __all__ = ["Requests"]
+
+_logger: Final = logging.getLogger("aiopartition")
 
 
 class Requests:
@@ -55,6 +60,8 @@ class Requests:
                 group.probed(await backend.generation(group.group_id))
             case Step.BUILD:
                 await self._build()
+            case Step.REWEIGH:
+                await self._reweigh()
             case Step.WITHDRAW:
                 for name in sorted(group.leftovers.to_delete):
                     await backend.withdraw(group.group_id, name)
@@ -79,6 +86,20 @@ class Requests:
                 group.entered(entry)
                 return
 
+    async def _reweigh(self) -> None:
+        group = self._group
+        old, new = group.candidacy.replacement()
+        try:
+            exclusive = group.handoff is not None
+            await self._backend.replace(group.group_id, old.name, new.name, self._description, marks=exclusive)
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            _logger.error("group %r: the weight stays %s: %s", group.group_id, old.weight, error)
+            group.candidacy.refused(error)
+        else:
+            group.changed()  # whatever the answer: a read shows which entry is there, as after a lost answer
+
     async def _read(self, *, watch: bool, latest: bool) -> Entries | None:
         entries = await self._read_once(watch, latest)
         if await self._look_for_orphans():  # some have gone; but a program may go on adding more
@@ -99,7 +120,7 @@ class Requests:
         :returns: whether one was removed since it was read, as nobody's.
         """
         removed = False
-        for name in self._group.same_id_entries():
+        for name in self._group.candidacy.namesakes(self._group.roster):
             if not self._in_use(name):
                 owner = await self.inspection.owner(name)
                 removed |= owner is None

@@ -58,6 +58,11 @@ class Roster:
                 yield
         return Roster(names, entries, foreign, tuple(examples), appeared)
 
+    @property
+    def members(self) -> frozenset[str]:
+        """The names that members have written."""
+        return frozenset(self.entries)
+
     def of_member(self, member_id: str) -> list[Entry]:
         """Return the entries under one id."""
         return [entry for entry in self.entries.values() if entry.member_id == member_id]

@@ -35,7 +35,6 @@ class Group:
 
     def __init__(self, group_id: str, member: Member, policy: GroupPolicy, min_members: int, nonce: str) -> None:
         self.group_id = group_id
-        self.member = member
         self.nonce = nonce
         self.policy = policy
         self.min_members = min_members
@@ -53,13 +52,12 @@ class Group:
         """How often what was ours could have become another member's without our knowing."""
         self.roster: Roster = Roster()
         """The entries last read."""
+        self.candidacy: Candidacy = Candidacy(group_id, member, nonce, self.leftovers)
 
-        self._candidacy = Candidacy(group_id, member, nonce, self.leftovers)
         self._connected = False
         self._abandoned = False  # left, and the session is about to end
         self._paused = False  # after a failed step, until the next heartbeat or connection
         self._handoff_paused = False  # likewise, after one of the handoff's
-        self._entry: Entry | None = None  # ours, in phase MEMBER
         self._generation: int | None = None  # of the newest entries read
         self._due: Step | None = None  # PROBE, SETTLE or READ; once superseded, JOIN
         self._outdone_at: int | None = None  # the generation at which it was seen last that another has our place
@@ -73,6 +71,21 @@ class Group:
         self._table_members: dict[str, int] = {}
 
     # ---- what holds now
+
+    @property
+    def member(self) -> Member:
+        """This member, with the weight that it is to have."""
+        return self.candidacy.member
+
+    @property
+    def weighed(self) -> bool:
+        """Whether what we know of the group goes by that weight."""
+        in_force = self.wanted.get(self.member.id) == self.member.weight and not self.candidacy.reweighs
+        return in_force and (self._short or self._table_members == self.wanted)
+
+    @property
+    def _entry(self) -> Entry | None:
+        return self.candidacy.entry
 
     @property
     def view(self) -> View | None:
@@ -108,7 +121,7 @@ class Group:
         self._connected = True
         self._paused = self._handoff_paused = False
         if fresh:
-            self._forget_session()
+            self.session_expired()
         elif self._entry is not None and self._due is None:
             self._due = Step.PROBE
         self.leftovers.delete_again()
@@ -117,9 +130,6 @@ class Group:
 
     def session_suspended(self) -> None:
         self._connected = False
-
-    def session_expired(self) -> None:
-        self._forget_session()
 
     def lease_renewed(self) -> None:
         """The lease had lapsed: what we know has to be confirmed before it is used again."""
@@ -171,12 +181,11 @@ class Group:
         self.failed(error)
 
     def leave(self) -> None:
-        entries = (self._entry, self._candidacy.attempted)
-        self.leftovers.to_delete.update(entry.name for entry in entries if entry is not None)
+        self.candidacy.give_up()
         self.phase = Phase.LEAVING
         self._paused = False
         self.error = None  # from now on: what keeps us from leaving
-        self._entry = self._view = self._due = None
+        self._view = self._due = None
         self._let_go()
 
     def abandon(self) -> None:
@@ -186,7 +195,6 @@ class Group:
         self.leftovers.abandon()
 
     def withdrawn(self, name: str) -> None:
-        """The entry of that name is gone."""
         self.leftovers.was_deleted(name)
 
     def probed(self, generation: int | None) -> None:
@@ -208,11 +216,6 @@ class Group:
         self.policy = policy
         self.handoff = Handoff(policy.slots) if policy.exclusive else None
 
-    def same_id_entries(self) -> list[str]:
-        """Return the names of entries under our id that this participation did not make, but for known orphans."""
-        own = [entry.name for entry in self.roster.of_member(self.member.id) if entry.nonce != self.nonce]
-        return [name for name in own if name not in self.leftovers.orphans]
-
     def choose_entry(self, entries: Entries | None) -> Entry:
         """Return the entry to create, given those that are there.
 
@@ -221,7 +224,7 @@ class Group:
         own = self._parse(entries).of_member(self.member.id)
         self._alone = len(self.roster.names) == len(own)
         try:
-            return self._candidacy.choose(own)
+            return self.candidacy.choose(own)
         except MemberSupersededError:
             self._outdone_at = None if entries is None else entries.generation
             raise
@@ -230,8 +233,8 @@ class Group:
         """Our entry exists."""
         if self.leaving:
             self.leftovers.to_delete.add(entry.name)
-        elif entry == self._candidacy.attempted:  # else the session ended while the answer was on its way
-            self._entry, self.phase = entry, Phase.MEMBER
+        elif entry == self.candidacy.attempted:  # else the session ended while the answer was on its way
+            self.candidacy.entry, self.phase = entry, Phase.MEMBER
             # The others settle before they do without our keys; then so do we before we have them.
             self._due = Step.READ if self._alone else Step.SETTLE
 
@@ -262,7 +265,7 @@ class Group:
             # Older than what we have seen: a server that lags, or an ensemble that was wiped. The next read tells.
             self._insist, self._due = True, Step.READ
             return
-        if entries is None or self._entry.name not in self._parse(entries).entries:
+        if entries is None or not self.candidacy.recognise(self._parse(entries).entries):
             self._forget_entry()  # an operator deleted it, or the whole group: join again
             return
         for entry in self.roster.of_member(self.member.id):
@@ -285,7 +288,7 @@ class Group:
         if self._short:
             self._view = None
             if self.handoff is not None:  # we have nothing to let go of the next time, and others may wait for us
-                self.handoff.viewed(self._generation, self._entry.name, self.names, (False,) * self.policy.slots)
+                self.handoff.viewed(self._generation, self._entry.name, self.roster.members, self.handoff.nothing)
                 self.handoff.let_go()
         elif self._table is not None and self._table_members == self.wanted:
             self._publish(self._table)
@@ -334,6 +337,8 @@ class Group:
             return Step.WITHDRAW
         if self._due is not None:
             return self._due
+        if self.candidacy.reweighs:
+            return Step.REWEIGH
         if self._generation is not None and not self._short and self._table_members != self.wanted:
             return Step.BUILD
         if self.handoff is None or self._handoff_paused:
@@ -342,16 +347,11 @@ class Group:
 
     # ---- inside
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The entries last read."""
-        return frozenset(self.roster.entries)
-
     def _publish(self, table: Table) -> None:
         assert self._generation is not None
         assert self._entry is not None
         if self.handoff is not None:
-            self.handoff.viewed(self._generation, self._entry.name, self.names, table.mask(self.member.id))
+            self.handoff.viewed(self._generation, self._entry.name, self.roster.members, table.mask(self.member.id))
         self._show(View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table))
 
     def _show(self, view: View) -> None:
@@ -374,25 +374,25 @@ class Group:
         if self.phase is Phase.MEMBER:
             self.phase = Phase.JOINING
         self.lapses += 1
-        self._entry = self._candidacy.attempted = self._view = self._due = self._generation = None
+        self.candidacy.forget()
+        self._view = self._due = self._generation = None
         self._trusted = self._insist = False
         self.wanted = {}
         self._let_go()
 
-    def _forget_session(self) -> None:
+    def session_expired(self) -> None:
         self._forget_entry()
         self.leftovers.session_ended()
         if self.handoff is not None:
             self.handoff.session_ended()
 
     def _be_outdone(self, live: Entry) -> None:
-        if self._entry is not None:
-            self.leftovers.to_delete.add(self._entry.name)
-        if self._candidacy.is_predecessor(live):
+        self.candidacy.give_up()
+        if self.candidacy.is_predecessor(live):
             # Both of us lost our entries and began to count anew at once. We are the later start: count on.
             self._forget_entry()
         else:
-            self.failed(self._candidacy.superseded_by(live))
+            self.failed(self.candidacy.superseded_by(live))
 
     def _parse(self, entries: Entries | None) -> Roster:
         for _ in self.sift(entries):  # nothing to do if that has been done in steps

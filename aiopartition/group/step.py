@@ -22,6 +22,8 @@ class Step(Enum):
     """Compare generations: is what we know still true?"""
     BUILD = auto()
     """Compile the table of :attr:`Group.wanted`."""
+    REWEIGH = auto()
+    """Put an entry with another weight in the place of ours."""
     WITHDRAW = auto()
     """Delete the entries in :attr:`Group.leftovers`."""
     FINISH = auto()

@@ -31,7 +31,8 @@ class JoinOptions:
                 continue
             there, here = getattr(self, option.name), getattr(asked, option.name)
             if there != here:
+                change = "set_weight() changes that" if option.name == "weight" else "leave it first to change that"
                 raise ConfigurationError(
                     option.name,
-                    f"group {group_id!r} was joined with {there!r}, not {here!r}; leave it first to change that",
+                    f"group {group_id!r} was joined with {there!r}, not {here!r}; {change}",
                 )

@@ -311,7 +311,7 @@ def entry_made_twice() -> None:
 
     def forgetful(choose: Any) -> Any:
         def choose_anew(self: Any, entries: Any) -> Entry:
-            candidacy = self._candidacy
+            candidacy = self.candidacy
             if candidacy.attempted is not None:
                 candidacy.nonce = f"{(int(candidacy.nonce, 16) + 1) % (1 << 64):016x}"
                 candidacy.attempted = None

@@ -117,6 +117,13 @@ class MemoryBackend:
             self._ephemerals.discard(path)
         return entered
 
+    async def replace(self, group_id: str, old: str, new: str, data: bytes, *, marks: bool = False) -> bool:
+        old_path, path = (entry_path(_group_path(group_id), name) for name in (old, new))
+        with self._ephemerals.entry(path, marks=marks):
+            replaced = await self._request(self.cluster.replace, group_id, old, new, data)
+        self._ephemerals.discard(old_path if replaced else path)
+        return replaced
+
     async def withdraw(self, group_id: str, name: str) -> None:
         await self._request(self.cluster.withdraw, group_id, name)
         self._ephemerals.discard(entry_path(_group_path(group_id), name))

@@ -161,6 +161,17 @@ class MemoryCluster:
                 raise BackendError("the entry belongs to another session", f"{group_id}/{name}")
             return True
 
+    def replace(self, session: MemorySession, group_id: str, old: str, new: str, document: bytes) -> bool:
+        with self._lock:
+            self._require(session)
+            group = self._groups.get(group_id)
+            if group is not None and old in group.entries and new not in group.entries:
+                del group.entries[old]
+                group.entries[new] = session
+                group.documents[new] = document
+                self._changed(group_id, group)
+            return group is not None and group.entries.get(new) is session
+
     def withdraw(self, session: MemorySession, group_id: str, name: str) -> None:
         with self._lock:
             self._require(session)

@@ -127,6 +127,11 @@ class ZooKeeperBackend:
                 return False
         raise BackendError("the node keeps vanishing", members)
 
+    async def replace(self, group_id: str, old: str, new: str, data: bytes, *, marks: bool = False) -> bool:
+        old_path, path = self._entry_path(group_id, old), self._entry_path(group_id, new)
+        with self._nodes.ephemerals.entry(path, marks=marks):
+            return await self._nodes.replace_ephemeral(old_path, path, data)
+
     async def withdraw(self, group_id: str, name: str) -> None:
         await self._nodes.delete(self._entry_path(group_id, name))
 

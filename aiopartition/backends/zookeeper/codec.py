@@ -20,7 +20,7 @@ __all__ = [
     "REFUSALS", "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
     "ask_quorum", "authenticate", "close", "connect_frame", "create", "delete", "delete_all", "exists",
     "get_children", "get_data", "no_watches", "parse_connect_reply", "parse_event", "parse_header", "ping",
-    "read_names", "read_nodes", "set_data", "set_watches", "sync",
+    "read_names", "read_nodes", "replace", "set_data", "set_watches", "sync",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -153,10 +153,15 @@ class Operation(Generic[T]):
 
 def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: bool = False) -> Operation[None]:
     """``creator_only`` gives all rights to this session's credentials only. By default everybody has them."""
-    acl = _protocol.AUTHED_UNRESTRICTED if creator_only else _protocol.UNRESTRICTED_ACCESS
-    request: Any = _protocol.CreateRequest(path=path, data=data, acl=[acl])
-    request.set_flags(ephemeral=ephemeral)
-    return Operation(request, _nothing, takes_quorum=True)
+    return Operation(_create(path, data, ephemeral, creator_only), _nothing, takes_quorum=True)
+
+
+def replace(old: str, new: str, data: bytes, *, creator_only: bool = False) -> Operation[None]:
+    """Delete a node and create an ephemeral one in one transaction: both, or neither if one of the two is refused."""
+    request: Any = _protocol.TransactionRequest()
+    request.add(_protocol.DeleteRequest(path=old, version=-1))
+    request.add(_create(new, data, ephemeral=True, creator_only=creator_only))
+    return Operation(request, _all_carried_out, takes_quorum=True)
 
 
 def delete(path: str) -> Operation[None]:
@@ -333,6 +338,13 @@ def parse_event(body: bytes) -> str:
 # ---- inside
 
 
+def _create(path: str, data: bytes, ephemeral: bool, creator_only: bool) -> Any:
+    acl = _protocol.AUTHED_UNRESTRICTED if creator_only else _protocol.UNRESTRICTED_ACCESS
+    request: Any = _protocol.CreateRequest(path=path, data=data, acl=[acl])
+    request.set_flags(ephemeral=ephemeral)
+    return request
+
+
 class _MultiReadRequest(_protocol.TransactionRequest):  # type: ignore[misc]
     """Several reads with one answer, which aiozk does not know."""
 
@@ -356,6 +368,11 @@ def _nothing(_reply: Any) -> None:
 
 def _carried_out(reply: Any) -> bool:
     return not any(isinstance(answer, exc.ZKError) for answer in reply.responses)
+
+
+def _all_carried_out(reply: Any) -> None:
+    if codes := [answer.error_code for answer in reply.responses if isinstance(answer, exc.ZKError)]:
+        raise ReplyError(min(codes))  # of the refused part: the others have 0 or -2
 
 
 def _children(reply: Any) -> Children:

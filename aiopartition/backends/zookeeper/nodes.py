@@ -168,9 +168,7 @@ class Nodes:
 
     async def create(self, path: str, data: bytes, *, ephemeral: bool = False) -> ErrorCode | None:
         """Create a node. Return ``NODE_EXISTS`` if it exists, ``NO_NODE`` if its parent does not, or else ``None``."""
-        # Nodes above the namespace stay open to all: other clients create their namespaces there.
-        creator_only = self._creator_only and path.startswith(self._url.namespace)
-        operation = codec.create(path, data, ephemeral=ephemeral, creator_only=creator_only)
+        operation = codec.create(path, data, ephemeral=ephemeral, creator_only=self._is_restricted(path))
         parent = path.rpartition("/")[0] or "/"
         try:
             await self.request(operation, parent, "CREATE", ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE)
@@ -209,6 +207,26 @@ class Nodes:
                 return True  # created by an earlier request whose answer was lost
         self.ephemerals.discard(path)
         raise ForeignNodeError("the node belongs to another session", path)
+
+    async def replace_ephemeral(self, old: str, new: str, data: bytes) -> bool:
+        """Delete one node and create another, of this session, in one transaction. Count those that are there then.
+
+        :returns: whether the new one is there, perhaps by an earlier request whose answer was lost.
+        """
+        operation = codec.replace(old, new, data, creator_only=self._is_restricted(new))
+        parent = new.rpartition("/")[0]
+        try:
+            await self.request(operation, parent, "CREATE or DELETE", ErrorCode.NO_NODE, ErrorCode.NODE_EXISTS)
+        except ReplyError:
+            replaced = await self.owner(new) is Owner.US
+        else:
+            replaced = True
+        self.ephemerals.discard(old if replaced else new)
+        return replaced
+
+    def _is_restricted(self, path: str) -> bool:
+        # Nodes above the namespace stay open to all: other clients create their namespaces there.
+        return self._creator_only and path.startswith(self._url.namespace)
 
     async def _send(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
         try:

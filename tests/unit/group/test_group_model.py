@@ -197,7 +197,7 @@ class GroupMachine(RuleBasedStateMachine):
         """P6: the older incarnation is fenced, never the one that found it there when it came."""
         for actor in self.actors:
             if isinstance(actor.group.error, MemberSupersededError):
-                older = actor.group._candidacy._predecessors or set()
+                older = actor.group.candidacy._predecessors or set()
                 namesakes = [other for other in self.actors if other.group.member.id == actor.group.member.id]
                 assert any(other is not actor and other.group.nonce not in older for other in namesakes)
 
