@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from aiopartition import ConfigurationError, GroupPolicy, MemberSupersededError, PartitionCoordinator, View
+from aiopartition import (
+    ConfigurationError,
+    GroupPolicy,
+    MemberSupersededError,
+    OwnershipLostError,
+    PartitionCoordinator,
+    View,
+)
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY as EXCLUSIVE
@@ -169,8 +176,14 @@ async def test_an_expired_session(cluster: Cluster, policy: GroupPolicy) -> None
     """The group is joined again with the weight that was set."""
     one, two = await pair(cluster, policy)
     await one.set_weight("g", 4)
+    before = await cluster.entries("g")
     await cluster.expire(one)
-    await wait_until(lambda: one.status("g").state != "steady", what="the end of the session is noticed")
+
+    async def joined_again() -> bool:
+        entries = await cluster.entries("g")
+        return len(entries) == 2 and entries != before
+
+    await wait_until(joined_again)
     await shared_out(policy, one, two, one=4, two=1)
 
 
@@ -278,8 +291,9 @@ async def test_set_from_within_work_that_it_takes_away(cluster: Cluster) -> None
     one, two = await pair(cluster, EXCLUSIVE)
     key = (await one.extract_my_subset("g", RESOURCES))[0]
     async with one.hold("g") as view:
-        assert view.owns(key)
-        await asyncio.wait_for(one.set_weight("g", 0), 5)
+        assert view.owns("one", key)
+        async with asyncio.timeout(5):
+            await one.set_weight("g", 0)
         assert key not in await two.extract_my_subset("g", RESOURCES)
     await shared_out(EXCLUSIVE, one, two, one=0, two=1)
 
@@ -293,11 +307,11 @@ async def test_nobody_is_waited_for_longer_than_its_drain(cluster: Cluster) -> N
         try:
             async with one.hold("g", drain_timeout=0.1):
                 await asyncio.Event().wait()
-        except TimeoutError:
+        except OwnershipLostError:
             cancelled.set()
 
     async with running(hold()):
-        await wait_until(lambda: one.status("g").works_in_flight > 0)
+        await wait_until(lambda: one.status("g").in_flight > 0)
         await one.set_weight("g", 0)
         await asyncio.wait_for(cancelled.wait(), 5)
         await shared_out(EXCLUSIVE, one, two, one=0, two=1)

@@ -75,6 +75,9 @@ class ModelBackend:
     async def enter(self, _: str, name: str, _data: bytes, *, marks: bool) -> bool:
         return cast("bool", await Asked(Request("enter", name)))
 
+    async def replace(self, _: str, old: str, new: str, _data: bytes, *, marks: bool) -> bool:
+        return cast("bool", await Asked(Request("replace", (old, new))))
+
     async def withdraw(self, _: str, name: str) -> None:
         await Asked(Request("withdraw", name))
 
@@ -134,6 +137,8 @@ class Service:
             return self.document
         if request.kind == "enter":
             return self._enter(request.argument, actor.session)
+        if request.kind == "replace":
+            return self._replace(*request.argument, actor.session)
         if request.kind == "withdraw":
             self.delete([name for name in (self.entries or {}) if name == request.argument])
             return None
@@ -159,6 +164,14 @@ class Service:
         if self.entries[name] != session:
             raise BackendError("the node belongs to another session")
         return True
+
+    def _replace(self, old: str, new: str, session: int) -> bool:
+        entries = self.entries or {}
+        if old in entries and new not in entries:
+            del entries[old]
+            entries[new] = session
+            self._changed()
+        return entries.get(new) == session
 
     def _changed(self) -> None:
         self.transaction += 1
@@ -288,7 +301,7 @@ class Actor:
             self.answer = [error]
         if self.pending.kind in ("read", "generation"):
             self._looked()
-        elif self.pending.kind == "enter":
+        elif self.pending.kind in ("enter", "replace"):
             self.entered_at = self.service.generation
 
     def _looked(self) -> None:

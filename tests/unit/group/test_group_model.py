@@ -28,6 +28,7 @@ LAGS: Final = (0, 0, 0, 1, 2)
 EVENTS: Final = (
     "nothing", "nothing", "news", "news", "lost news", "heartbeat", "disconnection", "connection", "connection",
     "reconnection", "reconnection", "long disconnection", "lapse", "expiry", "refusal", "leave", "crash",
+    "heavier", "lighter", "lighter",
 )  # fmt: skip
 MOST_ACTORS: Final = 7
 
@@ -116,6 +117,8 @@ class GroupMachine(RuleBasedStateMachine):
             self.service.end(actor.session)
         elif what == "refusal":
             actor.refuse(AuthenticationError("no"))
+        elif what in ("heavier", "lighter"):
+            actor.group.candidacy.set_weight(actor.group.member.weight + 1 if what == "heavier" else 1)
         elif what == "leave":
             actor.group.leave()
         elif what == "crash":
@@ -261,6 +264,8 @@ class GroupMachine(RuleBasedStateMachine):
             else:
                 assert actor.group.view is not None
                 assert actor.group.view.generation == self.service.generation
+                assert actor.group.weighed
+                assert live_members(names)[actor.group.member.id] == actor.group.member.weight
                 assert live_members(names) == {member.id: member.weight for member in actor.group.view.members}
         # Who was asked to leave is through with it, and nobody was superseded but by another.
         for actor in self.actors:
