@@ -26,6 +26,7 @@ CALLS: dict[str, Callable[[PartitionCoordinator], Coroutine[Any, Any, object]]] 
     "get_members": lambda member: member.get_members("g"),
     "extract_my_subset": lambda member: member.extract_my_subset("g", RESOURCES),
     "heartbeat": lambda member: member.heartbeat(),
+    "set_weight": lambda member: member.set_weight("g", 0),
 }
 
 

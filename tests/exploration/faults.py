@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, cast
 
 from aiopartition.testing import expire, reconnect, silence
 from tests.exploration.fleet import GROUP, LEASE, SESSION_TIMEOUT, Fleet, Process
-from tests.exploration.internals import cluster_of, grant_less
+from tests.exploration.internals import cluster_of, grant_less, toggle_weight
 
 __all__ = ["FAULTS", "GENERAL", "Injection", "inject"]
 
@@ -134,6 +134,13 @@ def join_again(fleet: Fleet, member: int) -> bool:
 @_fault("leave and join again")
 def leave_and_join_again(fleet: Fleet, member: int) -> bool:
     return leave(fleet, member) and join_again(fleet, member)
+
+
+@_fault("weight")
+def change_weight(fleet: Fleet, member: int) -> bool:
+    """A member is drained, or takes part again."""
+    process = _process(fleet, member)
+    return process is not None and process.present is not None and toggle_weight(process.coordinator, GROUP)
 
 
 # ---- networks, leases and sessions

@@ -56,6 +56,7 @@ __all__ = [
     "seconds_of_silence",
     "state_machines",
     "subset_module",
+    "toggle_weight",
     "usable_view",
 ]
 
@@ -124,3 +125,11 @@ def numbered_nonces() -> Iterator[None]:
 
 def _registry(coordinator: PartitionCoordinator) -> Registry:
     return cast("Registry", cast("Any", coordinator)._registry)
+
+
+def toggle_weight(coordinator: PartitionCoordinator, group_id: str) -> bool:
+    """Set a member's weight to 0, or from 0 to 1, in the background. ``False`` if it does not take part."""
+    membership = coordinator._registry.memberships.get(group_id)
+    if membership is not None:
+        membership.set_weight(0 if membership.options.weight else 1)
+    return membership is not None

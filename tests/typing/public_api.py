@@ -141,6 +141,7 @@ async def groups(coordinator: PartitionCoordinator) -> None:
     assert_type(await coordinator.join_group("g"), None)
     await coordinator.join_group("g", weight=2, policy=GroupPolicy(replicas=2), min_members=3, settle=0)
     await coordinator.join_group("g", policy=None, settle=0.5)
+    assert_type(await coordinator.set_weight("g", 0), None)
     assert_type(await coordinator.leave_group("g"), None)
     assert_type(await coordinator.observe("g"), None)
     info = await coordinator.describe_member("g", (await coordinator.view("g")).owner("key"))
@@ -158,6 +159,8 @@ async def groups_of_wrong_types(coordinator: PartitionCoordinator) -> None:
     await coordinator.join_group(None)  # type: ignore[arg-type]
     await coordinator.join_group("g", 2)  # type: ignore[call-arg]
     await coordinator.join_group("g", weight=1.5)  # type: ignore[arg-type]
+    await coordinator.set_weight("g")  # type: ignore[call-arg]
+    await coordinator.set_weight("g", 0.5)  # type: ignore[arg-type]
     await coordinator.join_group("g", policy={"replicas": 2})  # type: ignore[arg-type]
     await coordinator.view(None)  # type: ignore[arg-type]
     await coordinator.observe(None)  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ HAPPENINGS: Final = {
     "expiry": 0.6,
     "refusal": 0.3,
     "leave": 0.6,
+    "weight": 0.5,
     "stop": 0.4,
     "crash": 0.3,
     "the dead expire": 1,
@@ -166,6 +167,8 @@ class World:
                 member.refuse(AuthenticationError("no"))
             case "leave":
                 member.group.leave()
+            case "weight":
+                member.group.candidacy.set_weight(chance.randint(1, 3))
             case "stop":
                 member.stop()
             case "crash":
