@@ -184,7 +184,7 @@ class StopTheWorld(Handoff):
         new = generation != self.generation
         super().viewed(generation, name, names, mine)
         if new:
-            self._keep(self._nothing)
+            self._keep(self.nothing)
             self.let_go()
 
 

@@ -217,8 +217,8 @@ class Machine:
         twin.group = copied(self.group)
         twin.group.handoff = copied(self.handoff)
         twin.group.leftovers = copied(self.group.leftovers)
-        twin.group._candidacy = copied(self.group._candidacy)
-        twin.group._candidacy._leftovers = twin.group.leftovers
+        twin.group.candidacy = copied(self.group._candidacy)
+        twin.group.candidacy._leftovers = twin.group.leftovers
         return twin
 
     def key(self) -> object:

@@ -138,7 +138,8 @@ class Service:
         if request.kind == "enter":
             return self._enter(request.argument, actor.session)
         if request.kind == "replace":
-            return self._replace(*request.argument, actor.session)
+            old, new = request.argument
+            return self._replace(old, new, actor.session)
         if request.kind == "withdraw":
             self.delete([name for name in (self.entries or {}) if name == request.argument])
             return None
