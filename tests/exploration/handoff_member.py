@@ -217,7 +217,7 @@ class Machine:
         twin.group = copied(self.group)
         twin.group.handoff = copied(self.handoff)
         twin.group.leftovers = copied(self.group.leftovers)
-        twin.group.candidacy = copied(self.group._candidacy)
+        twin.group.candidacy = copied(self.group.candidacy)
         twin.group.candidacy._leftovers = twin.group.leftovers
         return twin
 
@@ -241,7 +241,7 @@ class Machine:
             view and (view.generation, view.active),
             frozenset(group["roster"].names),
         )
-        for part in (group, vars(self.handoff), vars(group["leftovers"]), vars(group["_candidacy"])):
+        for part in (group, vars(self.handoff), vars(group["leftovers"]), vars(group["candidacy"])):
             state += [_frozen(part[name]) for name in _compared(*part)]
         return tuple(state)
 
@@ -255,7 +255,7 @@ UNCOMPARED: Final = frozenset(
             "roster",
             "_table",
             "leftovers",
-            "_candidacy",
+            "candidacy",
             "_group_id",
             "_member",
             "_leftovers",

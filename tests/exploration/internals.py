@@ -131,5 +131,6 @@ def toggle_weight(coordinator: PartitionCoordinator, group_id: str) -> bool:
     """Set a member's weight to 0, or from 0 to 1, in the background. ``False`` if it does not take part."""
     membership = coordinator._registry.memberships.get(group_id)
     if membership is not None:
-        membership.set_weight(0 if membership.options.weight else 1)
+        membership.group.candidacy.set_weight(0 if membership.group.member.weight else 1)
+        membership.wake()
     return membership is not None

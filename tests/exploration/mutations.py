@@ -282,7 +282,7 @@ def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
     async def heartbeat(self: Membership) -> None:
         await self._backend.ping()
         self.group.heartbeat()
-        self._wake()
+        self.wake()
 
     mutate.setattr(Membership, "heartbeat", heartbeat)
 

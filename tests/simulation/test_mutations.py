@@ -40,7 +40,7 @@ def heartbeats_compare_nothing(mutate: pytest.MonkeyPatch) -> None:
     async def heartbeat(self: Membership) -> None:
         await self._backend.ping()
         self.group.heartbeat()
-        self._wake()
+        self.wake()
 
     mutate.setattr(Membership, "heartbeat", heartbeat)
 

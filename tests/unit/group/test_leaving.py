@@ -272,5 +272,5 @@ def state_of(group: object) -> dict[str, Any]:
     }
 
 
-PARTS = {"leftovers", "_candidacy", "_leftovers", "handoff"}
+PARTS = {"leftovers", "candidacy", "_leftovers", "handoff"}
 """What a group's state is made of."""
