@@ -12,6 +12,7 @@ from aiopartition import (
     MemberSupersededError,
     OwnershipLostError,
     PartitionCoordinator,
+    SessionFullError,
     View,
 )
 from tests.contract.cancelling import cancelled_at
@@ -315,3 +316,39 @@ async def test_nobody_is_waited_for_longer_than_its_drain(cluster: Cluster) -> N
         await one.set_weight("g", 0)
         await asyncio.wait_for(cancelled.wait(), 5)
         await shared_out(EXCLUSIVE, one, two, one=0, two=1)
+
+
+def counted(member: PartitionCoordinator) -> int:
+    backend = member._registry.backend
+    ephemerals = getattr(backend, "_ephemerals", None) or backend._session.ephemerals  # type: ignore[attr-defined]
+    count: int = ephemerals.used
+    return count
+
+
+@POLICIES
+async def test_the_bytes_of_the_session_stay_the_same(cluster: Cluster, policy: GroupPolicy) -> None:
+    """The old entry counts no longer, whether an answer was lost or not."""
+    one, two = await pair(cluster, policy)
+    await wait_until(lambda: counted(one) < 200, what="the marks have gone")
+    before = counted(one)
+    for weight in range(2, 6):
+        await one.set_weight("g", weight)
+        await shared_out(policy, one, two, one=weight, two=1)
+        await cluster.cut_off(one)
+        await cluster.reconnect(one)
+    await shared_out(policy, one, two, one=5, two=1)
+    await wait_until(lambda: counted(one) == before, what=lambda: f"{counted(one)}, not {before}")
+
+
+async def test_no_room_for_another_entry(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call says so, the weight stays, and what is owned goes on."""
+    one, two = await pair(cluster)
+    await one.set_weight("g", 2)
+    with monkeypatch.context() as small:
+        small.setattr("aiopartition.backends.ephemerals.MAX_BYTES", counted(one) + 10)
+        with pytest.raises(SessionFullError):
+            await one.set_weight("g", 3)
+    await shared_out(PLAIN, one, two, one=2, two=1)
+    await one.join_group("g", weight=2, settle=0)
+    await one.set_weight("g", 3)
+    await shared_out(PLAIN, one, two, one=3, two=1)

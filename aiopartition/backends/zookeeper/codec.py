@@ -371,7 +371,7 @@ def _carried_out(reply: Any) -> bool:
 
 
 def _all_carried_out(reply: Any) -> None:
-    if codes := [answer.error_code for answer in reply.responses if isinstance(answer, exc.ZKError)]:
+    if codes := [cast("Any", answer).error_code for answer in reply.responses if isinstance(answer, exc.ZKError)]:
         raise ReplyError(min(codes))  # of the refused part: the others have 0 or -2
 
 

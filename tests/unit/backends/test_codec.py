@@ -160,6 +160,16 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
         struct.pack("!ii", 7, 1) + PATH + b"\0\0\0\2\xff\0" + AUTHED + struct.pack("!i", 0),
     ),
     "delete": (codec.delete("/ä/b"), struct.pack("!ii", 7, 2) + PATH + struct.pack("!i", -1)),
+    "replace": (
+        codec.replace("/ä/a", "/ä/b", b"data", creator_only=True),
+        struct.pack("!iii?i", 7, 14, 2, False, -1)
+        + jute("/ä/a")
+        + struct.pack("!ii?i", -1, 1, False, -1)
+        + PATH
+        + b"\0\0\0\4data"
+        + AUTHED
+        + struct.pack("!ii?i", 1, -1, True, -1),
+    ),
     "exists": (codec.exists("/ä/b"), struct.pack("!ii", 7, 3) + PATH + b"\0"),
     "get_data": (codec.get_data("/ä/b"), struct.pack("!ii", 7, 4) + PATH + b"\0"),
     "get_data watching": (codec.get_data("/ä/b", watch=True), struct.pack("!ii", 7, 4) + PATH + b"\1"),
