@@ -38,7 +38,7 @@ class ObservedGroup:
     def __init__(self, group_id: str, member_id: str) -> None:
         self.group_id = group_id
         self.member_id = member_id
-        self.left = False
+        self.left: bool = False
         """Whether the observation has ended."""
         self.error: PartitionError | None = None
         """What keeps us from seeing the group, other than a missing connection."""

@@ -37,7 +37,7 @@ class Group:
         self.group_id = group_id
         self.member = member
         self.nonce = nonce
-        self.policy = policy
+        self.policy: GroupPolicy = policy
         self.min_members = min_members
         self.phase: Phase = Phase.JOINING
         self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
