@@ -205,7 +205,7 @@ class Handoff:
         if generation != self.generation or not self.waiting:
             return
         self._acknowledgements_due = False
-        self.missing = self.names - marks.acknowledged - (frozenset() if self._all_ready else marks.ready)
+        self.missing = marks.missing(self.names, all_ready=self._all_ready)
         if self.names <= marks.acknowledged:
             self._conclusion = Step.ACTIVATE
         elif self.names <= marks.ready | marks.acknowledged and not self._all_ready:

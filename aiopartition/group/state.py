@@ -108,7 +108,7 @@ class Group:
         self._connected = True
         self._paused = self._handoff_paused = False
         if fresh:
-            self._forget_session()
+            self.session_expired()
         elif self._entry is not None and self._due is None:
             self._due = Step.PROBE
         self.leftovers.delete_again()
@@ -119,7 +119,11 @@ class Group:
         self._connected = False
 
     def session_expired(self) -> None:
-        self._forget_session()
+        """Our entries and marks went with the session."""
+        self._forget_entry()
+        self.leftovers.session_ended()
+        if self.handoff is not None:
+            self.handoff.session_ended()
 
     def lease_renewed(self) -> None:
         """The lease had lapsed: what we know has to be confirmed before it is used again."""
@@ -378,12 +382,6 @@ class Group:
         self._trusted = self._insist = False
         self.wanted = {}
         self._let_go()
-
-    def _forget_session(self) -> None:
-        self._forget_entry()
-        self.leftovers.session_ended()
-        if self.handoff is not None:
-            self.handoff.session_ended()
 
     def _be_outdone(self, live: Entry) -> None:
         if self._entry is not None:

@@ -65,14 +65,14 @@ def the_lease_is_a_timer(mutate: pytest.MonkeyPatch) -> None:
 
 
 def the_view_outlives_the_session(mutate: pytest.MonkeyPatch) -> None:
-    forget = Group._forget_session
+    forget = Group.session_expired
 
     def forget_all_but_the_view(self: Group) -> None:
         view, trusted = self._view, self._trusted
         forget(self)
         self._view, self._trusted = view, trusted
 
-    mutate.setattr(Group, "_forget_session", forget_all_but_the_view)
+    mutate.setattr(Group, "session_expired", forget_all_but_the_view)
 
 
 def the_lease_counts_from_the_answer(mutate: pytest.MonkeyPatch) -> None:
