@@ -333,7 +333,7 @@ class Group:
             # Acknowledgements go before the entry: when that is gone, nothing of ours remains.
             return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else self._due or Step.REST
         if self.phase is Phase.JOINING:
-            return Step.JOIN  # leftovers wait until our new entry exists, lest our keys move for a moment
+            return Step.JOIN  # before leftovers are deleted: otherwise our keys would move for a moment
         if leftovers:
             return Step.WITHDRAW
         if self._due is not None:
