@@ -133,7 +133,12 @@ async def slow_line(server: ZooKeeperServer, seconds: float) -> AsyncIterator[in
         finally:
             writer.close()
 
+    links: set[asyncio.Task[None]] = set()
+
     async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        links.add(task)
         far_reader, far_writer = await asyncio.open_connection(server.host, server.port)
         await asyncio.gather(carry(reader, far_writer, 0.0), carry(far_reader, writer, seconds))
 
@@ -142,6 +147,9 @@ async def slow_line(server: ZooKeeperServer, seconds: float) -> AsyncIterator[in
         yield listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
+        for task in links:  # what is still on its way to the client reaches nobody any more
+            task.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
         await listener.wait_closed()
 
 
