@@ -43,6 +43,14 @@ class Marks(NamedTuple):
     ready: frozenset[str] = frozenset()
     acknowledged: frozenset[str] = frozenset()
 
+    def missing(self, names: frozenset[str], *, all_ready: bool) -> frozenset[str]:
+        """Return the entries that a handoff waits for.
+
+        :param names: all entries of the generation.
+        :param all_ready: whether the generation is released, so that only acknowledgements count.
+        """
+        return names - self.acknowledged - (frozenset() if all_ready else self.ready)
+
 
 class MarksCount(NamedTuple):
     """The number of marks of one generation.

@@ -124,6 +124,12 @@ class Candidacy:
             self.entry = attempted
         return self.entry.name in names
 
+    def tidy(self, roster: Roster) -> None:
+        """Entries under our id that are nobody's, or of an attempt that we had given up, are to be deleted."""
+        for entry in roster.of_member(self.member.id):
+            if entry.name in self._leftovers.orphans or (entry.nonce == self.nonce and entry != self.entry):
+                self._leftovers.to_delete.add(entry.name)
+
     def give_up(self) -> None:
         """Our entry, and one that may be there in its place, are to be deleted."""
         self._leftovers.to_delete.update(each.name for each in (self.entry, self.attempted) if each is not None)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from aiopartition.backends.base import Backend
 from aiopartition.checks import MAX_METADATA
 from aiopartition.errors import ConfigurationError
-from aiopartition.group.entry import Entry, live_entries
+from aiopartition.group.entry import Entry
+from aiopartition.group.roster import Roster
 from aiopartition.parsing import parse_json
 from aiopartition.placement.view import Member
 
-__all__ = ["Descriptions", "MemberInfo"]
+__all__ = ["LONGEST_HOST", "LONGEST_WORD", "Descriptions", "MemberInfo"]
 
 _LONGEST_DOCUMENT: Final = 262_144
 """Bytes. The longest metadata that a member may have takes less than that, however JSON writes it."""
 
-_LONGEST_HOST: Final = 255
-_LONGEST_WORD: Final = 64
+LONGEST_HOST: Final = 255
+LONGEST_WORD: Final = 64
 _PIDS: Final = 2**63
 
 
@@ -55,10 +56,10 @@ class MemberInfo:
         return cls(
             member.id,
             member.weight,
-            _text(facts.get("host"), _LONGEST_HOST),
+            _text(facts.get("host"), LONGEST_HOST),
             pid if isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < _PIDS else None,
-            _text(facts.get("started"), _LONGEST_WORD),
-            _text(facts.get("version"), _LONGEST_WORD),
+            _text(facts.get("started"), LONGEST_WORD),
+            _text(facts.get("version"), LONGEST_WORD),
             _metadata(facts.get("metadata")),
         )
 
@@ -73,15 +74,15 @@ class Descriptions:
         self._live: dict[str, Entry] = {}  # at that generation
         self._known: dict[str, MemberInfo] = {}  # by the name of the entry
 
-    async def of(self, member_id: str, generation: int, names: Iterable[str]) -> MemberInfo:
+    async def of(self, member_id: str, generation: int, roster: Roster) -> MemberInfo:
         """Return what a member says of itself.
 
-        :param names: those of all entries at that generation.
+        :param roster: the entries at that generation.
         :raises ConfigurationError: if it is no member.
         :raises BackendError: if its entry cannot be read.
         """
         if generation != self._generation:
-            self._generation, self._live = generation, live_entries(map(Entry.parse, names))
+            self._generation, self._live = generation, roster.live()
             names = {entry.name for entry in self._live.values()}
             self._known = {name: info for name, info in self._known.items() if name in names}
         entry = self._live.get(member_id)

@@ -7,14 +7,13 @@ unreserved characters stay), so any text fits into one path component and ``;`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from aiopartition.checks import MAX_WEIGHT
 from aiopartition.quoting import quote_component, unquote_component
 
-__all__ = ["MAX_INCARNATION", "Entry", "live_entries"]
+__all__ = ["MAX_INCARNATION", "Entry"]
 
 MAX_INCARNATION: Final = 10**18 - 1
 """No honest member gets there."""
@@ -61,12 +60,3 @@ class Entry:
             return None
         # Exactly one spelling is ours; any other would be a second name for the same entry.
         return entry if entry.name == name else None
-
-
-def live_entries(entries: Iterable[Entry | None]) -> dict[str, Entry]:
-    """Return the live entry of each member by its id: of several incarnations, the one that compares highest.
-
-    :param entries: ``None`` for a name that is no entry of a member.
-    """
-    members = [entry for entry in entries if entry is not None]
-    return {entry.member_id: entry for entry in sorted(members, key=lambda entry: entry.seniority)}

@@ -149,7 +149,7 @@ class Handoff:
             # active meanwhile was forgotten too, and would never be reached again.
             self.active_generation, self._released = None, 0
             self._active_due = True
-        self.missing &= names  # an operator sees whom a handoff waits for, however often the members change
+        self.missing &= names  # kept, so that operators see whom the handoff waits for even if members change often
         self._conclusion = None
         self._said = False
         self.generation, self.name, self.names, self._mine = generation, name, names, mine
@@ -205,7 +205,7 @@ class Handoff:
         if generation != self.generation or not self.waiting:
             return
         self._acknowledgements_due = False
-        self.missing = self.names - marks.acknowledged - (frozenset() if self._all_ready else marks.ready)
+        self.missing = marks.missing(self.names, all_ready=self._all_ready)
         if self.names <= marks.acknowledged:
             self._conclusion = Step.ACTIVATE
         elif self.names <= marks.ready | marks.acknowledged and not self._all_ready:

@@ -8,7 +8,6 @@ from typing import Final
 
 from aiopartition.backends.base import Backend, Marks
 from aiopartition.errors import BackendError, BackendUnavailableError, PartitionError
-from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.status import Awaited
 from aiopartition.group.step import Step
@@ -92,7 +91,7 @@ class HandoffTask:
             now = self._time()
             works = [f"{work.what} for {now - work.since:.1f} s" for work in self._handoff.in_the_way]
             return (Awaited(self._member_id, works=tuple(sorted(works))),)
-        return tuple(self._descriptions.get(name) or _undescribed(name) for name in sorted(self._handoff.missing))
+        return tuple(self._descriptions.get(name) or Awaited.of_entry(name) for name in sorted(self._handoff.missing))
 
     def refused(self, step: Step, error: PartitionError) -> None:
         """A step was refused. We keep what is ours; what we gain has to wait until the cause is mended."""
@@ -147,7 +146,7 @@ class HandoffTask:
         for name in sorted(foreign):
             _logger.warning(
                 "group %r: removed an acknowledgement of generation %s that member %r has not made",
-                self._group_id, generation, _undescribed(name).member_id,
+                self._group_id, generation, Awaited.of_entry(name).member_id,
             )  # fmt: skip
         return Marks(marks.ready, marks.acknowledged - foreign)
 
@@ -180,10 +179,5 @@ class HandoffTask:
         descriptions: dict[str, Awaited] = {}
         for name in sorted(self._handoff.missing)[:_DESCRIBED]:
             description = await self._backend.describe(self._group_id, name)
-            descriptions[name] = Awaited.described(_undescribed(name).member_id, description)
+            descriptions[name] = Awaited.described(Awaited.of_entry(name).member_id, description)
         self._descriptions = descriptions
-
-
-def _undescribed(name: str) -> Awaited:
-    entry = Entry.parse(name)
-    return Awaited(name if entry is None else entry.member_id)

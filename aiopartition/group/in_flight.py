@@ -81,7 +81,7 @@ class InFlight:
         for work in self.works:
             try:
                 work.revoke(True)
-            except Exception:  # the others have to end all the same
+            except Exception:  # one failure must not stop the revocation of the others
                 _logger.exception("group %r: %s could not be revoked", self._group_id, work.what)
 
     def revoke_lost(self) -> None:

@@ -196,7 +196,7 @@ class Membership:
 
     async def describe(self, member_id: str, view: View) -> MemberInfo:
         """Return what a member says of itself. See :meth:`Descriptions.of`."""
-        return await self._descriptions.of(member_id, view.generation, self.group.roster.members)
+        return await self._descriptions.of(member_id, view.generation, self.group.roster)
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""

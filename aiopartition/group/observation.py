@@ -14,13 +14,13 @@ from typing import Final
 from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group.description import Descriptions, MemberInfo
-from aiopartition.group.entry import Entry
 from aiopartition.group.news import News
 from aiopartition.group.observed import ObservedGroup
 from aiopartition.group.status import Awaited, GroupState, GroupStatus, RebalanceWatch
 from aiopartition.group.step import Step
 from aiopartition.placement.builder import TableBuilder
 from aiopartition.placement.view import View
+from aiopartition.showing import printable
 
 __all__ = ["Observation"]
 
@@ -107,7 +107,7 @@ class Observation:
 
     async def describe(self, member_id: str, view: View) -> MemberInfo:
         """Return what a member says of itself. See :meth:`Descriptions.of`."""
-        return await self._descriptions.of(member_id, view.generation, self._group.names)
+        return await self._descriptions.of(member_id, view.generation, self._group.roster)
 
     def status(self) -> GroupStatus:
         group, view = self._group, self.view
@@ -127,7 +127,9 @@ class Observation:
             group.active_generation if exclusive else None,
             () if view is None else view.members,
             {} if view is None else view.shares(),
-            tuple(self._awaited.get(name) or _undescribed(name) for name in sorted(group.missing)) if exclusive else (),
+            tuple(self._awaited.get(name) or Awaited.of_entry(name) for name in sorted(group.missing))
+            if exclusive
+            else (),
             self.waiting if exclusive else 0.0,
             0,
             max(0.0, self._backend.lease_left()),
@@ -135,6 +137,9 @@ class Observation:
             self._rebalances.last(self._loop.time()),
             group.policy,
         )
+
+    def _awaited_now(self) -> tuple[Awaited, ...]:
+        return tuple(self._awaited.get(name) or Awaited.of_entry(name) for name in sorted(self._group.missing))
 
     # ---- events
 
@@ -176,7 +181,7 @@ class Observation:
     def fail(self, error: Exception) -> None:
         """Something unexpected went wrong. It concerns this group alone, and is tried again at the next heartbeat."""
         text = f"group {self.group_id!r} cannot be observed, and is tried again: {type(error).__name__}: {error}"
-        defect = PartitionError(text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…")
+        defect = PartitionError(printable(text, _LONGEST_TEXT))
         defect.__cause__ = error
         self._refused(defect, error)
 
@@ -279,7 +284,7 @@ class Observation:
         for name in awaited:
             if name not in self._awaited:
                 document = await self._backend.describe(self.group_id, name)
-                self._awaited[name] = Awaited.described(_undescribed(name).member_id, document)
+                self._awaited[name] = Awaited.described(Awaited.of_entry(name).member_id, document)
 
     async def _rest(self) -> None:
         if not self._group.handing_over:
@@ -320,8 +325,3 @@ class Observation:
             self._told = ""
             self._rebalances.saw(view, self._loop.time())
         self.news.tell()
-
-
-def _undescribed(name: str) -> Awaited:
-    entry = Entry.parse(name)
-    return Awaited(name if entry is None else entry.member_id)

@@ -6,14 +6,13 @@ An observer only reads: who the members are, by the group's own policy, and how 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, TypeAlias
 
 from aiopartition.backends.base import Entries, Marks, Progress
 from aiopartition.errors import PartitionError
 from aiopartition.group.document import policy_of
-from aiopartition.group.entry import Entry, live_entries
+from aiopartition.group.roster import Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
@@ -38,7 +37,7 @@ class ObservedGroup:
     def __init__(self, group_id: str, member_id: str) -> None:
         self.group_id = group_id
         self.member_id = member_id
-        self.left = False
+        self.left: bool = False
         """Whether the observation has ended."""
         self.error: PartitionError | None = None
         """What keeps us from seeing the group, other than a missing connection."""
@@ -46,8 +45,8 @@ class ObservedGroup:
         """The group's, as it was last read; ``None`` if there is no group."""
         self.generation: int | None = None
         """Of the entries that were last read; ``None`` if there is no group."""
-        self.names: frozenset[str] = frozenset()
-        """Of the entries that were last read."""
+        self.roster: Roster = Roster()
+        """The entries that were last read."""
         self.model: Model | None = None
         """What a table is needed of; ``None`` without members."""
         self.active_generation: int = 0
@@ -65,7 +64,6 @@ class ObservedGroup:
         self._was_read = False
         self._trusted = False  # nothing speaks against what was read
         self._document: bytes | None = None
-        self._parsed: dict[str, Entry | None] = {}  # the names that were last read
         self._view: View | None = None
         self._built: Model | None = None
         self._table: Table | None = None
@@ -94,6 +92,11 @@ class ObservedGroup:
     def handing_over(self) -> bool:
         """Whether a handoff is under way, in an exclusive group."""
         return self.model is not None and self.model[0].exclusive and self.active_generation != self.generation
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the entries that were last read."""
+        return self.roster.members
 
     # ---- events
 
@@ -207,8 +210,7 @@ class ObservedGroup:
     def read_marks(self, generation: int, marks: Marks) -> None:
         """These entries are ready, or have let go of what ``generation`` takes from them."""
         if generation == self.generation:
-            all_ready = self._released == generation
-            self.missing = self.names - marks.acknowledged - (frozenset() if all_ready else marks.ready)
+            self.missing = marks.missing(self.names, all_ready=self._released == generation)
 
     # ---- decisions
 
@@ -226,11 +228,9 @@ class ObservedGroup:
 
     # ---- inside
 
-    def _take_apart(self, names: Iterable[str]) -> None:
-        # Of a thousand names few are new: the others need not be taken apart again.
-        self._parsed = {name: self._parsed[name] if name in self._parsed else Entry.parse(name) for name in names}
-        self.names = frozenset(name for name, entry in self._parsed.items() if entry is not None)
-        live = live_entries(self._parsed.values())
+    def _take_apart(self, names: tuple[str, ...]) -> None:
+        self.roster = self.roster.after(names)
+        live = self.roster.live()
         if self.policy is None or not live:
             self.model = self._view = None
             return

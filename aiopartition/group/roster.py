@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from aiopartition.group.entry import Entry
 
@@ -62,6 +62,15 @@ class Roster:
     def members(self) -> frozenset[str]:
         """The names that members have written."""
         return frozenset(self.entries)
+
+    def after(self, names: tuple[str, ...]) -> Roster:
+        """Return the roster of the next reading at once."""
+        steps = self.steps(names)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                return cast("Roster", finished.value)
 
     def of_member(self, member_id: str) -> list[Entry]:
         """Return the entries under one id."""

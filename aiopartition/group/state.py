@@ -36,7 +36,7 @@ class Group:
     def __init__(self, group_id: str, member: Member, policy: GroupPolicy, min_members: int, nonce: str) -> None:
         self.group_id = group_id
         self.nonce = nonce
-        self.policy = policy
+        self.policy: GroupPolicy = policy
         self.min_members = min_members
         self.phase: Phase = Phase.JOINING
         self.handoff: Handoff | None = Handoff(policy.slots) if policy.exclusive else None
@@ -130,6 +130,13 @@ class Group:
 
     def session_suspended(self) -> None:
         self._connected = False
+
+    def session_expired(self) -> None:
+        """Our entries and marks went with the session."""
+        self._forget_entry()
+        self.leftovers.session_ended()
+        if self.handoff is not None:
+            self.handoff.session_ended()
 
     def lease_renewed(self) -> None:
         """The lease had lapsed: what we know has to be confirmed before it is used again."""
@@ -268,9 +275,7 @@ class Group:
         if entries is None or not self.candidacy.recognise(self._parse(entries).entries):
             self._forget_entry()  # an operator deleted it, or the whole group: join again
             return
-        for entry in self.roster.of_member(self.member.id):
-            if entry.name in self.leftovers.orphans or (entry.nonce == self.nonce and entry != self._entry):
-                self.leftovers.to_delete.add(entry.name)  # that is nobody's, or of an attempt that we had given up
+        self.candidacy.tidy(self.roster)
         incarnations = self.roster.live(self.leftovers.orphans)
         live = incarnations[self.member.id]
         if live.nonce != self.nonce:
@@ -332,7 +337,7 @@ class Group:
             # Acknowledgements go before the entry: when that is gone, nothing of ours remains.
             return Step.RETRACT if obsolete else Step.WITHDRAW if leftovers else self._due or Step.REST
         if self.phase is Phase.JOINING:
-            return Step.JOIN  # leftovers wait until our new entry exists, lest our keys move for a moment
+            return Step.JOIN  # before leftovers are deleted: otherwise our keys would move for a moment
         if leftovers:
             return Step.WITHDRAW
         if self._due is not None:
@@ -379,12 +384,6 @@ class Group:
         self._trusted = self._insist = False
         self.wanted = {}
         self._let_go()
-
-    def session_expired(self) -> None:
-        self._forget_entry()
-        self.leftovers.session_ended()
-        if self.handoff is not None:
-            self.handoff.session_ended()
 
     def _be_outdone(self, live: Entry) -> None:
         self.candidacy.give_up()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from aiopartition.group.description import MemberInfo
+from aiopartition.group.description import LONGEST_HOST, LONGEST_WORD, MemberInfo
+from aiopartition.group.entry import Entry
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
 from aiopartition.showing import printable, shown, shown_name
 
 __all__ = ["Awaited", "GroupState", "GroupStatus", "Rebalance", "RebalanceWatch"]
-
-_LONGEST_HOST: Final = 255
-_LONGEST_TIME: Final = 64
 
 GroupState: TypeAlias = Literal["unknown", "refused", "handing over", "steady", "observing", "left"]
 
@@ -37,14 +35,20 @@ class Awaited:
     works: tuple[str, ...] = ()
 
     @classmethod
+    def of_entry(cls, name: str) -> Awaited:
+        """The member whose entry has that name, of which no more is known."""
+        entry = Entry.parse(name)
+        return cls(name if entry is None else entry.member_id)
+
+    @classmethod
     def described(cls, member_id: str, description: bytes | None) -> Awaited:
         """``description``: the document of its entry. Whatever stands in it, it is only shown."""
         info = MemberInfo.described(Member(member_id), description or b"")
         return cls(
             member_id,
-            None if info.host is None else printable(info.host, _LONGEST_HOST),
+            None if info.host is None else printable(info.host, LONGEST_HOST),
             info.pid,
-            None if info.started is None else printable(info.started, _LONGEST_TIME),
+            None if info.started is None else printable(info.started, LONGEST_WORD),
         )
 
     def __str__(self) -> str:

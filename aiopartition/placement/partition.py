@@ -23,7 +23,8 @@ class Partition(int):
     def __repr__(self) -> str:
         return f"Partition({int(self)})"
 
-    __str__ = int.__repr__
+    def __str__(self) -> str:
+        return int.__repr__(self)
 
 
 def partitions(count: int) -> tuple[Partition, ...]:
@@ -53,7 +54,8 @@ class PartitionKey(bytes):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = bytes.__hash__
+    def __hash__(self) -> int:
+        return bytes.__hash__(self)
 
 
 def require_in_range(encoded: bytes, count: int) -> None:

@@ -23,6 +23,7 @@ from tests.chaos.world import World
 from tests.support import ZooKeeperServer
 
 SECONDS = 8.0
+MOST_ROUNDS = 4
 
 
 COMMON = ("convergence", "ids", "leftovers", "order", "use")
@@ -38,12 +39,15 @@ async def test_no_promise_is_broken_for_a_while(conditions: Conditions, tmp_path
     conditions = replace(conditions, members=6, convergence=20.0)  # on a busy machine everything takes longer
     async with World(conditions, tmp_path) as world:
         trial = Trial.of(world)
-        seed = random.randrange(1_000_000)
-        await trial.round(random_schedule(random.Random(seed), SECONDS, conditions))
-    assert not trial.judge.violations, f"seed {seed}: {[str(violation) for violation in trial.judge.violations]}"
+        for _ in range(MOST_ROUNDS):  # chance may leave something out
+            seed = random.randrange(1_000_000)
+            await trial.round(random_schedule(random.Random(seed), SECONDS, conditions))
+            assert not trial.judge.violations, f"seed {seed}: {[str(each) for each in trial.judge.violations]}"
+            missed = [check for check in CHECKS[conditions.workload] if not trial.judge.checks[check]]
+            if not missed:
+                break
     assert trial.struck.total() > 0
-    for check in CHECKS[conditions.workload]:
-        assert trial.judge.checks[check] > 0, f"{check} was never looked at"
+    assert not missed, f"{missed} were never looked at"
 
 
 @pytest.mark.timeout(150)

@@ -338,7 +338,7 @@ async def test_the_older_process_is_back_when_the_later_one_has_gone(cluster: Cl
     if end == "crash":  # it lives, and is the later start, so the place is its own again
         await cluster.reconnect(later)
         await share_all_eventually("g", later, witness)
-        assert older.status("g").state == "refused"
+        await wait_until(lambda: older.status("g").state == "refused")
 
 
 async def share_all_eventually(group_id: str, *members: PartitionCoordinator) -> None:

@@ -6,12 +6,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import psutil
 
-__all__ = ["ENVIRONMENT", "EXAMPLES", "ROOT", "command", "processes_with", "read_until", "run", "start"]
+__all__ = ["ENVIRONMENT", "EXAMPLES", "ROOT", "RUNNING", "command", "processes_with", "read_until", "run", "start"]
 
 ROOT = Path(__file__).parents[2]
+RUNNING: Final = {
+    "quickstart": ("quickstart", (), "alice"),
+    "polling": ("polling", (), "cycle 1"),
+    "watching": ("watching", (), "cache-2"),
+    "connections": ("connections", ("--pause", 30), "agent-1 has"),
+    "fencing": ("fencing", (), "alice: ownership"),
+    "fleet": ("fleet", ("--files", 200, "--seconds", 30), "files held"),
+}
+"""Examples, with arguments with which they go on for a while, and what they print when they are in the midst of it."""
+
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 ENVIRONMENT = {
     **os.environ,

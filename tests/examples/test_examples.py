@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.examples.started import ENVIRONMENT, EXAMPLES, command, processes_with, read_until, run, start
+from tests.examples.started import ENVIRONMENT, EXAMPLES, RUNNING, command, processes_with, read_until, run, start
 from tests.support import wait_until
 from tests.support.ports import free_port
 
@@ -201,16 +201,11 @@ def test_help(example: str) -> None:
 @pytest.mark.parametrize(
     ("example", "arguments", "sign"),
     [
-        ("quickstart", (), "alice"),
-        ("polling", (), "cycle 1"),
-        ("watching", (), "cache-2"),
-        ("connections", ("--pause", 30), "agent-1 has"),
-        ("fencing", (), "alice: ownership"),
-        ("fleet", ("--files", 200, "--seconds", 30), "files held"),
+        *RUNNING.values(),
         ("fleet", ("--files", 200, "--seconds", 30), "agent     state"),
         ("fleet", ("--files", 200, "--seconds", 0), "agent-2 is killed"),
     ],
-    ids=["quickstart", "polling", "watching", "connections", "fencing", "fleet-starting", "fleet", "fleet-after-kill"],
+    ids=[*RUNNING, "fleet-in-full", "fleet-after-kill"],
 )
 def test_interrupt(example: str, arguments: tuple[object, ...], sign: str, url: str) -> None:
     """Ctrl-C ends it without a traceback."""

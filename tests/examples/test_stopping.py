@@ -6,20 +6,13 @@ import signal
 
 import pytest
 
-from tests.examples.started import read_until, start
+from tests.examples.started import RUNNING, read_until, start
 
 
 @pytest.mark.parametrize(
     ("example", "arguments", "sign"),
-    [
-        ("quickstart", (), "alice"),
-        ("polling", (), "cycle 1"),
-        ("watching", (), "cache-2"),
-        ("connections", ("--pause", 30), "agent-1 has"),
-        ("fencing", (), "alice: ownership"),
-        ("fleet", ("--files", 200, "--seconds", 30), "files held"),
-    ],
-    ids=["quickstart", "polling", "watching", "connections", "fencing", "fleet"],
+    RUNNING.values(),
+    ids=RUNNING,
 )
 def test_sigterm(example: str, arguments: tuple[object, ...], sign: str, url: str) -> None:
     """Without a traceback, and with no process left behind, for which the fixture looks."""

@@ -133,15 +133,27 @@ async def slow_line(server: ZooKeeperServer, seconds: float) -> AsyncIterator[in
         finally:
             writer.close()
 
+    links: set[asyncio.Task[None] | None] = set()
+    carriers: set[asyncio.Task[None]] = set()
+
     async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        links.add(asyncio.current_task())
         far_reader, far_writer = await asyncio.open_connection(server.host, server.port)
-        await asyncio.gather(carry(reader, far_writer, 0.0), carry(far_reader, writer, seconds))
+        both = {
+            asyncio.create_task(carry(reader, far_writer, 0.0)),
+            asyncio.create_task(carry(far_reader, writer, seconds)),
+        }
+        carriers.update(both)
+        await asyncio.wait(both)
 
     listener = await asyncio.start_server(link, "127.0.0.1", 0)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
+        for carrier in carriers:  # what is still on its way to the client reaches nobody any more
+            carrier.cancel()
+        await asyncio.gather(*filter(None, links))
         await listener.wait_closed()
 
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from urllib.parse import quote
-
 import pytest
 
 from aiopartition import AuthenticationError, GroupPolicy, PartitionCoordinator
+from tests.faults.rights import url_of
 from tests.support import ZooKeeperServer, wait_until
-from tests.support.admin import Operator, rights, super_user_properties
+from tests.support.admin import Operator, rights
 from tests.support.fleet import GROUP, KEYS, Fleet
 
-SUPER_USER = ("super", "s3cret")
 MEMBER = ("member", "secret")
 READER = ("reader", "looks")
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 READABLE = [rights(MEMBER, "crwd"), rights(READER, "r")]
-
-
-@pytest.fixture(scope="module")
-async def guarded_server(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
-    async with ZooKeeperServer(properties=super_user_properties(*SUPER_USER)) as server:
-        yield server
-
-
-@pytest.fixture
-async def administrator(guarded_server: ZooKeeperServer) -> AsyncIterator[Operator]:
-    async with Operator(guarded_server.address, auth=SUPER_USER) as operator:
-        yield operator
 
 
 @pytest.fixture
@@ -41,11 +26,6 @@ async def group(administrator: Operator, namespace: str) -> str:
     return path
 
 
-def url_of(server: ZooKeeperServer, group: str, auth: tuple[str, str]) -> str:
-    credentials = ":".join(quote(part, safe="") for part in auth)
-    return f"zookeeper://{credentials}@{server.address}{group.rpartition('/')[0]}"
-
-
 async def observer_of(fleet: Fleet, url: str) -> PartitionCoordinator:
     observer = await fleet.start(url, "observer", heartbeat=0.1, join=False)
     await observer.observe(GROUP)
@@ -53,16 +33,16 @@ async def observer_of(fleet: Fleet, url: str) -> PartitionCoordinator:
 
 
 async def test_the_right_to_read_is_enough(
-    fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, group: str
+    fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, group: str, namespace: str
 ) -> None:
     """For members, policy, generations, for who is waited for, and for what the members say of themselves."""
-    first = await fleet.start(url_of(guarded_server, group, MEMBER), "first", policy=POLICY)
-    observer = await observer_of(fleet, url_of(guarded_server, group, READER))
+    first = await fleet.start(url_of(guarded_server, namespace, MEMBER), "first", policy=POLICY)
+    observer = await observer_of(fleet, url_of(guarded_server, namespace, READER))
     view = await observer.view(GROUP)
     assert (view.policy, await observer.get_members(GROUP)) == (POLICY, ("first",))
     await wait_until(lambda: observer.status(GROUP).active_generation == first.status(GROUP).generation)
 
-    second = await fleet.start(url_of(guarded_server, group, MEMBER), "second", join=False)
+    second = await fleet.start(url_of(guarded_server, namespace, MEMBER), "second", join=False)
     async with first.hold(GROUP, drain_timeout=30):
         await second.join_group(GROUP, policy=POLICY)
         # Members make these nodes for themselves alone, whatever the nodes above them admit.
@@ -91,13 +71,13 @@ async def test_the_right_to_read_is_enough(
 
 @pytest.mark.parametrize("node", ["", "/members"], ids=["document", "members"])
 async def test_what_may_not_be_read(
-    fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, group: str, node: str
+    fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, group: str, namespace: str, node: str
 ) -> None:
     """It is said which right is missing where, at the beginning and later; once it is given, the group is seen."""
-    first = await fleet.start(url_of(guarded_server, group, MEMBER), "first", policy=POLICY)
+    first = await fleet.start(url_of(guarded_server, namespace, MEMBER), "first", policy=POLICY)
     path = f"{group}{node}"
     await administrator.set_acl(path, [rights(MEMBER, "crwd")])
-    observer = await observer_of(fleet, url_of(guarded_server, group, READER))
+    observer = await observer_of(fleet, url_of(guarded_server, namespace, READER))
     for _ in range(2):
         await wait_until(lambda: observer.status(GROUP).state == "refused")
         assert f"{path}: permission READ denied" in observer.status(GROUP).reason

@@ -87,8 +87,8 @@ class Member:
     """What it works on in a batch."""
     checked: View | None = None
     """The view that was looked into last."""
-    superseded: bool = False
-    """Whether it was told so, and has not taken part again since."""
+    superseded: int | None = None
+    """The newest generation when it was told so, until it takes part again."""
 
     @property
     def id(self) -> str:
@@ -159,7 +159,7 @@ class World:
         except (OwnershipUnknownError, OwnershipLostError):
             member.mine = ()
         except MemberSupersededError:
-            member.mine, member.superseded = (), True
+            member.mine, member.superseded = (), self.cluster.newest(GROUP) or 0
 
     async def look(self, member: Member) -> None:
         mine = await member.coordinator.extract_my_subset(GROUP, KEYS)
@@ -182,16 +182,11 @@ class World:
         assert session is not None, f"{member.id} was handed {mine} without a session"
         silent = self.loop.time() - session.touched
         assert silent < LEASE, f"{member.id} was handed {mine} {silent:.2f} s after the cluster last heard of it"
-        if member.superseded:  # P6: until it has joined again, which only does who finds no successor
-            assert self.is_live(member), f"{member.id} was handed {mine} after it was superseded"
-            member.superseded = False
-
-    def is_live(self, member: Member) -> bool:
-        """Whether the entry that counts under its id is its own."""
-        entries = self.cluster._groups[GROUP].entries
-        parsed = {name: entry for name in entries if (entry := Entry.parse(name)) and entry.member_id == member.id}
-        live = max(parsed, key=lambda name: parsed[name].seniority, default="")
-        return entries.get(live) is member.backend._session
+        if member.superseded is not None:  # P6: until it has joined again, which only does who finds no successor
+            view = member.coordinator._registry.memberships[GROUP].announced_view
+            again = view is not None and view.generation >= member.superseded
+            assert again, f"{member.id} was handed {mine} after it was superseded"
+            member.superseded = None
 
     def check_view(self, member: Member, view: View, mine: list[str]) -> None:
         """P1, P2: the members are those that there were, and who sees the same members sees the same owners."""
@@ -231,7 +226,7 @@ class World:
     async def require_convergence(self) -> None:
         """P5: all are at the newest generation, and share everything."""
         newest = self.cluster.newest(GROUP)
-        live = [member for member in self.members if not member.superseded]
+        live = [member for member in self.members if member.superseded is None]
         standing = {member.id: (member.generation, member.mine) for member in live}
         assert newest is not None, standing
         assert self.cluster.history[newest] == {member.id: member.weight for member in live}, standing

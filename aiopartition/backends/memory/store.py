@@ -239,10 +239,12 @@ class MemoryCluster:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
-            marks = {} if group is None else {Mark(generation, name): group.entries.get(name) for name in names}
-            foreign = [mark for mark, owner in marks.items() if group and group.marks.get(mark, owner) is not owner]
+            if group is None:
+                return frozenset()
+            marks = [mark for name in names if (mark := Mark(generation, name)) in group.marks]
+            foreign = [mark for mark in marks if group.marks[mark] is not group.entries.get(mark.name)]
             for mark in foreign:
-                del self._groups[group_id].marks[mark]
+                del group.marks[mark]
             return frozenset(mark.name for mark in foreign)
 
     def release(self, session: MemorySession, group_id: str, generation: int) -> None:

@@ -137,7 +137,7 @@ class Nodes:
         gone = True
         try:
             await self.request(codec.delete(path), parent, "DELETE", ErrorCode.NO_NODE, ErrorCode.NOT_EMPTY)
-        except ReplyError as error:  # then none of ours is there, as ephemeral nodes have no children
+        except ReplyError as error:  # NOT_EMPTY: not a node of ours, because ephemeral nodes have no children
             gone = error.code != ErrorCode.NOT_EMPTY
         self.ephemerals.discard(path)
         return gone
