@@ -243,7 +243,8 @@ class PartitionCoordinator(Share):
         self._runner.require_started("describe_member")
         require_id("member_id", member_id)
         followed = await self._registry.follow(group_id)
-        return await followed.describe(member_id, self._registry.certain_view(followed))
+        self._registry.certain_view(followed)  # raises if it is unknown who is a member
+        return await followed.describe(member_id)
 
     def status(self, group_id: str) -> GroupStatus:
         """Return a snapshot of a joined or observed group for operators. It needs no network.

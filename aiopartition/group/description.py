@@ -70,19 +70,19 @@ class Descriptions:
     def __init__(self, backend: Backend, group_id: str) -> None:
         self._backend = backend
         self._group_id = group_id
-        self._generation: int | None = None
-        self._live: dict[str, Entry] = {}  # at that generation
+        self._roster: Roster | None = None  # the entries last asked about
+        self._live: dict[str, Entry] = {}  # of these
         self._known: dict[str, MemberInfo] = {}  # by the name of the entry
 
-    async def of(self, member_id: str, generation: int, roster: Roster) -> MemberInfo:
+    async def of(self, member_id: str, roster: Roster) -> MemberInfo:
         """Return what a member says of itself.
 
-        :param roster: the entries at that generation.
+        :param roster: the entries that were last read.
         :raises ConfigurationError: if it is no member.
         :raises BackendError: if its entry cannot be read.
         """
-        if generation != self._generation:
-            self._generation, self._live = generation, roster.live()
+        if roster is not self._roster:
+            self._roster, self._live = roster, roster.live()
             names = {entry.name for entry in self._live.values()}
             self._known = {name: info for name, info in self._known.items() if name in names}
         entry = self._live.get(member_id)

@@ -194,9 +194,9 @@ class Membership:
             self.options.policy,
         )
 
-    async def describe(self, member_id: str, view: View) -> MemberInfo:
+    async def describe(self, member_id: str) -> MemberInfo:
         """Return what a member says of itself. See :meth:`Descriptions.of`."""
-        return await self._descriptions.of(member_id, view.generation, self.group.roster)
+        return await self._descriptions.of(member_id, self.group.roster)
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""

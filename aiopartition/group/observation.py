@@ -11,6 +11,8 @@ import logging
 from contextlib import suppress
 from typing import Final
 
+from anyio.lowlevel import checkpoint
+
 from aiopartition.backends.base import Backend
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group.description import Descriptions, MemberInfo
@@ -105,9 +107,9 @@ class Observation:
             reason = self._group.unknown_reason
         return OwnershipUnknownError(self.group_id, reason)
 
-    async def describe(self, member_id: str, view: View) -> MemberInfo:
+    async def describe(self, member_id: str) -> MemberInfo:
         """Return what a member says of itself. See :meth:`Descriptions.of`."""
-        return await self._descriptions.of(member_id, view.generation, self._group.roster)
+        return await self._descriptions.of(member_id, self._group.roster)
 
     def status(self) -> GroupStatus:
         group, view = self._group, self.view
@@ -231,6 +233,8 @@ class Observation:
         match step:
             case Step.READ:
                 entries = await backend.read(group.group_id, watch=True, latest=group.reading())
+                for _ in group.sift(entries):
+                    await checkpoint()
                 group.read(entries, await backend.document(group.group_id))
             case Step.SETTLE:
                 await self._settle()

@@ -6,6 +6,7 @@ An observer only reads: who the members are, by the group's own policy, and how 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -160,6 +161,10 @@ class ObservedGroup:
         """
         self._due = None
         return self._insist
+
+    def sift(self, entries: Entries | None) -> Iterator[None]:
+        """Take the names of the entries apart, in steps. What is told of these entries next need not do it at once."""
+        self.roster = yield from self.roster.steps(() if entries is None else entries.names)
 
     def read(self, entries: Entries | None, document: bytes | None) -> None:
         """The entries were read, and after them the group's document.

@@ -40,6 +40,8 @@ class Roster:
 
         Of a thousand names few are new: what this roster knows is not taken apart again.
         """
+        if names is self.names:
+            return self
         entries: dict[str, Entry] = {}
         foreign: set[str] = set()
         examples: list[str] = []

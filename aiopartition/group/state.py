@@ -249,9 +249,7 @@ class Group:
 
     def sift(self, entries: Entries | None) -> Iterator[None]:
         """Take the names of the entries apart, in steps. What is told of these entries next need not do it at once."""
-        names = () if entries is None else entries.names
-        if names is not self.roster.names:
-            self.roster = yield from self.roster.steps(names)
+        self.roster = yield from self.roster.steps(() if entries is None else entries.names)
 
     def reading(self) -> bool:
         """A read begins. The watch that it arms tells of later changes.

@@ -210,9 +210,11 @@ async def test_many_foreign_names_are_one_warning(
 async def test_very_many_foreign_names_are_taken_apart_between_turns_of_the_loop(
     memory_world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other tasks have their turn after each lot, when joining and when reading."""
+    """Other tasks have their turn after each lot, when joining, when reading and when observing."""
     first, second = await memory_world.started("first"), await memory_world.started("second")
+    observer = await memory_world.started("observer")
     await first.join_group("g")
+    await observer.observe("g")
     parsed, most, before = 0, 0, 0
     parse: Callable[[str], Entry | None] = Entry.parse
 
@@ -234,9 +236,10 @@ async def test_very_many_foreign_names_are_taken_apart_between_turns_of_the_loop
     group.entries.update((f"lock-{number}", anybody) for number in range(20 * NAMES_PER_STEP))
     await second.join_group("g")
     await split_exactly(first, second)
+    await wait_until(lambda: len(observer.status("g").members) == 2)
     watching.cancel()
-    assert parsed > 2 * 20 * NAMES_PER_STEP
-    assert most <= 2 * NAMES_PER_STEP  # one lot of each member
+    assert parsed > 3 * 20 * NAMES_PER_STEP
+    assert most <= 3 * NAMES_PER_STEP  # one lot of each of the three
     assert len(warnings_in(caplog, "ignoring")) == 2
 
 

@@ -48,7 +48,7 @@ def test_each_step_takes_a_bounded_number_of_names(pieces: int, monkeypatch: pyt
     assert len(roster.entries) + len(roster.foreign) == len(names)
 
     # The next reading: nothing is taken apart again.
-    again, count = count_steps(roster.steps(names))
+    again, count = count_steps(roster.steps((*names[:1], *names[1:])))
     assert count == pieces + 1
     assert parsed == len(names)
     assert (again.entries, again.foreign, again.appeared) == (roster.entries, roster.foreign, 0)
