@@ -21,7 +21,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 # A missing interpreter would otherwise be skipped, and the run be called a success.
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "typing", "tests", "examples"]
+nox.options.sessions = ["lint", "typing", "docs", "tests", "examples"]
 
 # Where a machine has certificates of its own, uv is to trust them as pip does.
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
@@ -64,6 +64,15 @@ def typing(session: nox.Session) -> None:
     session.install("-e", ".", *group("typing"))
     for command in TYPE_CHECKS:
         session.run(*command)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the site into build/site, strictly; follows its links, and runs every block of code that can run."""
+    session.install("-e", ".", *group("docs"))
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # an advertisement
+    session.run("mkdocs", "build", "--strict", env=quiet)
+    session.run("python", "-m", "pytest", "tests/docs", *(session.posargs or PARALLEL))
 
 
 @nox.session

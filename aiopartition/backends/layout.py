@@ -1,4 +1,4 @@
-"""The paths of a group's nodes. ``docs/format-1.md``, "Layout in ZooKeeper", says what each node is for."""
+"""The paths of a group's nodes. ``docs/reference/format-1.md``, "Layout in ZooKeeper", says what each node is for."""
 
 from __future__ import annotations
 

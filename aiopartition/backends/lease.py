@@ -1,4 +1,4 @@
-"""A session's lease: the time in which no service can have expired it. The rule is P4 in ``docs/guarantees.md``."""
+"""A session's lease: the time in which no service can have expired it, by P4 of ``docs/explanation/guarantees.md``."""
 
 from __future__ import annotations
 

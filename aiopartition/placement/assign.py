@@ -1,8 +1,8 @@
-"""The assignment of format 1 (``docs/format-1.md``): slots go to members by consistent hashing with bounded loads.
+"""The assignment of format 1 (``docs/reference/format-1.md``): consistent hashing with bounded loads.
 
 Sources: D. Karger et al., "Consistent Hashing and Random Trees", STOC 1997; V. Mirrokni, M. Thorup, M. Zadimoghaddam,
-"Consistent Hashing with Bounded Loads", SODA 2018 (https://arxiv.org/abs/1608.01350). ``docs/decisions.md``,
-"Placement", has the alternatives that were measured.
+"Consistent Hashing with Bounded Loads", SODA 2018 (https://arxiv.org/abs/1608.01350).
+``docs/explanation/decisions.md``, "Placement", has the alternatives that were measured.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _caps(members: Mapping[str, int], load_bound: float, slots: int) -> dict[str
 
 @cache
 def _visiting_order(slots: int) -> tuple[int, ...]:
-    """Return all slots in bit-reversed order (``docs/format-1.md``, "The table", step 4)."""
+    """Return all slots in bit-reversed order (``docs/reference/format-1.md``, "The table", step 4)."""
     order = [0]
     while len(order) < slots:
         order = [2 * slot for slot in order] + [2 * slot + 1 for slot in order]

@@ -1,4 +1,4 @@
-"""Encodes resources as keys, and hashes keys (``docs/format-1.md``, "Keys")."""
+"""Encodes resources as keys, and hashes keys (``docs/reference/format-1.md``, "Keys")."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def encode(resource: object) -> bytes:
     """Encode ``resource`` as the same bytes in every process, Python version and platform.
 
     Equal text has equal keys: ``7`` and ``"7"`` are one key. A subclass counts as the type it extends, so a member of a
-    ``StrEnum`` has the key of its text. ``docs/format-1.md``, "Keys", defines the encoding of each type.
+    ``StrEnum`` has the key of its text. ``docs/reference/format-1.md``, "Keys", defines the encoding of each type.
 
     :param resource: an instance of one of the types in :data:`Key`.
     :returns: the encoded key; of a partition, a :class:`PartitionKey`.

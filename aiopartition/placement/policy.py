@@ -61,7 +61,7 @@ class GroupPolicy:
         return {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
 
     def as_json(self) -> dict[str, int | float]:
-        """Return the fields to store in the group's document (``docs/format-1.md``, "The document").
+        """Return the fields to store in the group's document (``docs/reference/format-1.md``, "The document").
 
         Fields added after the first version are omitted while they have their default, because an older member
         rejects a policy with a field that it does not know, and rolling upgrades mix versions.

@@ -1,10 +1,10 @@
-"""The assignment of numbered partitions (``docs/format-1.md``, "Partitions"): each member has its exact quota.
+"""The assignment of numbered partitions (``docs/reference/format-1.md``): each member has its exact quota.
 
 Partitions and members rank each other by the same scores, as in rendezvous hashing (D. Thaler, C. Ravishankar, "Using
 Name-Based Mappings to Increase Hit Rates", 1998). Taking the best pair of all first, while neither has enough, gives
 the one stable matching of both. It is computed by deferred acceptance (D. Gale, L. Shapley, "College Admissions and
-the Stability of Marriage", 1962), which looks at few of the pairs. ``docs/decisions.md``, "Placement", has the
-alternatives that were measured.
+the Stability of Marriage", 1962), which looks at few of the pairs. ``docs/explanation/decisions.md``, "Placement", has
+the alternatives that were measured.
 """
 
 from __future__ import annotations

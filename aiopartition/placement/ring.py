@@ -1,4 +1,4 @@
-"""The hash ring of format 1 (``docs/format-1.md``, "The table"). Only this module imports uhashring."""
+"""The hash ring of format 1 (``docs/reference/format-1.md``, "The table"). Only this module imports uhashring."""
 
 from __future__ import annotations
 

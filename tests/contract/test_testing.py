@@ -316,15 +316,14 @@ def run_pytest(directory: Path, *arguments: str) -> str:
 
 
 def example() -> str:
-    """The README's test of a service."""
-    section = (ROOT / "README.md").read_text().partition("## Testing your service\n")[2].partition("\n## ")[0]
-    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    """The test of a service in "Test your service"."""
+    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "how-to" / "testing.md").read_text(), re.DOTALL)
     assert found is not None
     return found[1]
 
 
 def test_the_example_works_with_anyio(tmp_path: Path) -> None:
-    """As it stands in the README."""
+    """As it stands on the page."""
     (tmp_path / "test_poller.py").write_text(example())
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     assert "1 passed" in run_pytest(tmp_path, "-p", "no:asyncio")

@@ -1,4 +1,4 @@
-"""Format 1 as docs/format-1.md writes it down for other languages: its example is what the library does."""
+"""Format 1 as docs/reference/format-1.md writes it down for other languages: its example is what the library does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.ring import points_of
 from aiopartition.placement.table import Table
 
-TEXT = (Path(__file__).parents[2] / "docs" / "format-1.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "format-1.md").read_text()
 WEIGHTS = {"a": 1, "b": 2, "c": 1}
 POLICY = GroupPolicy(replicas=2, load_bound=1.25, slots=16, vnodes=3)
 
@@ -24,7 +24,7 @@ POLICY = GroupPolicy(replicas=2, load_bound=1.25, slots=16, vnodes=3)
 def pattern_in_text(pattern: str) -> list[tuple[str, ...]]:
     """What the groups of a pattern match, at each place; there must be one."""
     found = [match.groups() for match in re.finditer(pattern, TEXT, re.MULTILINE)]
-    assert found, f"docs/format-1.md has nothing like {pattern}"
+    assert found, f"docs/reference/format-1.md has nothing like {pattern}"
     return found
 
 

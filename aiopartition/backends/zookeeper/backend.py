@@ -1,4 +1,4 @@
-"""Groups as nodes of a ZooKeeper tree. ``docs/format-1.md``, "Layout in ZooKeeper", says which nodes there are."""
+"""Groups as nodes of a ZooKeeper tree, which ``docs/reference/format-1.md``, "Layout in ZooKeeper", describes."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def sync(path: str) -> Operation[None]:
 
 
 def ask_quorum() -> Operation[None]:
-    """A write that changes nothing. It takes a quorum and needs no rights; P4 in ``docs/guarantees.md`` says more."""
+    """A write that changes nothing. It takes a quorum and no rights: P4 in ``docs/explanation/guarantees.md``."""
     request: Any = _protocol.TransactionRequest()
     request.add(_protocol.CheckVersionRequest(path="/", version=-1))
     return Operation(request, _nothing, takes_quorum=True)

@@ -97,7 +97,7 @@ class ConnectionOwner(Protocol):
 class Connection(asyncio.Protocol):
     """Sends requests, and matches each answer to its request.
 
-    ``docs/decisions.md``, "Connection and session", says why it is a protocol rather than a pair of streams.
+    ``docs/explanation/decisions.md``, "Connection and session", says why it is a protocol and not a pair of streams.
     """
 
     def __init__(self, clock: Clock, owner: ConnectionOwner, tcp: socket.socket | None = None) -> None:

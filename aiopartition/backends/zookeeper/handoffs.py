@@ -1,4 +1,4 @@
-"""The nodes of handoffs in exclusive groups (``docs/format-1.md``, "Handoff")."""
+"""The nodes of handoffs in exclusive groups (``docs/reference/format-1.md``, "Handoff")."""
 
 from __future__ import annotations
 

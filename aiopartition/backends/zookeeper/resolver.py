@@ -22,8 +22,9 @@ _PATIENCE: Final = 0.1
 class Resolver:
     """Resolves host names, each in a thread of its own, with at most one look-up per host at a time.
 
-    ``docs/decisions.md``, "Connection and session", says why it does not use ``loop.getaddrinfo()``. If a look-up fails
-    or takes too long, the host's last known addresses are used. The threads are daemons, so they do not delay exit.
+    ``docs/explanation/decisions.md``, "Connection and session", says why it does not use ``loop.getaddrinfo()``. If a
+    look-up fails or takes too long, the host's last known addresses are used. The threads are daemons, so they do not
+    delay exit.
     """
 
     def __init__(self) -> None:

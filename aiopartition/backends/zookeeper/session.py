@@ -2,10 +2,10 @@
 
 Each of these rules is broken by some client in use:
 
-* A request is never sent twice, see ``docs/decisions.md``.
-* The leases follow P4 in ``docs/guarantees.md``, which also says why. There are two: any answer renews one; only an
-  answer that took a quorum, as to a write, renews the other. After a reconnection, neither is renewed before a quorum
-  has answered.
+* A request is never sent twice, see ``docs/explanation/decisions.md``.
+* The leases follow P4 in ``docs/explanation/guarantees.md``, which also says why. There are two: any answer
+  renews one; only an answer that took a quorum, as to a write, renews the other. After a reconnection, neither is
+  renewed before a quorum has answered.
 * The session timeout is the shortest that any server has granted. Servers may differ, and the leader hears from all.
 * After a silence longer than the timeout, the session may or may not have expired. The next connection offers it again,
   because otherwise its entries would stay for another timeout. But it offers no last transaction: an ensemble that was
