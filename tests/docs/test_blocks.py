@@ -6,6 +6,8 @@ A Python block is a program, unless a comment on the line above it says otherwis
   imported, as are those of the blocks above it on that page that are marked alike;
 * ``<!-- block: not run -->``: it needs what is not here, such as a server. It is compiled.
 
+A block that shows a file of the repository is compiled too; the file has tests of its own.
+
 A program with ``stop_on_signal()`` runs until it has printed a line, and then has to stop in good order at SIGTERM. One
 with tests is given to pytest. Any other has to end by itself, with status 0.
 """
@@ -29,7 +31,7 @@ import pytest
 import yaml
 
 import aiopartition
-from tests.support.documents import ROOT, Block, blocks, documents
+from tests.support.documents import INCLUDED, ROOT, Block, blocks, documents
 
 ALL = [block for document in documents() for block in blocks(document)]
 IN_A_COROUTINE = "in a coroutine"
@@ -53,7 +55,7 @@ def compiled(block: Block) -> Any:
 
 @chosen("python", "py")
 def test_python_is_well_formed(block: Block) -> None:
-    assert block.mark in ("", IN_A_COROUTINE, NOT_RUN), f"no such mark: {block.mark}"
+    assert block.mark in ("", INCLUDED, IN_A_COROUTINE, NOT_RUN), f"no such mark: {block.mark}"
     compiled(block)
 
 

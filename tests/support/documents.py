@@ -8,15 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ROOT", "Block", "blocks", "documents"]
+__all__ = ["INCLUDED", "ROOT", "Block", "blocks", "documents"]
 
 ROOT: Final = Path(__file__).parents[2]
+
+INCLUDED: Final = "included"
+"""The mark of a block that shows a file, which has tests of its own."""
 
 FENCE: Final = re.compile(
     r"(?:^<!-- block: (?P<mark>[^>]+?) -->\n)?^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
 """A fenced block, with the mark that may stand on the line above it."""
+
+INCLUDE: Final = re.compile(r'^ *--8<-- "([^":]+)"$', re.MULTILINE)
+"""A line that the builder of the site replaces by a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +51,11 @@ def blocks(document: Path) -> Iterator[Block]:
         indent = found["indent"]
         lines = [line.removeprefix(indent) for line in found["text"].splitlines(keepends=True)]
         line = text.count("\n", 0, found.start("language")) + 1
-        yield Block(document, line, found["language"], found["mark"] or "", "".join(lines))
+        shown = "".join(lines)
+        mark = INCLUDED if INCLUDE.search(shown) else found["mark"] or ""
+        yield Block(document, line, found["language"], mark, INCLUDE.sub(included, shown))
+
+
+def included(found: re.Match[str]) -> str:
+    """The file that is shown in the place of a line."""
+    return (ROOT / found[1]).read_text(encoding="utf-8")
