@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +17,7 @@ from aiopartition import GroupPolicy, OwnershipLostError, OwnershipUnknownError,
 from aiopartition.testing import PartitionCluster, VirtualTimeLoop, cut_off, expire, reconnect, silence
 from tests.contract.split import RESOURCES, split_exactly
 from tests.support import wait_until
+from tests.support.documents import blocks
 
 ROOT = Path(__file__).parents[2]
 POLICY = GroupPolicy(slots=64, vnodes=16)
@@ -317,9 +317,7 @@ def run_pytest(directory: Path, *arguments: str) -> str:
 
 def example() -> str:
     """The test of a service in "Test your service"."""
-    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "how-to" / "testing.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+    return next(blocks(ROOT / "docs" / "how-to" / "testing.md")).text
 
 
 def test_the_example_works_with_anyio(tmp_path: Path) -> None:
