@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.support.documents import ROOT, blocks, documents
+from tests.support.documents import INCLUDED, ROOT, blocks, documents
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -22,6 +23,45 @@ UNCLEAR = (
     r"rooms of the code",
 )
 """Phrases that readers stumbled over."""
+
+
+PAGE = """
+```python
+first = 1
+```
+
+<!-- block: not run -->
+```python title="shown"
+await second
+```
+
+- In a list:
+
+    ```sh
+    ls \\
+        third
+    ```
+
+```
+no language
+```
+
+```python
+--8<-- "noxfile.py"
+```
+"""
+
+
+def test_blocks_are_found_with_their_marks(tmp_path: Path) -> None:
+    """Indented ones stand at the margin, a file stands where it is shown, and text without a language is no code."""
+    page = tmp_path / "page.md"
+    page.write_text(PAGE, encoding="utf-8")
+    assert [(block.line, block.language, block.mark, block.text) for block in blocks(page)] == [
+        (2, "python", "", "first = 1\n"),
+        (7, "python", "not run", "await second\n"),
+        (13, "sh", "", "ls \\\n    third\n"),
+        (22, "python", INCLUDED, (ROOT / "noxfile.py").read_text(encoding="utf-8") + "\n"),
+    ]
 
 
 def test_the_readme_is_short() -> None:
