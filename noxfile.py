@@ -32,6 +32,7 @@ CHECK_INSTALLED = Path("tests", "installed.py").resolve()
 TYPE_CHECKS = (("mypy",), ("pyright",), ("pyright", "--verifytypes", "aiopartition", "--ignoreexternal"))
 # Tests wait more than they compute, so there are more processes than two cores. Each has servers of its own.
 PARALLEL = ("-n", "3", "--dist", "worksteal")
+APT_INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 
 
 @nox.session
@@ -95,6 +96,9 @@ def examples(session: nox.Session) -> None:
     """Runs every example, in memory and on a real server."""
     session.install("-e", ".", *group("test", "examples"))
     require_zookeeper(session)
+    if os.geteuid() == 0 and shutil.which("apt-get") and not Path("/usr/lib/postgresql").is_dir():
+        # For one test, which is skipped without it.
+        session.run(*APT_INSTALL, "postgresql", external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
     session.run("python", "-m", "pytest", "tests/examples", *(session.posargs or PARALLEL))
 
 
@@ -201,8 +205,8 @@ def require_zookeeper(session: nox.Session) -> None:
     if problem and os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("apt-get", "update", external=True)
         # The second for one test, which sets a member's clock; without it that test is skipped.
-        install = ("apt-get", "install", "-y", "--no-install-recommends", "libzookeeper-java", "libfaketime")
-        session.run(*install, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
+        packages = ("libzookeeper-java", "libfaketime")
+        session.run(*APT_INSTALL, *packages, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
         problem = look_for_zookeeper()
     if problem:
         session.error(problem)

@@ -1,4 +1,4 @@
-"""Orders go into a queue for each partition, by their customer. Three consumers share the queues: two of six each.
+"""Orders go into one of six queues, by their customer. Three consumers share the queues: each has two.
 
 python examples/queues.py                                  all in this process
 python examples/queues.py zookeeper://localhost/queues     with a ZooKeeper server
@@ -8,7 +8,7 @@ import argparse
 import asyncio
 from collections import defaultdict
 
-from aiopartition import GroupPolicy, Partition, PartitionCoordinator, partitions
+from aiopartition import GroupPolicy, Partition, PartitionCoordinator, partitions, stop_on_signal
 
 ALL = partitions(6)
 POLICY = GroupPolicy(partitions=len(ALL), exclusive=True)
@@ -30,6 +30,7 @@ async def main(url: str) -> bool:
         await consumer.run("orders", ALL, attend)
 
     async with (
+        stop_on_signal(),
         PartitionCoordinator(url, member_id="consumer-1") as one,
         PartitionCoordinator(url, member_id="consumer-2") as two,
         PartitionCoordinator(url, member_id="consumer-3") as three,

@@ -13,7 +13,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Self
 
-from aiopartition import ConfigurationError, OwnershipUnknownError, PartitionCoordinator
+from aiopartition import ConfigurationError, OwnershipUnknownError, PartitionCoordinator, stop_on_signal
 
 GROUP = "carts"
 CARTS = [f"cart-{number}" for number in range(12)]
@@ -79,7 +79,7 @@ class Replica:
 
 
 async def main(url: str) -> None:
-    async with AsyncExitStack() as stack:
+    async with stop_on_signal(), AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(Replica(url, f"replica-{number}")) for number in (1, 2, 3)]
         gateway = await stack.enter_async_context(PartitionCoordinator(url, member_id="gateway"))
         await gateway.observe(GROUP)

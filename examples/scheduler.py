@@ -1,4 +1,4 @@
-"""Two schedulers share the jobs that stand in the code: each runs half of them, not more and not less.
+"""Two schedulers share the jobs that the code lists: each runs exactly half of them.
 
 python examples/scheduler.py                                     both in this process
 python examples/scheduler.py zookeeper://localhost/scheduler     with a ZooKeeper server
@@ -7,7 +7,7 @@ python examples/scheduler.py zookeeper://localhost/scheduler     with a ZooKeepe
 import argparse
 import asyncio
 
-from aiopartition import GroupPolicy, Partition, PartitionCoordinator, partitions
+from aiopartition import GroupPolicy, Partition, PartitionCoordinator, partitions, stop_on_signal
 
 JOBS = ("backup", "billing", "cleanup", "digest", "export", "import", "index", "invoices", "metrics", "renewals",
         "reports", "thumbnails")  # fmt: skip
@@ -24,9 +24,7 @@ async def main(url: str) -> None:
             running[job] = scheduler.member_id
             changed.set()
             try:
-                await asyncio.sleep(
-                    3600
-                )  # a real scheduler would sleep until the job is due, and run it, again and again
+                await asyncio.Event().wait()  # a real scheduler would run the job here, each time it is due
             finally:
                 del running[job]
 
@@ -41,7 +39,11 @@ async def main(url: str) -> None:
             mine = sorted(job for job, owner in running.items() if owner == member)
             print(f"{member} has {len(mine)}: {' '.join(mine)}")
 
-    async with PartitionCoordinator(url, member_id="harry") as harry, asyncio.TaskGroup() as tasks:
+    async with (
+        stop_on_signal(),
+        PartitionCoordinator(url, member_id="harry") as harry,
+        asyncio.TaskGroup() as tasks,
+    ):
         first = tasks.create_task(schedule(harry))
         async with PartitionCoordinator(url, member_id="lloyd") as lloyd:
             second = tasks.create_task(schedule(lloyd))

@@ -23,7 +23,11 @@ RUNNING: Final = {
 }
 """Examples, with arguments with which they go on for a while, and what they print when they are in the midst of it."""
 
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").rglob("*.py") if path.parent.name != "shared"
+)
+"""All of them, but for what they share."""
+
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
@@ -54,10 +58,14 @@ def run(example: str, *arguments: object, code: int = 0) -> str:
     return ended.stdout if code == 0 else ended.stdout + ended.stderr
 
 
-def start(example: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start an example."""
+def start(example: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Start an example, with more environment."""
     return subprocess.Popen(
-        command(example, *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(example, *arguments),
+        env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 

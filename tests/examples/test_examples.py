@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
-from tests.examples.started import ENVIRONMENT, EXAMPLES, RUNNING, command, processes_with, read_until, run, start
+from tests.examples.started import ENVIRONMENT, EXAMPLES, ROOT, RUNNING, command, processes_with, read_until, run, start
 from tests.support import wait_until
 from tests.support.ports import free_port
 
@@ -135,13 +135,13 @@ def test_connections(url: str, *, processes: bool) -> None:
 
 def test_fencing(url: str) -> None:
     """What comes too late is refused, and all else is written."""
-    output = run("fencing", url)
-    assert "the body went on for 0.2 s" in output
-    moved = set(re.findall(r"bob: +(meter-\d) at a newer generation: written", output))
-    refused = set(re.findall(r"alice: (meter-\d) at her old generation: refused", output))
-    assert moved
-    assert moved == refused
-    assert f"{len(refused)} late writes refused; all totals: [101]" in output
+    lines = run("fencing", url).splitlines()
+    assert "the body went on for 0.2 s" in lines[0]
+    assert lines[1:] == [
+        "bob:   meter-7 at a newer generation: written",
+        "alice: meter-7 at her old generation: refused",
+        "the total was 100, and is 101",
+    ]
 
 
 def test_route_requests(url: str) -> None:
@@ -187,12 +187,15 @@ def test_fleet_in_a_terminal(on_zookeeper: str) -> None:
     assert any("·" in line for line in lines), "for a while some files were nobody's"
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+WITH_HELP = [Path(path).stem for path in EXAMPLES if "argparse" in (ROOT / path).read_text()]
+
+
+@pytest.mark.parametrize("example", WITH_HELP)
 def test_help(example: str) -> None:
     """--help says what one will see."""
     output = run(example, "--help")
     assert f"python examples/{example}.py" in output
-    assert "(default: memory://)" in output
+    assert "(default: memory://)" in output or example == "prefork"  # whose processes cannot share memory://
 
 
 # How they end
