@@ -40,7 +40,7 @@ MAX_METADATA: Final = 16_384
 
 
 def require_id(what: str, value: object) -> str:
-    """Return ``value`` if it is a valid id of a member or group."""
+    """Return ``value`` if it is a valid id of a member or group; of a subclass of ``str``, the text that it has."""
     if value is None and what == "group_id":
         raise ConfigurationError(
             what, "must be a str; None stands for no group only where everything can be mine, as in extract_my_subset()"
@@ -51,7 +51,7 @@ def require_id(what: str, value: object) -> str:
         raise ConfigurationError(what, "must not be empty")
     if len(value.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise ConfigurationError(what, f"must be at most {MAX_ID_BYTES} bytes of UTF-8, not {len(value)} characters")
-    return value
+    return str.__str__(value)
 
 
 def require_weight(value: object) -> int:
@@ -101,11 +101,12 @@ def require_settle(value: object) -> float:
 
 
 def require_integer(part: str, value: object, lowest: int, highest: int) -> int:
+    """Return ``value`` as a plain ``int``: a member of an enumeration may write itself in another way."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(part, f"must be an int, not {shown(value)}")
     if not lowest <= value <= highest:
         raise ConfigurationError(part, f"must be between {lowest} and {highest}, not {shown(value)}")
-    return value
+    return int.__int__(value)
 
 
 def require_number(part: str, value: object, lowest: float, highest: float) -> float:

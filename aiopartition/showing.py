@@ -31,7 +31,7 @@ def shown(value: object, limit: int = _LONGEST_VALUE) -> str:
     try:
         text = repr(value[: limit + 1]) if type(value) is str else _shortened.repr(value)
     except Exception as error:  # an int beyond Python's limit of digits, or a bug in a user's class
-        return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
+        return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
     return printable(text, limit)
 
 

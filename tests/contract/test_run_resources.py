@@ -196,7 +196,7 @@ class Unprintable:
         (fails_midway, "could not be listed"),
         (["a", None, "b"], "number 1, None: TypeError"),
         (["a", "b", 1.5, object, None, None], "number 2, 1.5: TypeError"),
-        ([Unprintable(), "a", "b"], "number 0, a Unprintable whose repr() raises RuntimeError: TypeError"),
+        ([Unprintable(), "a", "b"], "number 0, <Unprintable whose repr() raises RuntimeError>: TypeError"),
     ],
     ids=lambda value: type(value).__name__,
 )
