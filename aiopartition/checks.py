@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from inspect import iscoroutinefunction
 from ssl import SSLContext
 from typing import Any, Final
 
@@ -69,7 +70,9 @@ def require_seconds(part: str, value: object) -> float:
 
 
 def require_key(key: object) -> None:
-    """:raises TypeError: if ``key`` is given, and cannot be called."""
+    """:raises TypeError: if ``key`` is given, and cannot be called, or has to be awaited."""
+    if iscoroutinefunction(key):
+        raise TypeError(f"key must be a plain function, not an async one: {shown(key)}")
     if key is None or callable(key):
         return
     remedy = ""
