@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from inspect import iscoroutinefunction
 from ssl import SSLContext
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ MAX_METADATA: Final = 16_384
 
 
 def require_id(what: str, value: object) -> str:
-    """Return ``value`` if it is a valid id of a member or group."""
+    """Return ``value`` if it is a valid id of a member or group; of a subclass of ``str``, the text that it has."""
     if value is None and what == "group_id":
         raise ConfigurationError(
             what, "must be a str; None stands for no group only where everything can be mine, as in extract_my_subset()"
@@ -51,7 +52,7 @@ def require_id(what: str, value: object) -> str:
         raise ConfigurationError(what, "must not be empty")
     if len(value.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise ConfigurationError(what, f"must be at most {MAX_ID_BYTES} bytes of UTF-8, not {len(value)} characters")
-    return value
+    return str.__str__(value)
 
 
 def require_weight(value: object) -> int:
@@ -69,7 +70,9 @@ def require_seconds(part: str, value: object) -> float:
 
 
 def require_key(key: object) -> None:
-    """:raises TypeError: if ``key`` is given, and cannot be called."""
+    """:raises TypeError: if ``key`` is given, and cannot be called, or has to be awaited."""
+    if iscoroutinefunction(key):
+        raise TypeError(f"key must be a plain function, not an async one: {shown(key)}")
     if key is None or callable(key):
         return
     remedy = ""
@@ -101,11 +104,12 @@ def require_settle(value: object) -> float:
 
 
 def require_integer(part: str, value: object, lowest: int, highest: int) -> int:
+    """Return ``value`` as a plain ``int``: a member of an enumeration may write itself in another way."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(part, f"must be an int, not {shown(value)}")
     if not lowest <= value <= highest:
         raise ConfigurationError(part, f"must be between {lowest} and {highest}, not {shown(value)}")
-    return value
+    return int.__int__(value)
 
 
 def require_number(part: str, value: object, lowest: float, highest: float) -> float:

@@ -136,7 +136,7 @@ class PartitionCoordinator(Share):
             policy need not be repeated.
         """
         self._runner.require_started("join_group")
-        require_id("group_id", group_id)
+        group_id = require_id("group_id", group_id)
         options = JoinOptions(
             require_weight(weight),
             require_policy(policy),
@@ -163,7 +163,7 @@ class PartitionCoordinator(Share):
         :raises ConfigurationError: if the group is joined, or while partitioning is off: then there is none to see.
         """
         self._runner.require_started("observe")
-        require_id("group_id", group_id)
+        group_id = require_id("group_id", group_id)
         if not self.is_active():
             raise ConfigurationError("backend_url", "None: partitioning is off, so there are no groups to observe")
         await self._registry.observe(group_id)
@@ -188,8 +188,7 @@ class PartitionCoordinator(Share):
             it can.
         """
         self._runner.require_started("set_weight")
-        require_id("group_id", group_id)
-        await reweigh(self._registry, group_id, require_weight(weight))
+        await reweigh(self._registry, require_id("group_id", group_id), require_weight(weight))
 
     async def leave_group(self, group_id: str) -> None:
         """Leave a group. From the call on this member owns nothing in it. Without effect in a group not joined.

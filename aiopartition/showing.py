@@ -8,12 +8,13 @@ from __future__ import annotations
 import reprlib
 from typing import Final
 
-__all__ = ["LONGEST_TEXT", "printable", "shown", "shown_key", "shown_name"]
+__all__ = ["LONGEST_TEXT", "printable", "shown", "shown_error", "shown_key", "shown_name"]
 
 LONGEST_TEXT: Final = 2_000
 """Characters of an error's text."""
 
 _LONGEST_VALUE: Final = 60
+_LONGEST_ERROR: Final = 150
 _LONGEST_NAME: Final = 255  # whole, if it is of any usual length, so that operators can look for it
 
 
@@ -31,8 +32,17 @@ def shown(value: object, limit: int = _LONGEST_VALUE) -> str:
     try:
         text = repr(value[: limit + 1]) if type(value) is str else _shortened.repr(value)
     except Exception as error:  # an int beyond Python's limit of digits, or a bug in a user's class
-        return f"a {type(value).__name__} whose repr() raises {type(error).__name__}"
+        return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
     return printable(text, limit)
+
+
+def shown_error(error: BaseException) -> str:
+    """Format what was raised, cut to 150 characters."""
+    try:
+        text = str(error)
+    except Exception as another:  # a bug in a user's class
+        text = f"its str() raises {type(another).__name__}"
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__, _LONGEST_ERROR)
 
 
 def shown_name(name: str) -> str:

@@ -22,6 +22,9 @@ _NOT_TEXT: Final = "bytes that are not UTF-8, percent-encoded or not"
 
 _BLANK: Final = " \t\r\n"
 
+_MEANT_OTHERWISE: Final = re.compile("[,;&= \t]")
+"""Characters of a namespace that are much more often a mistake, such as a namespace after each host."""
+
 DEFAULT_PORT: Final = 2181
 DEFAULT_NAMESPACE: Final = "/aiopartition"
 URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
@@ -53,7 +56,7 @@ def parse_url(text: object) -> Url:
     """
     if not isinstance(text, str):
         raise ConfigurationError("backend_url", f"must be a str or None, not {type(text).__name__}")
-    scheme, separator, rest = text.partition("://")
+    scheme, separator, rest = text.strip(_BLANK).partition("://")
     if not separator:
         raise ConfigurationError("backend_url", "must look like zookeeper://host:port/namespace or memory://name")
     if scheme not in ("zookeeper", "memory"):
@@ -120,16 +123,18 @@ def _parse_host(text: str, number: int) -> tuple[str, int]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
-            raise ConfigurationError(part, "brackets must hold an IPv6 address, and only :port may follow")
+            raise ConfigurationError(
+                part, f"the brackets of host {number} must hold an IPv6 address, and only :port may follow"
+            )
         port = rest[1:] if rest else str(DEFAULT_PORT)
     else:
         host, colon, port = text.partition(":")
         if ":" in port:
-            raise ConfigurationError(part, "has several colons: an IPv6 address goes in brackets")
+            raise ConfigurationError(part, f"host {number} has several colons: an IPv6 address goes in brackets")
         if not host:
-            raise ConfigurationError(part, "is empty; separate hosts by one comma")
+            raise ConfigurationError(part, f"host {number} is empty; separate hosts by one comma")
         if not all(character.isalnum() or character in "-._" for character in host):
-            raise ConfigurationError(part, "has a character that no host name has")
+            raise ConfigurationError(part, f"host {number} has a character that no host name has")
         port = port if colon else str(DEFAULT_PORT)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
         raise ConfigurationError("backend_url port", f"the port of host {number} must be a number from 1 to 65535")
@@ -150,6 +155,13 @@ def _parse_namespace(path: str) -> str:
         return DEFAULT_NAMESPACE
     # Segments are never quoted: part of a password with a "/" in it may end up here.
     part = "backend_url namespace"
+    meant_otherwise = _MEANT_OTHERWISE.search(path)
+    if meant_otherwise is not None:
+        raise ConfigurationError(
+            part,
+            f"has {meant_otherwise[0]!r} in it, which must be percent-encoded there; "
+            "the namespace comes once, after the last host, and options follow after one '?'",
+        )
     segments = [_decode(part, segment) for segment in path.removesuffix("/").split("/")]
     for number, segment in enumerate(segments, start=1):
         if segment in ("", ".", "..") or "/" in segment:

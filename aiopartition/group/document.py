@@ -31,9 +31,9 @@ def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
         # A field that only a newer version knows is a difference too: it was written because it matters.
         field: (theirs.get(field), ours.get(field))
         for field in sorted(theirs.keys() | ours.keys())
-        if theirs.get(field) != ours.get(field)
+        if not _same(theirs.get(field), ours.get(field))
     }
-    if number != FORMAT:
+    if not _same(number, FORMAT):
         differences["format"] = (number, FORMAT)
     if differences:
         raise PolicyMismatchError(group_id, differences)
@@ -48,7 +48,7 @@ def policy_of(document: bytes, group_id: str) -> GroupPolicy:
     strange: dict[str, tuple[Any, Any]] = {
         field: (fields[field], None) for field in sorted(fields.keys() - _DEFAULT_POLICY.keys())
     }
-    if number != FORMAT:
+    if not _same(number, FORMAT):
         strange["format"] = (number, FORMAT)
     if strange:
         raise PolicyMismatchError(group_id, strange)
@@ -56,6 +56,11 @@ def policy_of(document: bytes, group_id: str) -> GroupPolicy:
         return GroupPolicy(**{field: _as_stored(value, _DEFAULT_POLICY[field]) for field, value in fields.items()})
     except ConfigurationError as error:
         raise PolicyMismatchError(group_id, {error.part: (fields[error.part], "something else")}) from error
+
+
+def _same(value: object, other: object) -> bool:
+    """Whether two values are equal, as JSON has them: ``true`` is not 1."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _as_stored(value: Any, default: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from aiopartition.backends.base import Entries, Marks, Progress
 from aiopartition.errors import PartitionError
 from aiopartition.group.document import policy_of
-from aiopartition.group.roster import Roster
+from aiopartition.group.roster import NO_WEIGHT, Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
@@ -49,7 +49,7 @@ class ObservedGroup:
         self.roster: Roster = Roster()
         """The entries that were last read."""
         self.model: Model | None = None
-        """What a table is needed of; ``None`` without members."""
+        """What a table is needed of; ``None`` without members that have a weight."""
         self.active_generation: int = 0
         """The last generation whose handoff was completed, as far as we have seen."""
         self.missing: frozenset[str] = frozenset()
@@ -79,7 +79,7 @@ class ObservedGroup:
 
     @property
     def settled(self) -> bool:
-        """Whether looking has come to a first result: a view, that there are no members, or an error."""
+        """Whether looking has come to a first result: a view, that nobody can own anything, or an error."""
         return self._view is not None or (self._was_read and self.model is None) or self.error is not None or self.left
 
     @property
@@ -87,7 +87,9 @@ class ObservedGroup:
         """Why there is no view, while there is a connection."""
         if not self._was_read or not self._trusted or self.model is not None:
             return _READING
-        return _NO_GROUP if self.policy is None else _NO_MEMBERS
+        if self.policy is None:
+            return _NO_GROUP
+        return NO_WEIGHT if self.names else _NO_MEMBERS
 
     @property
     def handing_over(self) -> bool:
@@ -236,10 +238,11 @@ class ObservedGroup:
     def _take_apart(self, names: tuple[str, ...]) -> None:
         self.roster = self.roster.after(names)
         live = self.roster.live()
-        if self.policy is None or not live:
+        weights = {member_id: live[member_id].weight for member_id in sorted(live)}
+        if self.policy is None or not any(weights.values()):
             self.model = self._view = None
             return
-        model = self.policy, {member_id: live[member_id].weight for member_id in sorted(live)}
+        model = self.policy, weights
         if model != self.model:  # a build of the same goes on
             self.model = model
         self._show()

@@ -131,8 +131,7 @@ class Registry:
         membership = self.memberships.get(group_id)
         if membership is not None and membership.settled and membership.error is None:
             return membership  # the common case, without a suspension
-        require_id("group_id", group_id)
-        return await self.join(group_id, None)
+        return await self.join(require_id("group_id", group_id), None)
 
     async def join(self, group_id: str, options: JoinOptions | None) -> Membership:
         """Join a group, if that has not happened yet, and wait until the outcome is known.

@@ -16,7 +16,7 @@ from aiopartition.group.entry import Entry
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.leftovers import Leftovers
 from aiopartition.group.phase import Phase
-from aiopartition.group.roster import Roster
+from aiopartition.group.roster import NO_WEIGHT, Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Table
@@ -107,7 +107,7 @@ class Group:
         """Why there is no view, while there is a connection."""
         if self.phase is Phase.MEMBER and self._short:
             few = f"{len(self.wanted)} of at least {self.min_members} members are present"
-            return few if any(self.wanted.values()) else "no member has a weight above 0"
+            return few if any(self.wanted.values()) else NO_WEIGHT
         return self.phase.value
 
     @property

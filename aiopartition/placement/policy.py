@@ -42,18 +42,21 @@ class GroupPolicy:
     partitions: int = 0
 
     def __post_init__(self) -> None:
-        require_integer("replicas", self.replicas, 1, 16)
-        require_number("load_bound", self.load_bound, 1.0, 2.0)
-        require_integer("slots", self.slots, 16, 65_536)
+        checked = {
+            "replicas": require_integer("replicas", self.replicas, 1, 16),
+            "load_bound": require_number("load_bound", self.load_bound, 1.0, 2.0),
+            "slots": require_integer("slots", self.slots, 16, 65_536),
+            "vnodes": require_integer("vnodes", self.vnodes, 1, 1_000),
+        }
         if self.slots & (self.slots - 1):
             raise ConfigurationError("slots", f"must be a power of two, not {self.slots}")
-        require_integer("vnodes", self.vnodes, 1, 1_000)
-        object.__setattr__(self, "load_bound", float(self.load_bound))
         if not isinstance(cast("object", self.exclusive), bool):
             raise ConfigurationError("exclusive", f"must be a bool, not {shown(self.exclusive)}")
         if self.exclusive and self.replicas > 1:
             raise ConfigurationError("exclusive", f"requires replicas=1, not {self.replicas}")
-        require_integer("partitions", self.partitions, 0, min(MAX_PARTITIONS, self.slots))
+        checked["partitions"] = require_integer("partitions", self.partitions, 0, min(MAX_PARTITIONS, self.slots))
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def differences(self, other: GroupPolicy) -> dict[str, tuple[int | float, int | float]]:
         """Return the fields that differ, each with this policy's value and the value of ``other``."""

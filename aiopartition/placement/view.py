@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import isawaitable
 from itertools import chain
 from typing import Any, TypeVar, cast, overload
 
@@ -14,6 +15,7 @@ from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.partition import Partition
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
+from aiopartition.showing import shown
 
 __all__ = ["Change", "Member", "View", "require_iterable"]
 
@@ -190,5 +192,9 @@ def require_iterable(iterable: Iterable[T]) -> Iterable[T]:
         raise TypeError(f"expected an iterable of resources; a single {kind} would be split into {parts}")
     if not hasattr(given, "__iter__") and isinstance(given, AsyncIterable):
         raise TypeError(f"{kind} is an async iterable: use my_subset() instead")
-    iter(iterable)  # raises TypeError if it is not iterable
+    try:
+        iter(iterable)
+    except TypeError as error:
+        remedy = "; it was not awaited" if isawaitable(given) else "; it was not called" if callable(given) else ""
+        raise TypeError(f"expected an iterable of resources, not {shown(given)}{remedy}") from error
     return iterable

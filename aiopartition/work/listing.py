@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from aiopartition.placement.keys import Key, encode
 from aiopartition.placement.partition import require_in_range
 from aiopartition.placement.view import require_iterable
-from aiopartition.showing import shown, shown_key
+from aiopartition.showing import shown, shown_error, shown_key
 from aiopartition.work.workers import call_user
 
 __all__ = ["Listing", "Resources"]
@@ -134,10 +134,10 @@ class Listing(Generic[T]):
                 key = encode(resource if self._key is None else self._key(resource))
                 if self._partitions is not None:
                     require_in_range(key, self._partitions)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here that we could be cancelled in
                 if strict:
                     raise
-                left_out.append(f"number {number}, {shown(resource)}: {type(error).__name__}: {shown(error)}")
+                left_out.append(f"number {number}, {shown(resource)}: {shown_error(error)}")
             else:
                 if key in by_key:
                     shared.setdefault(key, resource)

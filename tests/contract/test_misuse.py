@@ -58,6 +58,8 @@ async def test_a_key_that_cannot_be_called(cluster: Cluster, call: Call) -> None
         "key must be a function that returns the key of a resource, not 'name'; for an attribute of that name give "
         "operator.attrgetter('name'), for an item operator.itemgetter('name')"
     )
+    with pytest.raises(TypeError, match="key must be a plain function, not an async one: <function attend at "):
+        await call(member, attend)
     for wrong in (5, DEVICES[0], ("name",)):
         with pytest.raises(TypeError, match="key must be a function that returns the key of a resource, not "):
             await call(member, wrong)

@@ -257,6 +257,28 @@ async def test_a_group_that_all_have_left(cluster: Cluster) -> None:
     await sees(observer, member)
 
 
+@pytest.mark.parametrize("policy", [POLICY, EXCLUSIVE], ids=["replicas", "exclusive"])
+@pytest.mark.parametrize("before", ["observed", "drained"])
+async def test_a_group_whose_members_are_all_drained(
+    cluster: Cluster, policy: GroupPolicy, before: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody owns anything in it, which is no failure. It is seen again when one has a weight."""
+    caplog.set_level(logging.WARNING, "aiopartition")
+    one, two = await cluster.started("one"), await cluster.started("two")
+    await one.join_group("g", policy=policy, weight=0 if before == "drained" else 1)
+    await two.join_group("g", weight=0)
+    observer = await observing(cluster)
+    await one.set_weight("g", 0)
+    status = await becomes(observer, "unknown", "no member has a weight above 0")
+    assert (status.policy, status.members, status.generation) == (policy, (), None)
+    with pytest.raises(OwnershipUnknownError, match="no member has a weight above 0"):
+        await observer.view("g")
+    await two.set_weight("g", 3)
+    view = await sees(observer, one, two)
+    assert view.shares() == {"one": 0.0, "two": 1.0}
+    assert not caplog.records
+
+
 async def test_a_group_that_is_made_anew_with_another_policy(cluster: Cluster) -> None:
     """It is seen as it is now."""
     member, observer = await cluster.started("member"), await observing(cluster)

@@ -103,7 +103,6 @@ BAD_URLS: Final[list[tuple[object, str, str]]] = [
     ("redis://h", "backend_url scheme", "'redis'"),
     ("zk+tls://h", "backend_url scheme", "zookeeper://"),
     ("://h", "backend_url scheme", "zookeeper://"),
-    (" zookeeper://h", "backend_url scheme", "zookeeper://"),
     ("zookeeper://", "backend_url host", "empty"),
     ("zookeeper:///name", "backend_url host", "empty"),
     ("zookeeper://?heartbeat=1", "backend_url host", "empty"),

@@ -71,3 +71,43 @@ def test_name_unlike_any_option(option: str) -> None:
     assert refused.value.part == "backend_url option 1"
     assert option not in str(refused.value)
     assert "session_timeout" in str(refused.value)
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\r\n", "\t "])
+@pytest.mark.parametrize("url", ["zookeeper://zk1", "zookeeper://zk1/n", "zookeeper://zk1?heartbeat=2", "memory://m"])
+def test_space_around_the_whole(url: str, blank: str) -> None:
+    """As a file or a variable may have it: it must not make another namespace of it."""
+    assert parse_url(f"{blank}{url}{blank}") == parse_url(url)
+
+
+@pytest.mark.parametrize(
+    ("rest", "character"),
+    [
+        ("zk1:2181/n,zk2:2181/n", ","),
+        ("zk1/n,zk2", ","),
+        ("zk1/n, zk2:2181", ","),
+        ("zk1/n&heartbeat=2", "&"),
+        ("zk1/n/heartbeat=2", "="),
+        ("zk1/n;zk2/n", ";"),
+        ("zk1/n zk2/n", " "),
+        ("zk1/ n", " "),
+    ],
+)
+def test_what_is_meant_for_no_namespace(rest: str, character: str) -> None:
+    """Else all but the first host would be taken for a part of it, without a word."""
+    with pytest.raises(ConfigurationError, match="comes once, after the last host") as refused:
+        parse_url(f"zookeeper://{rest}")
+    assert refused.value.part == "backend_url namespace"
+    assert refused.value.reason.startswith(f"has {character!r} in it")
+
+
+def test_these_characters_can_be_encoded() -> None:
+    url = parse_url("zookeeper://zk1/a%2Cb%3Bc%26d%3De%20f")
+    assert url.namespace == "/a,b;c&d=e f"
+    assert parse_url(str(url)) == url
+
+
+@pytest.mark.parametrize("wrong", ["zk,", "zk,z|k", "zk,::1", "zk,[::1", "zk,[::1]5", "zk,zk2:", "zk,zk\u00a0", "zk,z，k"])
+def test_the_host_that_is_wrong_is_told(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="host 2 "):
+        parse_url(f"zookeeper://{wrong}")

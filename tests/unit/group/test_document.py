@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition.errors import PolicyMismatchError
-from aiopartition.group.document import FORMAT, check_document, document_of
+from aiopartition.group.document import FORMAT, check_document, document_of, policy_of
 from aiopartition.placement.policy import GroupPolicy
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1)
@@ -160,3 +160,16 @@ def test_any_document_is_accepted_or_a_mismatch(stored: bytes) -> None:
     except PolicyMismatchError as error:
         assert error.differences
         assert str(error)
+
+
+@pytest.mark.parametrize("field", ["replicas", "partitions", "load_bound", "exclusive", "format"])
+def test_truth_values_are_no_numbers(field: str) -> None:
+    """What one who gives the policy takes, one who follows the group's takes too, and nobody else."""
+    policy = GroupPolicy(load_bound=1.0)
+    fields = policy.as_json() | {"exclusive": False, "partitions": 0}
+    facts: dict[str, object] = {"format": FORMAT, "policy": fields}
+    (facts if field == "format" else fields)[field] = 0 if field == "exclusive" else field != "partitions"  # type: ignore[index]
+    stored = json.dumps(facts).encode()
+    assert set(mismatch(stored, policy).differences) == {field}
+    with pytest.raises(PolicyMismatchError):
+        policy_of(stored, "g")

@@ -148,7 +148,7 @@ def test_an_async_iterable_is_sent_elsewhere() -> None:
 @pytest.mark.parametrize("nothing", [7, None, object()], ids=lambda value: type(value).__name__)
 def test_what_is_no_iterable_is_an_error(nothing: Any) -> None:
     """What cannot be iterated over is said to be that, by its type."""
-    with pytest.raises(TypeError, match=f"{type(nothing).__name__}. object is not iterable"):
+    with pytest.raises(TypeError, match="expected an iterable of resources, not "):
         view_of("a").mine(nothing)
 
 
