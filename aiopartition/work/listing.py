@@ -134,7 +134,7 @@ class Listing(Generic[T]):
                 key = encode(resource if self._key is None else self._key(resource))
                 if self._partitions is not None:
                     require_in_range(key, self._partitions)
-            except (Exception, asyncio.CancelledError) as error:  # nothing is awaited here that we could be cancelled in
+            except (Exception, asyncio.CancelledError) as error:  # nothing is awaited: nobody has cancelled us
                 if strict:
                     raise
                 left_out.append(f"number {number}, {shown(resource)}: {shown_error(error)}")

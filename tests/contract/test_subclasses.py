@@ -1,4 +1,4 @@
-"""Arguments whose types extend ``str`` and ``int``, as members of enumerations do: what counts is the value they have."""
+"""Arguments whose types extend ``str`` and ``int``, as members of enumerations do: their value counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.contract.cluster import Cluster
 from tests.support import wait_until
 
 
-class Name(str, Enum):
+class Name(str, Enum):  # noqa: UP042 -- its str() is not its value
     POLLERS = "pollers"
     ONE = "one"
 

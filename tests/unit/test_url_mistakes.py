@@ -107,7 +107,9 @@ def test_these_characters_can_be_encoded() -> None:
     assert parse_url(str(url)) == url
 
 
-@pytest.mark.parametrize("wrong", ["zk,", "zk,z|k", "zk,::1", "zk,[::1", "zk,[::1]5", "zk,zk2:", "zk,zk\u00a0", "zk,z，k"])
+@pytest.mark.parametrize(
+    "wrong", ["zk,", "zk,z|k", "zk,::1", "zk,[::1", "zk,[::1]5", "zk,zk2:", "zk,zk\u00a0", "zk,z，k"]
+)
 def test_the_host_that_is_wrong_is_told(wrong: str) -> None:
     with pytest.raises(ConfigurationError, match="host 2 "):
         parse_url(f"zookeeper://{wrong}")

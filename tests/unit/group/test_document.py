@@ -168,7 +168,7 @@ def test_truth_values_are_no_numbers(field: str) -> None:
     policy = GroupPolicy(load_bound=1.0)
     fields = policy.as_json() | {"exclusive": False, "partitions": 0}
     facts: dict[str, object] = {"format": FORMAT, "policy": fields}
-    (facts if field == "format" else fields)[field] = 0 if field == "exclusive" else field != "partitions"  # type: ignore[index]
+    (facts if field == "format" else fields)[field] = 0 if field == "exclusive" else field != "partitions"
     stored = json.dumps(facts).encode()
     assert set(mismatch(stored, policy).differences) == {field}
     with pytest.raises(PolicyMismatchError):
