@@ -247,6 +247,10 @@ class Backend(Protocol):
         """Return the document with which an entry was created, or ``None`` if there is no such entry."""
         ...
 
+    async def groups(self) -> tuple[str, ...]:
+        """Return the ids under which groups may be found, sorted: whatever has the name of one is among them."""
+        ...
+
     # ---- exclusive groups (see aiopartition.group.handoff)
 
     async def mark(self, group_id: str, mark: Mark) -> MarksCount | None:

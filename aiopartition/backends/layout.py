@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from aiopartition.backends.base import Mark
-from aiopartition.quoting import quote_component
+from aiopartition.checks import MAX_ID_BYTES
+from aiopartition.quoting import quote_component, unquote_component
 
 __all__ = [
     "READY",
     "active_path",
     "entry_path",
+    "group_ids",
     "group_path",
     "handoffs_path",
     "mark_path",
@@ -24,6 +28,18 @@ READY: Final = "-ready"
 
 def group_path(namespace: str, group_id: str) -> str:
     return f"{namespace}/{quote_component(group_id)}"
+
+
+def group_ids(components: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of the groups whose nodes have these names, sorted. Names that no group can have are left out."""
+    ids: list[str] = []
+    for component in components:
+        with suppress(UnicodeDecodeError):
+            group_id = unquote_component(component)
+            length = len(group_id.encode("utf-8", "surrogatepass"))
+            if quote_component(group_id) == component and 0 < length <= MAX_ID_BYTES:
+                ids.append(group_id)
+    return tuple(sorted(ids))
 
 
 def members_path(group: str) -> str:

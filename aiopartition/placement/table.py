@@ -140,9 +140,9 @@ class Table:
         The shares add up to the number of ranks.
         """
         owned = Counter[str]()
-        for rank in self._units:
+        for rank in self.units:
             owned.update(rank)
-        count = len(self._units[0])
+        count = len(self.units[0])
         return {member_id: owned[member_id] / count for member_id in self.members}
 
     def moved(self, previous: Table) -> float:
@@ -150,7 +150,7 @@ class Table:
 
         It is 1.0 if the tables differ in the number of these or of ranks, because then they cannot be compared.
         """
-        units, before = self._units, previous._units
+        units, before = self.units, previous.units
         count = len(units[0])
         if (count, self.partitions, len(units)) != (len(before[0]), previous.partitions, len(before)):
             return 1.0
@@ -163,8 +163,8 @@ class Table:
         return 1.0 - sum(map(all, stayed)) / count
 
     @property
-    def _units(self) -> Sequence[tuple[str, ...]]:
-        """The owners at each rank: of each partition if there are any, else of each slot."""
+    def units(self) -> Sequence[tuple[str, ...]]:
+        """The owners at each rank: of each partition if there are any, else of each slot. These are what moves."""
         if not self.partitions:
             return self.ranks
         firsts = [first_slot(number, self.slots, self.partitions) for number in range(self.partitions)]

@@ -149,6 +149,9 @@ class MemoryBackend:
     async def describe(self, group_id: str, name: str) -> bytes | None:
         return await self._request(self.cluster.describe, group_id, name)
 
+    async def groups(self) -> tuple[str, ...]:
+        return await self._request(self.cluster.groups)
+
     # ---- exclusive groups
 
     async def mark(self, group_id: str, mark: Mark) -> MarksCount | None:

@@ -195,6 +195,11 @@ class MemoryCluster:
             group = self._groups.get(group_id)
             return None if group is None else group.generation
 
+    def groups(self, session: MemorySession) -> tuple[str, ...]:
+        with self._lock:
+            self._require(session)
+            return tuple(sorted(self._groups))
+
     def owner(self, session: MemorySession, group_id: str, name: str) -> Owner | None:
         with self._lock:
             self._require(session)

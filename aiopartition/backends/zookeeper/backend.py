@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Owner, Progress
-from aiopartition.backends.layout import active_path, entry_path, group_path, members_path
+from aiopartition.backends.layout import active_path, entry_path, group_ids, group_path, members_path
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode
 from aiopartition.backends.zookeeper.handoffs import Handoffs
@@ -173,6 +173,9 @@ class ZooKeeperBackend:
         path = self._entry_path(group_id, name)
         found = await self._nodes.find(codec.get_data(path), path)
         return None if found is None else found[0]
+
+    async def groups(self) -> tuple[str, ...]:
+        return group_ids(await self._nodes.children(self._namespace))
 
     # ---- exclusive groups
 

@@ -1,0 +1,158 @@
+"""The command line's arguments: what is refused, with which status, in one line, and without any secret."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aiopartition import (
+    AuthenticationError,
+    BackendError,
+    BackendUnavailableError,
+    ConfigurationError,
+    OwnershipUnknownError,
+    PartitionError,
+)
+from aiopartition.cli.access import settings_of
+from aiopartition.cli.main import Status, _status_of, main, make_parser
+from aiopartition.cli.snapshot import NoGroupError
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "reference" / "command-line.md"
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    [subparsers] = [each for each in make_parser()._actions if isinstance(each, argparse._SubParsersAction)]
+    return dict(subparsers.choices)
+
+
+def access(url: str = "zookeeper://h", **given: Any) -> Any:
+    return SimpleNamespace(**{
+        "url": url, "ca": None, "cert": None, "key": None, "auth_from_env": False, "timeout": None, **given
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["groups"],
+        ["groups", "zookeeper://h", "--no-such-option"],
+        ["groups", "http://h"],
+        ["groups", "memory://name"],
+        ["groups", "zookeeper://user:topsecret@h"],
+        ["groups", "zookeeper://h", "zookeeper://user:topsecret@h"],
+        ["groups", "user:topsecret@h"],
+        ["groups", "zookeeper://h", "--timeout", "soon"],
+        ["groups", "zookeeper://h", "--timeout", "-1"],
+        ["groups", "zookeeper://h", "--timeout", "nan"],
+        ["groups", "zookeeper://h", "--auth-from-env"],
+        ["groups", "zookeeper://h", "--key", "x"],
+        ["groups", "zookeeper://h", "--ca", "/nonexistent\n/ca.pem"],
+        ["owner", "zookeeper://h", "g"],
+        ["audit", "zookeeper://h", "g", "--keys", "/nonexistent"],
+        ["groups\n\x1b[2J"],
+    ],
+)
+def test_a_wrong_argument(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2, and one printable line that has no password in it."""
+    monkeypatch.delenv("AIOPARTITION_AUTH", raising=False)
+    try:
+        status = main(arguments)
+    except SystemExit as ended:
+        assert isinstance(ended.code, int)
+        status = ended.code
+    output = capsys.readouterr()
+    assert (status, output.out) == (Status.USAGE, "")
+    [line] = output.err.splitlines()
+    assert line.startswith("aiopartition")
+    assert line.isprintable()
+    assert "topsecret" not in line
+
+
+def test_credentials_come_from_the_environment() -> None:
+    settings = settings_of(access(auth_from_env=True), {"AIOPARTITION_AUTH": "user:pass:word"})
+    assert settings.auth == ("user", "pass:word")
+    assert settings_of(access(), {"AIOPARTITION_AUTH": "user:pass"}).auth is None
+    with pytest.raises(ConfigurationError, match="must be user:password"):
+        settings_of(access(auth_from_env=True), {"AIOPARTITION_AUTH": "user"})
+
+
+def test_the_timeout_of_the_option_or_of_the_url() -> None:
+    assert settings_of(access()).connect_timeout == 10.0
+    assert settings_of(access("zookeeper://h?connect_timeout=3&session_timeout=7")).connect_timeout == 3.0
+    assert settings_of(access("zookeeper://h?connect_timeout=3", timeout=1.0)).connect_timeout == 1.0
+    assert settings_of(access("zookeeper://h?session_timeout=7")).session_timeout == 7.0
+
+
+@pytest.mark.parametrize(("option", "other"), [("ca", {}), ("cert", {}), ("cert", {"key": "k.pem"})])
+def test_files_that_are_no_certificates(tmp_path: Path, option: str, other: dict[str, str]) -> None:
+    """Which option is wrong is said."""
+    file = tmp_path / "file.pem"
+    file.write_text("no certificate")
+    for path in (str(file), str(tmp_path / "missing.pem")):
+        with pytest.raises(ConfigurationError) as refused:
+            settings_of(access(**{option: path, **other}))
+        assert refused.value.part.startswith(f"--{option}")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigurationError("a", "b"), Status.USAGE),
+        (NoGroupError("g"), Status.NO_GROUP),
+        (OwnershipUnknownError("g", "no members"), Status.NO_GROUP),
+        (BackendUnavailableError("away"), Status.UNAVAILABLE),
+        (AuthenticationError("no", "/x", "READ"), Status.REFUSED),
+        (BackendError("odd"), Status.ERROR),
+        (PartitionError("odd"), Status.ERROR),
+    ],
+)
+def test_each_kind_of_error_has_its_status(error: PartitionError, status: Status) -> None:
+    assert _status_of(error) == status
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_the_page_has_every_command_with_every_option(name: str) -> None:
+    """What --help tells stands in the reference."""
+    page = PAGE.read_text(encoding="utf-8")
+    [section] = re.findall(rf"^## `{name}`\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    common = page[page.index("## Options of all commands") :].split("\n## ")[0]
+    for action in commands()[name]._actions:
+        for option in action.option_strings or [str(action.metavar)]:
+            assert f"`{option}" in section or f"`{option}" in common or f" {option}" in section, option
+    assert f"$ aiopartition {name} " in section
+
+
+def test_the_page_has_every_status() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for status in Status:
+        assert f"| {status:d} |" in page
+
+
+def test_the_page_has_every_kind_of_finding() -> None:
+    source = (ROOT / "aiopartition" / "cli" / "audit.py").read_text(encoding="utf-8")
+    kinds = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source))
+    assert len(kinds) > 5
+    page = PAGE.read_text(encoding="utf-8")
+    assert {kind for kind in kinds if f"`{kind}`" not in page} == set()
+
+
+@pytest.mark.parametrize("name", sorted(each.stem for each in (ROOT / "aiopartition/cli/schemas").glob("*.json")))
+def test_the_page_of_schemas_has_what_is_shipped(name: str) -> None:
+    page = (ROOT / "docs" / "reference" / "json-schemas.md").read_text(encoding="utf-8")
+    schema = (ROOT / "aiopartition" / "cli" / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    assert f"## `{name}`\n\n```json\n{schema}```" in page
+
+
+def test_every_command_with_json_has_a_schema() -> None:
+    with_json = {name for name, parser in commands().items() if "--json" in parser.format_help()}
+    assert with_json == {each.stem for each in (ROOT / "aiopartition/cli/schemas").glob("*.json")}
