@@ -83,6 +83,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--patience", metavar="SECONDS", type=_seconds, default=3.0,
         help="how long a handoff may take before the audit finds fault with it (default: 3)",
     )  # fmt: skip
+    _command(commands, "watch", "a group while it changes, until Ctrl-C", data=False)
+    _command(commands, "doctor", "servers, versions, timeouts, latency, and what may be read", group=False)
     return parser
 
 
@@ -140,7 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     from aiopartition.cli.access import settings_of
 
-    report = asyncio.run(_report(given, settings_of(cast("Access", given))))
+    settings = settings_of(cast("Access", given))
+    if given.command == "watch":
+        from aiopartition.cli.watch import watch
+
+        asyncio.run(watch(settings, given.group, sys.stdout))
+        return Status.OK
+    report = asyncio.run(_report(given, settings))
     if given.json:
         json.dump(report.to_json(), sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -155,6 +163,10 @@ async def _report(given: argparse.Namespace, settings: Settings) -> Report:
     """Return what a command finds out. Modules are imported by those commands that need them."""
     from aiopartition.cli.access import connected
 
+    if given.command == "doctor":
+        from aiopartition.cli.doctor import examine
+
+        return await examine(settings)
     keys = _read_keys(given.keys) if given.command == "audit" else None  # standard input may take its time
     seconds = settings.connect_timeout + (given.patience if given.command == "audit" else 0)
     try:

@@ -13,7 +13,19 @@ from typing import Final, TextIO, TypeAlias
 
 from aiopartition.showing import printable
 
-__all__ = ["Block", "Columns", "bar", "cell", "metadata_text", "percent", "plain", "seconds_text", "width_of", "write"]
+__all__ = [
+    "Block",
+    "Columns",
+    "bar",
+    "cell",
+    "encodable",
+    "metadata_text",
+    "percent",
+    "plain",
+    "seconds_text",
+    "width_of",
+    "write",
+]
 
 LONGEST_CELL: Final = 255
 _GAP: Final = "  "
@@ -115,10 +127,11 @@ def write(blocks: Sequence[Block], stream: TextIO) -> None:
     if show is not None:
         show(blocks)
         return
-    stream.writelines(_encodable(line, stream) + "\n" for line in plain(blocks, width_of(stream)))
+    stream.writelines(encodable(line, stream) + "\n" for line in plain(blocks, width_of(stream)))
 
 
-def _encodable(line: str, stream: TextIO) -> str:
+def encodable(line: str, stream: TextIO) -> str:
+    """Return ``line`` with what the stream's encoding does not have escaped."""
     encoding = stream.encoding or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
 

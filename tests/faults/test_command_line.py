@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-import jsonschema
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.faults.rights import SUPER_USER, url_of
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights
+from tests.support.command_line import command, data
 from tests.support.fleet import Fleet
 
 IDS = [f"web-{number}" for number in range(1, 6)]
 READER = ("reader", "looks")
 MEMBER = ("member", "secret")
-
-
-@dataclass(frozen=True)
-class Ended:
-    status: int
-    out: str
-    err: str
-
-
-async def command(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Ended:
-    """Run ``python -m aiopartition`` to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aiopartition", *arguments),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "error", **(environment or {})},
-    )
-    out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
-
-
-async def data(*arguments: str, status: int = 0, **given: Any) -> Any:
-    """Run a command with ``--json``, and return what it says, which its schema admits."""
-    ended = await command(*arguments, "--json", **given)
-    assert (ended.status, ended.err) == (status, "")
-    document = json.loads(ended.out)
-    schema = json.loads(files("aiopartition.cli").joinpath(f"schemas/{arguments[0]}.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(document, schema, jsonschema.Draft202012Validator)
-    return document
 
 
 @dataclass(frozen=True)
@@ -140,6 +106,15 @@ async def test_every_command_tells_the_same_story(scene: Scene, operator: Operat
         assert (ended.status, ended.err) == (0, "")
         assert "\x1b" not in ended.out
         assert "web-1" in ended.out or arguments[0] in ("groups", "owner")
+
+    assert (await data("doctor", url))["groups"] == 3
+    watching = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aiopartition", "watch", url, "orders"), stdout=PIPE
+    )
+    assert watching.stdout is not None
+    assert b"5 members" in await watching.stdout.readline()
+    watching.terminate()
+    assert await watching.wait() == 143
 
     assert await tree(operator, namespace) == before
 

@@ -47,6 +47,17 @@ def metadata(built: Path) -> Message:
         return message_from_bytes(archive.read(name))
 
 
+def test_the_wheel_holds_the_command_and_its_schemas(built: Path) -> None:
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        (scripts,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
+        assert "aiopartition = aiopartition.cli.main:main" in archive.read(scripts).decode()
+    shipped = {f"aiopartition/cli/schemas/{each.name}" for each in (ROOT / "aiopartition/cli/schemas").iterdir()}
+    assert len(shipped) > 5
+    assert shipped <= names
+
+
 def links(markdown: str) -> list[str]:
     """The targets of all links and pictures outside code."""
     return ["".join(groups) for groups in LINK.findall(CODE.sub("", markdown))]

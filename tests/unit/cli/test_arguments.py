@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,3 +158,19 @@ def test_the_page_of_schemas_has_what_is_shipped(name: str) -> None:
 def test_every_command_with_json_has_a_schema() -> None:
     with_json = {name for name, parser in commands().items() if "--json" in parser.format_help()}
     assert with_json == {each.stem for each in (ROOT / "aiopartition/cli/schemas").glob("*.json")}
+
+
+def test_help_imports_only_what_it_needs() -> None:
+    """It is asked for again and again, so it must not wait for the protocol, TLS or colours."""
+    program = """
+import sys
+from aiopartition.cli.main import main
+try:
+    main(["audit", "--help"])
+finally:
+    found = {"aiozk", "rich", "aiopartition.backends.zookeeper.codec", "aiopartition.cli.access"} & sys.modules.keys()
+    assert not found, found
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "--patience" in ended.stdout
