@@ -120,7 +120,7 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Faults at random, ``-- --seconds 240 --seed 1``; or promises broken on purpose, ``-- --mutations``."""
+    """Faults at random, ``-- --seconds 240 --workload timed``; or promises broken on purpose, ``-- --mutations``."""
     session.install("-e", ".", *group("test"))
     require_zookeeper(session)
     session.run("python", "-m", "tests.chaos", *session.posargs)
@@ -152,14 +152,6 @@ def fuzz(session: nox.Session) -> None:
     """Looks for bytes from outside that do harm: ``-- --seconds 600``, or ``-- frames`` for one reader alone."""
     session.install("-e", ".", *group("test", "fuzz"))
     session.run("python", "-m", "tests.fuzz", *session.posargs)
-
-
-@nox.session
-def intervals(session: nox.Session) -> None:
-    """Exclusive work under faults, timed by all processes on one clock: ``-- --seconds 600 --seed 1 --servers 3``."""
-    session.install("-e", ".", *group("test"))
-    require_zookeeper(session)
-    session.run("python", "-m", "tests.intervals", *session.posargs)
 
 
 @nox.session

@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.chaos.chance import WEIGHTS, kinds_of_round, random_schedule
 from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.faults import Fault
+from tests.chaos.judge import Judge
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.scenarios import SCENARIOS, checks_of
 from tests.chaos.trial import Trial
@@ -88,12 +89,22 @@ def summary(trial: Trial, seed: int) -> str:
             f"two owners: {judge.longest_overlap:.3f} s at the longest, {judge.total_overlap:.2f} s in all",
             f"in use after the next generation: {judge.longest_stale:.3f} s at the longest",
             f"kept by members while only others were in trouble: {judge.least_held:.0%} at the least",
+            *gaps(judge),
             f"convergence: {max(filter(math.isfinite, trial.convergence), default=0.0):.2f} s at the longest",
             f"memory of one process after the first and last of its {len(longest)} rounds: {', '.join(memory)}",
             f"violations: {len(judge.violations)} {counts(Counter(each.check for each in judge.violations))}",
             f"repeat with --seed {seed}",
         ]
     )
+
+
+def gaps(judge: Judge) -> list[str]:
+    """How long keys of an exclusive group had no worker, if it was one."""
+    times = sorted(judge.gaps)
+    if not times:
+        return []
+    middle, most = times[len(times) // 2], times[len(times) * 99 // 100]
+    return [f"without a worker, a key that has had one: {middle:.2f} s (median), {most:.2f} s (99 %)"]
 
 
 def counts(counter: Counter[str]) -> str:
@@ -126,6 +137,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="which faults (default: drawn, and printed)")
     parser.add_argument("--round", type=int, help="only this one of the seed's rounds")
     parser.add_argument("--workload", choices=WORKLOADS, default="shared", help="what members do")
+    parser.add_argument("--servers", type=int, choices=(1, 3), default=3, help="one by itself, or an ensemble")
     parser.add_argument("--faults", nargs="+", choices=WEIGHTS, default=(), help="only these kinds")
     parser.add_argument("--stock", action="store_true", help="timing in the proportions of a server's usual settings")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break one promise of the library first")
@@ -134,7 +146,12 @@ def main() -> int:
     logging.getLogger("kazoo").setLevel(logging.CRITICAL)  # the operator's client has much to say about faults
     if options.mutations is not None:
         return asyncio.run(try_mutations(options.mutations or list(SCENARIOS)))
-    conditions = replace(STOCK if options.stock else Conditions(), workload=options.workload, mutation=options.mutation)
+    conditions = replace(
+        STOCK if options.stock else Conditions(),
+        workload=options.workload,
+        mutation=options.mutation,
+        servers=options.servers,
+    )
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
     return 1 if asyncio.run(chaos(options.seconds, seed, conditions, options.round, options.faults)) else 0
 

@@ -28,8 +28,8 @@ from tests.chaos.workloads import CHILDREN, GROUP, KEYS, NAMESPACE, WORKLOADS, W
 
 COMING_AND_GOING = ("aiopartition beat", "aiopartition worker")
 """Begin the names of tasks that last as long as a heartbeat is answered, or a key is worked on."""
-AFTERMATH = 0.15
-"""Seconds for which it is still watched after it has stopped its coordinator."""
+AFTERMATH = 1.0
+"""Seconds for which work that should have ended is still watched after it has stopped its coordinator."""
 LISTENING = 0.01
 """Seconds from one look at the input to the next."""
 CHILDHOOD = 10.0
@@ -79,12 +79,11 @@ class Agent:
     """What the process is told to do, done."""
 
     def __init__(
-        self, url: str, coordinator: PartitionCoordinator, workload: Workload, weight: int, journal: Journal
+        self, options: argparse.Namespace, coordinator: PartitionCoordinator, workload: Workload, journal: Journal
     ) -> None:
-        self._url = url
+        self._options = options
         self._coordinator = coordinator
         self._workload = workload
-        self._weight = weight
         self._journal = journal
         self._work: asyncio.Task[None] | None = None
         self._children: set[asyncio.Task[None]] = set()
@@ -108,6 +107,9 @@ class Agent:
             else:
                 await {"leave": self.leave, "join": self.join, "report": self.report}[word]()
         self._journal.write("stopping")
+        if self._work is not None and self._workload.ends_first and int(self._options.process) % 2:
+            self._work.cancel()
+            await asyncio.wait({self._work})
         await self._coordinator.stop()
         self._journal.write("stopped")
         if self._work is not None:
@@ -116,7 +118,7 @@ class Agent:
 
     async def join(self) -> None:
         try:
-            await self._coordinator.join_group(GROUP, weight=self._weight, policy=self._workload.policy)
+            await self._coordinator.join_group(GROUP, weight=self._options.weight, policy=self._workload.policy)
             self._journal.write("joined")
         except PartitionError as error:
             self._journal.write("error", name=type(error).__name__, text=str(error))
@@ -158,7 +160,7 @@ class Agent:
         """What it inherited does nothing in a child; a coordinator of its own works like any other."""
         await self._coordinator.stop()
         own = PartitionCoordinator(
-            self._url.removesuffix(NAMESPACE) + CHILDREN, session_timeout=3.0, connect_timeout=0.5
+            self._options.url.removesuffix(NAMESPACE) + CHILDREN, session_timeout=3.0, connect_timeout=0.5
         )
         with suppress(PartitionError, TimeoutError):  # the network may be down
             async with asyncio.timeout(CHILDHOOD / 2), own:
@@ -211,7 +213,7 @@ async def main() -> None:
     loop.set_exception_handler(lambda _, context: journal.write("error", name="unheard", text=repr(context)))
     journal.write("running")
     workload = WORKLOADS[options.workload](coordinator, journal)
-    await Agent(options.url, coordinator, workload, options.weight, journal).run()
+    await Agent(options, coordinator, workload, journal).run()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ IDS = ("", "", "same")
 SERVER_FAULTS = ("kill_server", "freeze_server", "restart_server", "part_server", "grant_less")
 OPERATIONS = ("delete_entry", "delete_members", "delete_group")
 """An exclusive group promises nothing while a member has yet to notice them."""
+INEXACT = ("pause_member", "grant_less")
+"""Who is stopped cannot end its work, nor can one whose workers take half a second within a lease that is cut."""
 FATAL = ("kill_member", "stop_member", "start_twin")
 """They end the process in a seat, at the end of the round at the latest. The one in the first seat is spared, and is
 with the others at the end of each round: what a process uses after an hour can only be seen of one that lives as
@@ -49,7 +51,11 @@ def random_schedule(
 ) -> list[Fault]:
     """Faults at random, all of them over within ``seconds``. The same state of ``chance`` gives the same schedule."""
     moments = sorted(chance.uniform(0.0, seconds * 0.95) for _ in range(round(seconds * FAULTS_PER_SECOND)))
-    excluded = (*(OPERATIONS if conditions.exclusive else ()), *(() if conditions.supervised else ("fail_listing",)))
+    excluded = {
+        *(OPERATIONS if conditions.exclusive else ()),
+        *(INEXACT if conditions.timed else ()),
+        *(() if conditions.supervised else ("fail_listing",)),
+    }
     weights = {kind: 0 if kind in excluded or kind not in kinds else WEIGHTS[kind] for kind in WEIGHTS}
     drawn = chance.choices(list(weights), list(weights.values()), k=len(moments))
     return [random_fault(chance, at, kind, seconds, conditions) for at, kind in zip(moments, drawn, strict=True)]
@@ -58,13 +64,14 @@ def random_schedule(
 def random_fault(chance: random.Random, at: float, kind: str, seconds: float, conditions: Conditions) -> Fault:
     target = str(chance.randrange(1 if kind in FATAL else 0, conditions.seats))
     if kind in SERVER_FAULTS:
-        target = chance.choice(["0", "1", "2", "leader", "follower"])
+        target = chance.choice([*map(str, range(conditions.servers)), "leader", "follower"])
     elif kind in ("silence", "reset", "refuse", "delay") and chance.random() < 0.1:
         target = EVERYBODY
     lasts = min(chance.choice([chance.uniform(0.05, 1.0), chance.uniform(0.5, LONGEST)]), seconds - at)
     if kind == "crash_loop":
         lasts = min(chance.uniform(3.0, LONGEST_LOOP), seconds - at)
-    only = chance.choice(["", "", str(chance.randrange(3))])  # towards all servers more often than towards one
+    # Towards all servers more often than towards one.
+    only = chance.choice(["", "", str(chance.randrange(conditions.servers))])
     detail = {
         "silence": f"{only} {chance.choice(['', '', 'server', 'client'])}",
         "hold": f"{only} {chance.choice(['', 'server', 'client'])}",

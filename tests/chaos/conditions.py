@@ -18,6 +18,7 @@ class Conditions:
     anew to wait for it, and answers for as long.
     """
 
+    servers: int = 3
     members: int = 7
     seats: int = 9
     """For so many members there is room."""
@@ -37,7 +38,12 @@ class Conditions:
 
     @property
     def exclusive(self) -> bool:
-        return self.workload == "exclusive"
+        return self.workload in ("exclusive", "timed")
+
+    @property
+    def timed(self) -> bool:
+        """Whether no process is ever stopped, so that each piece of work lasts as long as its journal says."""
+        return self.workload == "timed"
 
     @property
     def supervised(self) -> bool:

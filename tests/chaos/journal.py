@@ -15,7 +15,7 @@ from typing import Any
 
 from aiopartition.clock import now
 
-__all__ = ["Journal", "JournalReader", "Sighting", "Track"]
+__all__ = ["STILL", "Journal", "JournalReader", "Sighting", "Track"]
 
 STILL = 0.05
 """Seconds after which it is written down that nothing has changed: what a SIGKILL may hide."""
@@ -80,10 +80,11 @@ class JournalReader:
 class Track:
     """Writes down what is handed out in one way, many times a second, in as few lines as it takes."""
 
-    def __init__(self, journal: Journal, way: str, *, whole: bool) -> None:
+    def __init__(self, journal: Journal, way: str, *, whole: bool, still: float = STILL) -> None:
         self._journal = journal
         self._way = way
         self._whole = whole
+        self._still = still
         self._current: Sighting | None = None
         self._written = 0.0
 
@@ -94,7 +95,7 @@ class Track:
             current.mine |= mine
             current.last = asked
             current.times += 1
-            if asked - self._written < STILL:
+            if asked - self._written < self._still:
                 return
         else:
             if current is not None:

@@ -14,7 +14,7 @@ from tests.chaos.journal import Sighting
 from tests.chaos.ledger import Generation, Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.overlaps import Span, overlaps
-from tests.chaos.pieces import collisions
+from tests.chaos.pieces import collisions, gaps
 from tests.chaos.workloads import KEYS, digest_of
 
 __all__ = ["Judge", "Offset", "Violation"]
@@ -74,6 +74,8 @@ class Judge:
     longest_overlap: float = 0.0
     total_overlap: float = 0.0
     longest_stale: float = 0.0
+    gaps: list[float] = field(default_factory=list[float])
+    """Seconds for which a key of an exclusive group had no worker, each time."""
     least_held: float = 1.0
     """The least part of the work that members kept while only others were in trouble."""
 
@@ -251,10 +253,13 @@ class Judge:
                 taken |= share
 
     def _check_exclusive(self, members: Iterable[MemberProcess]) -> None:
-        """In an exclusive group no key is ever at work at two members."""
-        pieces = [piece for member in members for piece in member.work.pieces(self.since)]
+        """In an exclusive group no key is ever at work at two members, or twice at one."""
+        timed = self.conditions.timed
+        pieces = [piece for member in members for piece in member.work.pieces(self.since, timed=timed)]
         self.checks["exclusive"] += len(pieces)
-        for text in collisions(pieces):
+        self.gaps += gaps(pieces)
+        twice = (f"process {member.name} works twice on key {key}" for member in members for key in member.work.doubled)
+        for text in (*collisions(pieces), *twice):
             self.object_to("exclusive", text)
 
     def _measure_overlaps(self, members: Iterable[MemberProcess]) -> None:

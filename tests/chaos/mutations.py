@@ -140,6 +140,27 @@ def work_is_not_waited_for() -> None:
 
 
 @mutation
+def acknowledged_before_work_has_ended() -> None:
+    """A generation is acknowledged at once, and only leaving waits for work."""
+
+    def at_once(next_step: Any) -> Any:
+        def clear_the_way(self: Any) -> Any:
+            self.in_the_way.clear()
+            return next_step(self)
+
+        return clear_the_way
+
+    replace(handoff.Handoff, "next_step", at_once)
+
+
+@mutation
+def leaves_before_work_has_ended() -> None:
+    """The entry goes while work is still in flight."""
+    for keeper in (group.Group, in_flight.InFlight):
+        replace(keeper, "idle", lambda _: property(lambda self: True))
+
+
+@mutation
 def lapse_not_confirmed() -> None:
     """A view goes on after the lease had lapsed, without a question whether it still holds."""
     replace(group.Group, "lease_renewed", lambda _: lambda self: None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 
 from tests.chaos.workloads import LONGEST_CLEANUP
 
-__all__ = ["Piece", "Presence", "collisions"]
+__all__ = ["Piece", "Presence", "collisions", "gaps"]
 
 SILENCE = 0.3
 """Seconds without a line in the journal, after which a process is taken to have been stopped: it writes each 50 ms."""
@@ -33,6 +34,8 @@ class Presence:
     begun: dict[int, float] = field(default_factory=dict[int, float])
     """What it is at work on, and since when."""
     done: list[tuple[int, float, float]] = field(default_factory=list[tuple[int, float, float]])
+    doubled: list[int] = field(default_factory=list[int])
+    """What it began to work on while it was at work on it."""
     silences: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     last: float | None = None
 
@@ -42,9 +45,11 @@ class Presence:
             self.silences.append((self.last, at + RECOVERY))
         self.last = at
         if kind == "began":
+            if key in self.begun:
+                self.doubled.append(key)
             self.begun[key] = at
         elif kind == "ended":
-            self.done.append((key, self.begun.pop(key), at))
+            self.done.append((key, self.begun.pop(key, at), at))
 
     def steps(self) -> list[tuple[float, int]]:
         """From which moment on it was at work on which keys, as far as it is not forgotten."""
@@ -58,12 +63,12 @@ class Presence:
             steps.append((moment, keys))
         return steps
 
-    def pieces(self, since: float) -> Iterator[Piece]:
-        """All of its work after ``since``, without the times in which it was stopped."""
+    def pieces(self, since: float, *, timed: bool = False) -> Iterator[Piece]:
+        """All of its work after ``since``, without the times in which it was stopped, if it is not ``timed``."""
         # What a killed process had begun ended with its last sign of life.
         last = since if self.last is None else self.last
         for key, begin, end in [*self.done, *((key, begin, last) for key, begin in self.begun.items())]:
-            for silent, again in [*self.silences, (end, end)]:
+            for silent, again in [*(() if timed else self.silences), (end, end)]:
                 if max(begin, since) < min(silent, end):
                     yield Piece(self.process, key, max(begin, since), min(silent, end))
                 begin = max(begin, again)
@@ -71,6 +76,7 @@ class Presence:
     def forget_done(self) -> None:
         """Keep what goes on."""
         self.done.clear()
+        self.doubled.clear()
         self.silences.clear()
 
 
@@ -86,3 +92,10 @@ def collisions(pieces: Iterable[Piece]) -> Iterator[str]:
             )
         if before is None or piece.end > before.end:
             newest[piece.key] = piece
+
+
+def gaps(pieces: Iterable[Piece]) -> Iterator[float]:
+    """Seconds from the end of each piece to the beginning of the next one on the same key."""
+    ordered = sorted(pieces, key=lambda each: (each.key, each.begin))
+    for _, ours in groupby(ordered, key=lambda each: each.key):
+        yield from (after.begin - before.end for before, after in pairwise(ours))

@@ -21,6 +21,7 @@ __all__ = ["SCENARIOS", "Scenario", "checks_of"]
 
 CALM = Conditions(members=3, seats=6, servers_fail=False)
 EXCLUSIVE = replace(CALM, workload="exclusive", convergence=10.0)
+TIMED = replace(EXCLUSIVE, workload="timed", servers=1, members=4, seats=8)
 SUPERVISED = replace(CALM, workload="supervised")
 WATCHES_ALONE = replace(CALM, heartbeat=30.0)
 """No heartbeat finds out what a watch did not tell."""
@@ -62,6 +63,15 @@ def scenario(*schedule: Fault, caught_by: str, conditions: Conditions = CALM, ro
 
 FROZEN_PAST_EXPIRY = Fault(0.5, "pause_member", "all", 4.5)
 SOMEBODY_LEAVES = Fault(1.0, "stop_member", "1", detail="gone")
+ROLLING = tuple(
+    fault
+    for seat in range(4)
+    for fault in (
+        Fault(0.5 + 4 * seat, "start_member", str(4 + seat)),
+        Fault(3.0 + 4 * seat, "stop_member", str(seat), detail="gone"),
+    )
+)
+"""Each member is replaced by a new one, in good order."""
 
 SCENARIOS: dict[str, Scenario] = {
     # A follower that has lost its leader answers members for a while, of which the leader does not hear.
@@ -107,6 +117,11 @@ SCENARIOS: dict[str, Scenario] = {
     "work_is_not_waited_for": scenario(
         *(Fault(0.5 + 1.5 * number, "start_member", str(3 + number)) for number in range(3)),
         caught_by="exclusive", conditions=EXCLUSIVE,
+    ),
+    "acknowledged_before_work_has_ended": scenario(*ROLLING, caught_by="exclusive", conditions=TIMED),
+    # The one that stays has nothing to let go of, so it takes over as soon as it can.
+    "leaves_before_work_has_ended": scenario(
+        SOMEBODY_LEAVES, caught_by="exclusive", conditions=replace(TIMED, members=2, seats=2)
     ),
     # Away for longer than the lease, and back before the session is over.
     "lapse_not_confirmed": scenario(

@@ -18,7 +18,7 @@ from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import MemberProcess
 from tests.chaos.overlaps import Span, overlaps
-from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions
+from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions, gaps
 from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
 from tests.chaos.workloads import KEYS, digest_of
 from tests.support import Ensemble
@@ -218,6 +218,13 @@ class TestJudge:
             assert ("lease" in {violation.check for violation in judge.violations}) is expected
         assert Conditions().lease_excess == 0.0
 
+    def test_exclusive_work_twice_at_one(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> None:
+        member = MemberProcess("1", "1", 0, [], tmp_path / "1")
+        at_work(member.work, (7, 1.0, 9.0), (7, 2.0, 9.0))
+        judge = Judge(Conditions(workload="exclusive"))
+        judge.judge([member], ledger, offset)
+        assert [str(each) for each in judge.violations] == ["exclusive: process 1 works twice on key 7"]
+
     @pytest.mark.parametrize(("began", "expected"), [(4.9, {"exclusive"}), (5.0, set()), (5.1, set())])
     def test_exclusive_work_at_two(
         self, ledger: Ledger, offset: Offset, tmp_path: Path, began: float, expected: set[str]
@@ -256,6 +263,7 @@ class TestPresence:
         presence.note("saw", 6.0)
         presence.note("ended", 6.1, 3)
         assert list(presence.pieces(self.SINCE)) == [Piece("1", 3, 1.0, 1.1)]
+        assert list(presence.pieces(self.SINCE, timed=True)) == [Piece("1", 3, 1.0, 6.1)]
 
     def test_work_goes_on_after_a_stop(self) -> None:
         """One that has not ended by then is at work again."""
@@ -279,6 +287,10 @@ class TestPresence:
             "key 3: process 3",
         ]
         assert list(collisions([Piece("1", 3, 1.0, 5.0), Piece("1", 3, 4.0, 6.0), Piece("2", 3, 6.0, 7.0)])) == []
+
+    def test_gaps(self) -> None:
+        pieces = [Piece("2", 3, 6.0, 7.0), Piece("1", 3, 1.0, 4.0), Piece("2", 4, 1.0, 9.0), Piece("1", 3, 7.0, 8.0)]
+        assert list(gaps(pieces)) == [2.0, 0.0]
 
 
 class TestOverlaps:

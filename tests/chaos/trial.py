@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -96,6 +97,7 @@ class Trial:
             reader.cancel()
             await asyncio.wait({reader})
         self.world.read()
+        self._check_ends()
         offset.look()
         ledger = await self.world.ledger()
         if not apart:
@@ -198,6 +200,14 @@ class Trial:
         if nuisances_alone(schedule):
             floor = kept_at_least(self.world.conditions, schedule)
             self.judge.check_held(settled, begun, until, floor)
+
+    def _check_ends(self) -> None:
+        """No process ends but by a SIGKILL or because it was told to."""
+        for member in self.world.processes:
+            self.judge.checks["end"] += 1
+            code = member.process.returncode
+            if code not in (None, 0, -signal.SIGKILL) or (code == 0 and not member.told.get("stopped")):
+                self.judge.object_to("end", f"{member!r} has ended with {code}")
 
     def _check_ids(self) -> None:
         """Of two processes with one id exactly one goes on, and nobody else is superseded."""

@@ -24,7 +24,7 @@ from aiopartition import (
 )
 from aiopartition.clock import now
 from aiopartition.placement.table import Table
-from tests.chaos.journal import Journal, Track
+from tests.chaos.journal import STILL, Journal, Track
 
 __all__ = [
     "CHILDREN",
@@ -62,6 +62,8 @@ class Workload(Protocol):
     """Of the program, the workload, and the library: runner, session, heartbeat, two leases, one group."""
     watches: int
     """That a member has at the servers."""
+    ends_first: bool
+    """Whether half of the processes end their work before they stop their coordinator; either way has to do."""
     nodes: str
     """Those of the group that stay, but for the members' entries; a regular expression."""
 
@@ -117,6 +119,7 @@ class Shared(Looking):
     policy = GroupPolicy(slots=4096)
     tasks_at_rest = 10
     watches = 1
+    ends_first = False
     nodes = ""
 
     def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
@@ -179,15 +182,19 @@ class Shared(Looking):
 class Supervised(Looking):
     """A worker for each key, which takes a moment to end. The keys are listed again and again."""
 
+    cleanup = (0.0, LONGEST_CLEANUP)
+    """Seconds that a worker takes to end, at the least and at the most."""
+    still = STILL
     policy = GroupPolicy(slots=4096)
     tasks_at_rest = 11
     watches = 1
+    ends_first = True
     nodes = ""
 
     def __init__(self, coordinator: PartitionCoordinator, journal: Journal) -> None:
         super().__init__(coordinator, journal)
         self._under_way = 0
-        self._track = Track(journal, "work", whole=True)
+        self._track = Track(journal, "work", whole=True, still=self.still)
 
     async def run(self) -> None:
         looking = asyncio.create_task(self._look())
@@ -220,7 +227,7 @@ class Supervised(Looking):
             await asyncio.Event().wait()
         finally:
             try:
-                await asyncio.sleep(random.uniform(0.0, LONGEST_CLEANUP))
+                await asyncio.sleep(random.uniform(*self.cleanup))
             finally:
                 self._under_way &= ~(1 << index)
                 self._journal.write("ended", key=index)
@@ -241,7 +248,20 @@ class Exclusive(Supervised):
     nodes = r"/active|/handoff(/\d+(-ready)?)?"
 
 
-WORKLOADS: dict[str, type[Workload]] = {"shared": Shared, "supervised": Supervised, "exclusive": Exclusive}
+class Timed(Exclusive):
+    """The same, and a worker has a connection to close, say. What the journal says of the time is not excused."""
+
+    policy = GroupPolicy(slots=1024, vnodes=40, exclusive=True)  # quickly built: others take over as soon as they can
+    cleanup = (0.5, 0.5)
+    still = 0.02
+
+
+WORKLOADS: dict[str, type[Workload]] = {
+    "shared": Shared,
+    "supervised": Supervised,
+    "exclusive": Exclusive,
+    "timed": Timed,
+}
 
 
 # ---- what listings do when they go wrong

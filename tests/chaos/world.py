@@ -53,7 +53,10 @@ class World:
     def __init__(self, conditions: Conditions, directory: Path) -> None:
         self.conditions = conditions
         self.ensemble = Ensemble(
-            tick_time=conditions.tick_time, settings=self._settings(conditions), partitions=conditions.servers_fail
+            conditions.servers,
+            tick_time=conditions.tick_time,
+            settings=self._settings(conditions),
+            partitions=conditions.servers_fail,
         )
         self.partition: Episode | None = None
         """While a server is cut off from the others."""
@@ -234,7 +237,7 @@ class World:
         """
         answers = [await server.mntr() for server in self.ensemble.servers]
         watches = sum(int(answer.get("zk_watch_count", 0)) for answer in answers)
-        leaders = [answer for answer in answers if answer.get("zk_server_state") == "leader"]
+        leaders = [answer for answer in answers if answer.get("zk_server_state") in ("leader", "standalone")]
         sessions = max((int(answer.get("zk_global_sessions", 0)) for answer in leaders), default=0) - 1
         return {"watches": watches, "sessions": sessions}
 

@@ -133,7 +133,8 @@ class Ensemble:
         async def settled() -> bool:
             modes.update(await self.modes())
             roles = sorted(str(mode) for server, mode in modes.items() if server.running)
-            return 2 * len(roles) > len(self.servers) and roles == ["follower"] * (len(roles) - 1) + ["leader"]
+            return 2 * len(roles) > len(self.servers) and roles == ["follower"] * (len(roles) - 1) + [leads]
 
+        leads = "leader" if len(self.servers) > 1 else "standalone"
         await wait_until(settled, timeout=timeout, what=lambda: f"a quorum; members: {modes}")
-        return next(server for server, mode in modes.items() if mode == "leader")
+        return next(server for server, mode in modes.items() if mode == leads)
