@@ -12,6 +12,10 @@ from aiopartition.placement.table import Mask
 __all__ = ["Work"]
 
 
+def _tell_nobody(_at_once: bool) -> None:
+    """It ends by itself, or is waited for."""
+
+
 @dataclass(eq=False, slots=True)
 class Work:
     """Something in flight on slots of ours, which nobody else may have before it has ended.
@@ -29,7 +33,7 @@ class Work:
     since: float
     task: Callable[[], object]
     drain_timeout: float
-    revoke: Callable[[bool], Any]
+    revoke: Callable[[bool], Any] = _tell_nobody
 
     def within(self, mask: Mask) -> bool:
         """Whether all its slots are in ``mask``."""

@@ -151,7 +151,8 @@ class _Stream:
                     if slot == _UNKNOWN and membership.left:
                         return
                     continue
-                work = Work("an item of my_subset()", slot, loop.time(), holder.task, _DRAIN_TIMEOUT, _ignore)
+                # The body of a loop cannot be told; it is waited for.
+                work = Work("an item of my_subset()", slot, loop.time(), holder.task, _DRAIN_TIMEOUT)
                 holder.take(membership, work)
                 try:
                     yield item
@@ -159,10 +160,6 @@ class _Stream:
                     holder.drop()
         finally:
             holder.close()
-
-
-def _ignore(_at_once: bool) -> None:
-    """The body of a loop cannot be told; it is waited for."""
 
 
 def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Callable[[T], int]:

@@ -103,7 +103,7 @@ class Workers(Generic[T]):
         if self._membership is not None and view is not None and self._membership.exclusive:
             what = f"a worker of run() on key {shown_key(key)}"
             # Not told by a call: a new view, or the end of the lease, comes first.
-            work = Work(what, view.table.slot(key), self._loop.time(), _no_task, self._drain_timeout, _ignore)
+            work = Work(what, view.table.slot(key), self._loop.time(), _no_task, self._drain_timeout)
             self._membership.in_flight.begin(work)
         job = self._jobs[key] = _Job(resource, work)
         try:
@@ -206,7 +206,3 @@ async def call_user(function: Callable[..., Awaitable[T]], *arguments: object) -
 
 def _no_task() -> None:
     """A worker that waits for its own work is cancelled first."""
-
-
-def _ignore(_at_once: bool) -> None:
-    """There is nobody to tell."""

@@ -11,8 +11,8 @@ from aiopartition import (
 )
 from tests.contract.cluster import Cluster
 from tests.contract.joining import enter
-from tests.contract.split import RESOURCES
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 

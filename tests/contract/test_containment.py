@@ -15,8 +15,8 @@ from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from tests.contract.cluster import Cluster
 from tests.contract.joining import enter
-from tests.contract.split import RESOURCES
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 LONG = 10.0

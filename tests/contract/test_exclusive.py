@@ -26,8 +26,8 @@ from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster, ZooKeeperWorld, _Operator
 from tests.contract.exclusive import POLICY, join, joined, shared_out, waits, will_own
 from tests.contract.joining import enter
-from tests.contract.split import RESOURCES
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 LONG = 10.0
 """Seconds for a session that must not lapse, however busy the machine is."""

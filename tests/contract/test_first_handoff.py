@@ -8,8 +8,8 @@ import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.contract.cluster import Cluster
-from tests.contract.split import RESOURCES
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 

@@ -22,8 +22,8 @@ from aiopartition.group.entry import MAX_INCARNATION, Entry
 from aiopartition.group.inspection import LOOKS
 from aiopartition.group.roster import NAMES_PER_STEP
 from tests.contract.cluster import Cluster, MemoryWorld
-from tests.contract.split import RESOURCES, current_view, split_exactly
 from tests.support import wait_until
+from tests.support.split import RESOURCES, current_view, split_exactly
 
 LOWER, HIGHER = "0" * 16, "f" * 16
 

@@ -10,8 +10,8 @@ from aiopartition import PartitionCoordinator
 from aiopartition.backends.base import Mark
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import join, joined, shared_out, waits
-from tests.contract.split import RESOURCES
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 
 def entry_of(member: PartitionCoordinator) -> str:

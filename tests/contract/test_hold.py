@@ -20,8 +20,8 @@ from aiopartition import (
 )
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import join, joined, shared_out, waits, will_own
-from tests.contract.split import RESOURCES
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 
 async def forever() -> None:

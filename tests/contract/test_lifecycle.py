@@ -13,8 +13,8 @@ import pytest
 from aiopartition import BackendUnavailableError, ConfigurationError, GroupPolicy, NotStartedError, PartitionCoordinator
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster
-from tests.contract.split import RESOURCES, split_exactly
 from tests.support import wait_until
+from tests.support.split import RESOURCES, split_exactly
 
 STEPS = 60
 """More suspensions than any call has; a test that got that far without an end has found a livelock."""

@@ -15,8 +15,8 @@ from aiopartition import (
     PolicyMismatchError,
 )
 from tests.contract.cluster import Cluster
-from tests.contract.split import RESOURCES, current_view, split_exactly
 from tests.support import wait_until
+from tests.support.split import RESOURCES, current_view, split_exactly
 
 
 async def test_a_lone_member_owns_everything(cluster: Cluster) -> None:

@@ -23,8 +23,8 @@ from aiopartition import (
 )
 from aiopartition.group.document import document_of
 from tests.contract.cluster import Cluster
-from tests.contract.split import RESOURCES, current_view, owners, split_exactly
 from tests.support import ZooKeeperServer, wait_until
+from tests.support.split import RESOURCES, current_view, owners, split_exactly
 
 POLICY = GroupPolicy(replicas=2, slots=64, vnodes=16)
 EXCLUSIVE = GroupPolicy(exclusive=True, slots=64, vnodes=16)

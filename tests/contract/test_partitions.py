@@ -11,8 +11,8 @@ import pytest
 
 from aiopartition import GroupPolicy, Partition, PartitionCoordinator, PolicyMismatchError, View, partitions
 from tests.contract.cluster import Cluster
-from tests.contract.split import split_exactly
 from tests.support import wait_until
+from tests.support.split import split_exactly
 
 ALL = partitions(24)
 ORDINARY = GroupPolicy(partitions=24)

@@ -22,8 +22,8 @@ from aiopartition import (
 from aiopartition.group.document import document_of
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY, joined, shared_out, waits
-from tests.contract.split import RESOURCES, current_view, split_exactly
 from tests.support import wait_until
+from tests.support.split import RESOURCES, current_view, split_exactly
 
 POLICIES = {
     "exclusive": POLICY,

@@ -12,9 +12,9 @@ import pytest
 from aiopartition import Change, GroupPolicy, PartitionCoordinator
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY, shared_out
-from tests.contract.split import RESOURCES
 from tests.contract.working import Floor, running
 from tests.support import wait_until
+from tests.support.split import RESOURCES
 
 PATIENCE = 4.0
 """Seconds of a session that is to outlive a restart; servers in the tests grant no more."""

@@ -18,9 +18,9 @@ from aiopartition import (
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY as EXCLUSIVE
-from tests.contract.split import RESOURCES, current_view, split_exactly
 from tests.contract.working import Floor, running
 from tests.support import wait_until
+from tests.support.split import RESOURCES, current_view, split_exactly
 
 PLAIN = GroupPolicy()
 POLICIES = pytest.mark.parametrize("policy", [PLAIN, EXCLUSIVE], ids=["ordinary", "exclusive"])

@@ -15,8 +15,8 @@ import pytest
 from aiopartition import Change, GroupPolicy, MemberSupersededError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.testing import PartitionCluster, VirtualTimeLoop
 from tests.contract.cluster import Cluster
-from tests.contract.split import RESOURCES, split_exactly
 from tests.support import wait_until
+from tests.support.split import RESOURCES, split_exactly
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import pytest
 
 from aiopartition import GroupPolicy, OwnershipLostError, OwnershipUnknownError, PartitionCoordinator
 from aiopartition.testing import PartitionCluster, VirtualTimeLoop, cut_off, expire, reconnect, silence
-from tests.contract.split import RESOURCES, split_exactly
 from tests.support import wait_until
 from tests.support.documents import blocks
+from tests.support.split import RESOURCES, split_exactly
 
 ROOT = Path(__file__).parents[2]
 POLICY = GroupPolicy(slots=64, vnodes=16)

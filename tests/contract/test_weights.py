@@ -9,8 +9,8 @@ import pytest
 from aiopartition import GroupPolicy, GroupTooLargeError, OwnershipUnknownError
 from aiopartition.placement import ring
 from tests.contract.cluster import Cluster
-from tests.contract.split import RESOURCES, current_view, split_exactly
 from tests.support import wait_until
+from tests.support.split import RESOURCES, current_view, split_exactly
 
 EXCLUSIVE = GroupPolicy(exclusive=True)
 

@@ -47,7 +47,7 @@ def placement(ids: tuple[str, ...], slots: int) -> Any:
 
 @cache
 def work_on(slot: int) -> Work:
-    return Work("work", slot, 0.0, lambda: None, 1.0, lambda _: None)
+    return Work("work", slot, 0.0, lambda: None, 1.0)
 
 
 @dataclass(frozen=True)

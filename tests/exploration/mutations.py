@@ -29,6 +29,7 @@ from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
 from tests.support.mistakes import (
     acknowledged_before_work_has_ended,
+    lost_news_are_not_looked_for,
     nobody_is_superseded,
     one_acknowledgement_is_enough,
     what_is_gained_is_taken_at_once,
@@ -276,15 +277,6 @@ def stopping_does_not_wait_for_work(mutate: pytest.MonkeyPatch) -> None:
         return True
 
     mutate.setattr(Registry, "drain", at_once)
-
-
-def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
-    async def heartbeat(self: Membership) -> None:
-        await self._backend.ping()
-        self.group.heartbeat()
-        self.wake()
-
-    mutate.setattr(Membership, "heartbeat", heartbeat)
 
 
 # ---- the handoff

@@ -21,6 +21,7 @@ from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
 from tests.simulation.world import simulate
 from tests.support.mistakes import (
     acknowledged_before_work_has_ended,
+    lost_news_are_not_looked_for,
     nobody_is_superseded,
     one_acknowledgement_is_enough,
     what_is_gained_is_taken_at_once,
@@ -34,15 +35,6 @@ pytestmark = pytest.mark.usefixtures("quiet_library")
 
 class FoundError(BaseException):
     """Ends hypothesis, which would otherwise try to have it again; but a mistake that has a memory goes another way."""
-
-
-def heartbeats_compare_nothing(mutate: pytest.MonkeyPatch) -> None:
-    async def heartbeat(self: Membership) -> None:
-        await self._backend.ping()
-        self.group.heartbeat()
-        self.wake()
-
-    mutate.setattr(Membership, "heartbeat", heartbeat)
 
 
 def the_lease_is_a_timer(mutate: pytest.MonkeyPatch) -> None:
@@ -101,7 +93,7 @@ HANDOFF_MISTAKES = (what_is_gained_is_taken_at_once, one_acknowledgement_is_enou
 @pytest.mark.parametrize(
     ("mistake", "noticed_by"),
     [
-        (heartbeats_compare_nothing, "m[0-9]"),
+        (lost_news_are_not_looked_for, "m[0-9]"),
         (the_lease_is_a_timer, "after the cluster last heard of it"),
         (the_view_outlives_the_session, "a session before|has not joined in this session"),
         (the_lease_counts_from_the_answer, "after the cluster last heard of it"),

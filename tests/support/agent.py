@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from aiopartition import PartitionCoordinator, PartitionError
-from tests.support.lookout import Lookout, Sighting, is_exact
+from tests.support.lookout import Lookout, Sighting
+from tests.support.split import is_exact
 from tests.support.waiting import wait_until
 
 __all__ = ["Agent", "packages", "packages_are_split_among"]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from tests.support.backbone import Backbone
 from tests.support.ports import LOOPBACK, free_ports
 from tests.support.proxy import Episode
 from tests.support.server import ZooKeeperServer
+from tests.support.started import Started
 from tests.support.waiting import wait_until
 
 __all__ = ["Ensemble"]
 
 
-class Ensemble:
+class Ensemble(Started):
     """``size`` servers on this machine, one of which they elect their leader.
 
     Members are killed, frozen and restarted by their own methods; :meth:`heal` brings all of them back.
@@ -49,19 +48,6 @@ class Ensemble:
 
     def __repr__(self) -> str:
         return f"<Ensemble {', '.join(map(repr, self.servers))}>"
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @property
     def hosts(self) -> str:

@@ -12,7 +12,8 @@ from aiopartition import Change, GroupPolicy, PartitionCoordinator
 from aiopartition.settings import OnUnknown
 from tests.support.admin import session_of
 from tests.support.agent import Agent
-from tests.support.lookout import Lookout, split_exactly
+from tests.support.lookout import Lookout
+from tests.support.split import is_split_among
 from tests.support.waiting import wait_until
 
 __all__ = ["GROUP", "KEYS", "Fleet"]
@@ -98,7 +99,7 @@ class Fleet:
 
     async def exact(self, *members: PartitionCoordinator) -> bool:
         """Whether these (all of them, when none is named) share the keys exactly, at one generation."""
-        return await split_exactly(GROUP, KEYS, members or self.members)
+        return await is_split_among(members or self.members, GROUP, KEYS)
 
     async def settle(self, *members: PartitionCoordinator, timeout: float = 10.0) -> None:
         """Wait until these, or all, share the keys exactly."""

@@ -27,7 +27,7 @@ import uvloop
 
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
-from tests.support.lookout import split_exactly
+from tests.support.split import is_split_among
 from tests.support.waiting import wait_until
 
 __all__ = ["ENDS", "Outcome", "fork"]
@@ -194,7 +194,7 @@ class Parent:
         return await self.coordinator.extract_my_subset(GROUP, KEYS) == KEYS
 
     async def shared_with(self, other: PartitionCoordinator) -> bool:
-        return await split_exactly(GROUP, KEYS, [self.coordinator, other])
+        return await is_split_among([self.coordinator, other], GROUP, KEYS)
 
 
 async def ended(pid: int) -> int:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from types import TracebackType
 from typing import Self
 
 from aiopartition import NotStartedError, OwnershipUnknownError, PartitionCoordinator, PartitionError
 
-__all__ = ["Lookout", "Sighting", "is_exact", "overlap", "split_exactly"]
+__all__ = ["Lookout", "Sighting", "overlap"]
 
 
 @dataclass(slots=True)
@@ -125,22 +124,3 @@ def overlap(one: Iterable[Sighting], other: Iterable[Sighting]) -> float:
         ),
         default=-float("inf"),
     )
-
-
-def is_exact(keys: Sequence[str], shares: Iterable[Iterable[str]]) -> bool:
-    """Whether each key is in exactly one of the shares, and none of these is empty."""
-    parts = [list(share) for share in shares]
-    return all(parts) and sorted(chain.from_iterable(parts)) == sorted(keys)
-
-
-async def split_exactly(group_id: str, keys: Sequence[str], members: Iterable[PartitionCoordinator]) -> bool:
-    """Whether these coordinators, at one generation, share the keys among them exactly, leaving nothing out."""
-    shares: list[list[str]] = []
-    generations: set[int] = set()
-    for member in members:
-        try:
-            shares.append(await member.extract_my_subset(group_id, keys))
-            generations.add((await member.view(group_id)).generation)
-        except OwnershipUnknownError:
-            return False
-    return len(generations) == 1 and is_exact(keys, shares)

@@ -8,6 +8,7 @@ import pytest
 
 from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.group.handoff import Handoff
+from aiopartition.group.membership import Membership
 from aiopartition.group.state import Group
 from aiopartition.group.step import Step
 from aiopartition.placement.table import Mask
@@ -18,6 +19,15 @@ def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:
         """Go on as if nothing were the matter."""
 
     mutate.setattr(Group, "_be_outdone", stay)
+
+
+def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
+    async def heartbeat(self: Membership) -> None:
+        await self._backend.ping()
+        self.group.heartbeat()
+        self.wake()
+
+    mutate.setattr(Membership, "heartbeat", heartbeat)
 
 
 def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Self
 from tests.support.frames import LENGTH, Frame, FrameSplitter, Towards
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.server import ZooKeeperServer
+from tests.support.started import Started
 
 __all__ = ["Episode", "Frame", "FrameFilter", "OpenProxy", "Proxy", "Towards"]
 
@@ -48,7 +49,7 @@ class Episode:
         self.end()
 
 
-class Proxy:
+class Proxy(Started):
     """A TCP proxy in front of one server.
 
     Every trouble is a plain call and lasts until :meth:`pass_through`; those that last also work as
@@ -114,15 +115,6 @@ class Proxy:
         if self._failures:
             failures, self._failures = self._failures, []
             raise failures[0]
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     # Troubles that last
 

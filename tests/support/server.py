@@ -11,11 +11,10 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support.java import find_class_path, find_java
 from tests.support.ports import LOOPBACK, free_port
+from tests.support.started import Started
 from tests.support.waiting import wait_until
 
 __all__ = ["ServerStartError", "ZooKeeperServer"]
@@ -37,7 +36,7 @@ class ServerStartError(RuntimeError):
         return f"ZooKeeper at {self.address} {self.reason}; its log ends with:\n{self.log}"
 
 
-class ZooKeeperServer:
+class ZooKeeperServer(Started):
     """A server on loopback ports and a data directory of its own.
 
     ``settings`` are lines of the configuration file, ``properties`` are system properties of the JVM; both win over
@@ -67,19 +66,6 @@ class ZooKeeperServer:
     def __repr__(self) -> str:
         state = "frozen" if self._frozen else "up" if self.running else "down"
         return f"<ZooKeeperServer {self.address} {state}>"
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @property
     def address(self) -> str:

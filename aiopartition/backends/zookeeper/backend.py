@@ -148,12 +148,7 @@ class ZooKeeperBackend:
         return Entries(children.stat.children_zxid, children.names)
 
     async def generation(self, group_id: str) -> int | None:
-        members = self._members_path(group_id)
-        stat = await self._nodes.find(codec.exists(members), members)
-        if stat is None:
-            return None
-        self._handoffs.saw(self._group_path(group_id), stat.children_zxid)
-        return stat.children_zxid
+        return await self._handoffs.generation(self._group_path(group_id), latest=False)
 
     def forget(self, group_id: str) -> None:
         members, active = self._members_path(group_id), active_path(self._group_path(group_id))

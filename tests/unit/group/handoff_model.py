@@ -288,7 +288,7 @@ class Exclusive(Actor):
         mine = [slot for slot, active in enumerate(view.mask) if active]
         slots: int | Mask | None = view.mask if chance.random() < 0.2 else chance.choice(mine) if mine else None
         if slots is not None:
-            work = Work("work", slots, 0.0, lambda: None, 1.0, lambda _: None)
+            work = Work("work", slots, 0.0, lambda: None, 1.0)
             self.works.append(work)
             self.handoff.began(work)
 

@@ -21,7 +21,7 @@ EXCLUSIVE = GroupPolicy(exclusive=True, slots=16, vnodes=1)
 
 
 def work() -> Work:
-    return Work("work", (False,) * 16, 0.0, lambda: None, 1.0, lambda at_once: None)
+    return Work("work", (False,) * 16, 0.0, lambda: None, 1.0)
 
 
 def in_flight() -> InFlight:

@@ -24,7 +24,7 @@ NONE: Final[Mask] = (False, False, False, False)
 
 
 def work(slots: int | Mask) -> Work:
-    return Work("some work", slots, 0.0, lambda: None, 30.0, lambda _at_once: None)
+    return Work("some work", slots, 0.0, lambda: None, 30.0)
 
 
 def alone(generation: int = 5) -> Handoff:

@@ -1,15 +1,35 @@
-"""How the tests look at a split."""
+"""Who has what, and whether that is a split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
-from tests.support import wait_until
+from tests.support.waiting import wait_until
 
-__all__ = ["RESOURCES", "current_view", "owners", "split_exactly"]
+__all__ = ["RESOURCES", "current_view", "is_exact", "is_split_among", "owners", "split_exactly"]
 
 RESOURCES = [f"host-{number}.example.org" for number in range(500)]
+
+
+def is_exact(keys: Sequence[str], shares: Iterable[Iterable[str]]) -> bool:
+    """Whether each key is in exactly one of the shares, and none of these is empty."""
+    parts = [list(share) for share in shares]
+    return all(parts) and sorted(chain.from_iterable(parts)) == sorted(keys)
+
+
+async def is_split_among(members: Iterable[PartitionCoordinator], group_id: str, keys: Sequence[str]) -> bool:
+    """Whether these, at one generation, share the keys among them exactly, leaving nothing out."""
+    shares: list[list[str]] = []
+    generations: set[int] = set()
+    for member in members:
+        try:
+            shares.append(await member.extract_my_subset(group_id, keys))
+            generations.add((await member.view(group_id)).generation)
+        except OwnershipUnknownError:
+            return False
+    return len(generations) == 1 and is_exact(keys, shares)
 
 
 async def current_view(coordinator: PartitionCoordinator, group_id: str = "g") -> View | None:
