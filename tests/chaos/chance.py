@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
-from tests.chaos.agent import ENDS
 from tests.chaos.conditions import Conditions
 from tests.chaos.faults import EVERYBODY, Fault
 from tests.chaos.nuisances import FORGED, JUNK, NUISANCES
+from tests.chaos.program import ENDS
 from tests.chaos.workloads import TROUBLES
 
 __all__ = ["WEIGHTS", "kinds_of_round", "random_schedule"]

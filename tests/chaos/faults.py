@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.chaos.member import MemberProcess
+from tests.chaos.member import Member
 from tests.chaos.world import GROUP_PATH, LITTER, LONGEST_TIMEOUT, MEMBERS_PATH, World
 from tests.support import Frame, Proxy, ZooKeeperServer
 
@@ -148,7 +148,7 @@ async def restart_granting(server: ZooKeeperServer, seconds: float) -> None:
 # ---- networks: those of one member or of all, towards all servers or, by ``detail``, one of them
 
 
-def members_of(world: World, fault: Fault) -> list[MemberProcess]:
+def members_of(world: World, fault: Fault) -> list[Member]:
     if fault.target == EVERYBODY:
         return list(world.members.values())
     member = world.members.get(int(fault.target))
@@ -283,7 +283,7 @@ async def replace(world: World, fault: Fault, *, gracefully: bool) -> bool:
     seat = int(fault.target)
     async with world.moved:
         member = world.members.get(seat)
-        if member is None or (gracefully and (member.stopped or not member.told.get("joined"))):
+        if member is None or (gracefully and (member.frozen or not member.told.get("joined"))):
             return False
         await world.end_member(seat, gracefully=gracefully)
     await asyncio.sleep(fault.lasts)
@@ -297,12 +297,12 @@ async def replace(world: World, fault: Fault, *, gracefully: bool) -> bool:
 
 @fault
 async def pause_member(world: World, fault: Fault) -> bool:
-    members = [member for member in members_of(world, fault) if member.alive and not member.stopped]
+    members = [member for member in members_of(world, fault) if member.alive and not member.frozen]
     for member in members:
-        member.pause()
+        member.freeze()
     await asyncio.sleep(fault.lasts)
     for member in members:
-        member.resume()
+        member.thaw()
     return bool(members)
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from aiopartition.clock import now
 from tests.chaos.conditions import Conditions
 from tests.chaos.held import Steps, fewest
-from tests.chaos.journal import Sighting
 from tests.chaos.ledger import Generation, Ledger
-from tests.chaos.member import MemberProcess
+from tests.chaos.member import Member
 from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import collisions, gaps
+from tests.chaos.sightings import Sighting
 from tests.chaos.workloads import KEYS, digest_of
 
 __all__ = ["Judge", "Offset", "Violation"]
@@ -92,7 +92,7 @@ class Judge:
         self.rounds_unjudged += 1
         del self.violations[violations:]
 
-    def judge(self, members: Sequence[MemberProcess], ledger: Ledger, offset: Offset) -> None:
+    def judge(self, members: Sequence[Member], ledger: Ledger, offset: Offset) -> None:
         """All that these handed out since they were judged last."""
         seen = {sighting.generation for member in members for sighting in member.sightings}
         if seen & ledger.forgotten:
@@ -139,7 +139,7 @@ class Judge:
     # ---- (a) the lease
 
     def _check_lease(
-        self, member: MemberProcess, sighting: Sighting, generation: Generation, ledger: Ledger, offset: Offset
+        self, member: Member, sighting: Sighting, generation: Generation, ledger: Ledger, offset: Offset
     ) -> None:
         """Nothing is handed out that was asked for after the end of the session whose entry gave the right to it."""
         if not sighting.mine:
@@ -155,7 +155,7 @@ class Judge:
         ended = max(ledger.ends.get(entry.session, float("inf")) for entry in own)
         self._compare_with_end(member, sighting, ended, offset)
 
-    def _check_unknown(self, member: MemberProcess, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
+    def _check_unknown(self, member: Member, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
         """An item of a stream may be handed out just before the lease ends, and the view be asked for just after."""
         if not sighting.mine:
             return
@@ -164,14 +164,14 @@ class Judge:
         ended = max((ledger.ends.get(session, float("inf")) for session in sessions), default=float("-inf"))
         self._compare_with_end(member, sighting, ended, offset)
 
-    def _compare_with_end(self, member: MemberProcess, sighting: Sighting, ended: float, offset: Offset) -> None:
+    def _compare_with_end(self, member: Member, sighting: Sighting, ended: float, offset: Offset) -> None:
         late = sighting.last - offset.latest(ended) - self.conditions.lease_excess
         if late > 0:
             self.object_to("lease", f"{describe(member, sighting)}: {late:.3f} s later after its session than may be")
 
     # ---- (c) order, (d) agreement, and age
 
-    def _check_order(self, member: MemberProcess, sighting: Sighting, newest: dict[str, int]) -> None:
+    def _check_order(self, member: Member, sighting: Sighting, newest: dict[str, int]) -> None:
         assert sighting.generation is not None
         self.checks["order"] += 1
         before = newest.get(sighting.way, 0)
@@ -179,7 +179,7 @@ class Judge:
             self.object_to("order", f"{describe(member, sighting)}: after generation {before:x}")
         newest[sighting.way] = sighting.generation
 
-    def _check_share(self, member: MemberProcess, sighting: Sighting, generation: Generation, ledger: Ledger) -> None:
+    def _check_share(self, member: Member, sighting: Sighting, generation: Generation, ledger: Ledger) -> None:
         """The whole share by what the members of the ledger come to; of a stream, nothing else."""
         self.checks["share"] += 1
         due = ledger.share(generation, member.member_id, KEYS)
@@ -191,7 +191,7 @@ class Judge:
                 f"{describe(member, sighting)}: {foreign.bit_count()} keys of others, {missing.bit_count()} missing",
             )
 
-    def _check_digests(self, member: MemberProcess, ledger: Ledger) -> None:
+    def _check_digests(self, member: Member, ledger: Ledger) -> None:
         for number, told in member.digests.items():
             generation = ledger.get(number)
             if generation is not None:
@@ -199,7 +199,7 @@ class Judge:
                 if told != digest_of(ledger.table(generation)):
                     self.object_to("table", f"{member.member_id} at {number:x}: another table than its members give")
 
-    def _check_age(self, member: MemberProcess, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
+    def _check_age(self, member: Member, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
         assert sighting.generation is not None
         superseded = ledger.superseded(sighting.generation)
         if superseded is None or not sighting.mine:
@@ -211,7 +211,7 @@ class Judge:
             self.object_to("age", f"{describe(member, sighting)}: {age:.3f} s after the next generation")
 
     def _check_confirmed(
-        self, member: MemberProcess, sighting: Sighting, unknown_since: float, ledger: Ledger, offset: Offset
+        self, member: Member, sighting: Sighting, unknown_since: float, ledger: Ledger, offset: Offset
     ) -> None:
         """What is believed after an episode of unknown ownership was asked for in it."""
         assert sighting.generation is not None
@@ -228,7 +228,7 @@ class Judge:
 
     # ---- no harm to others
 
-    def check_held(self, members: Sequence[MemberProcess], since: float, until: float, floor: float) -> None:
+    def check_held(self, members: Sequence[Member], since: float, until: float, floor: float) -> None:
         """What these members hold together never falls below a part of all keys, while others are in trouble."""
         self.checks["held"] += 1
         steps = [member.work.steps() if self.conditions.supervised else lists_of(member) for member in members]
@@ -252,7 +252,7 @@ class Judge:
                     self.object_to("disjoint", f"generation {number:x}: process {name} owns what another one owns")
                 taken |= share
 
-    def _check_exclusive(self, members: Iterable[MemberProcess]) -> None:
+    def _check_exclusive(self, members: Iterable[Member]) -> None:
         """In an exclusive group no key is ever at work at two members, or twice at one."""
         timed = self.conditions.timed
         pieces = [piece for member in members for piece in member.work.pieces(self.since, timed=timed)]
@@ -262,7 +262,7 @@ class Judge:
         for text in (*collisions(pieces), *twice):
             self.object_to("exclusive", text)
 
-    def _measure_overlaps(self, members: Iterable[MemberProcess]) -> None:
+    def _measure_overlaps(self, members: Iterable[Member]) -> None:
         spans = [
             Span(member.name, sighting.mine, sighting.first, sighting.last)
             for member in members
@@ -274,10 +274,10 @@ class Judge:
         self.total_overlap += total
 
 
-def lists_of(member: MemberProcess) -> Steps:
+def lists_of(member: Member) -> Steps:
     return [(sighting.first, sighting.mine) for sighting in member.sightings if sighting.way == "list"]
 
 
-def describe(member: MemberProcess, sighting: Sighting) -> str:
+def describe(member: Member, sighting: Sighting) -> str:
     generation = "no generation" if sighting.generation is None else f"generation {sighting.generation:x}"
     return f"{member.member_id} (process {member.name}) at {generation} by {sighting.way}"

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.conditions import Conditions
-from tests.chaos.journal import JournalReader, Sighting
 from tests.chaos.pieces import Presence
+from tests.chaos.sightings import Sighting
 from tests.chaos.workloads import NAMESPACE
 from tests.support import Proxy
+from tests.support.member import MemberProcess
 
-__all__ = ["MemberProcess"]
-
-REPOSITORY = Path(__file__).parents[2]
+__all__ = ["Member"]
 
 
-class MemberProcess:
-    """One process, from its start to its end. It is never started again: that is another process."""
+class Member(MemberProcess):
+    """One process, in a seat."""
 
     def __init__(self, member_id: str, name: str, seat: int, network: list[Proxy], path: Path) -> None:
+        super().__init__(member_id, path)
         self._networks = AsyncExitStack()
-        self.member_id = member_id
         self.name = name
         self.seat = seat
         self.network = network
@@ -50,13 +45,7 @@ class MemberProcess:
         """The names of its tasks, as it said last."""
         self.out_of_group = False
         """Whether it was told to leave the group."""
-        self.stopped = False
-        """Whether it is frozen by SIGSTOP."""
         self._newest: dict[str, Sighting] = {}
-        self._reader = JournalReader(path)
-        self.path: Path = path
-        """Of its journal."""
-        self._process: Process | None = None
 
     def __repr__(self) -> str:
         newest = self.newest
@@ -69,61 +58,25 @@ class MemberProcess:
             for proxy in self.network:
                 await networks.enter_async_context(proxy)
             hosts = ",".join(proxy.address for proxy in self.network)
-            self._process = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", "--"),
-                *(sys.executable, "-m", "tests.chaos.agent", f"zookeeper://{hosts}{NAMESPACE}"),
-                *("--id", self.member_id, "--process", self.name, "--journal", str(self.path)),
-                *("--workload", conditions.workload, "--weight", str(1 + self.seat % 2)),
-                *("--session-timeout", str(conditions.session_timeout), "--heartbeat", str(conditions.heartbeat)),
+            await self.launch(
+                *("tests.chaos.program", f"zookeeper://{hosts}{NAMESPACE}"),
+                *("--id", self.member_id, "--process", self.name, "--journal", self.path),
+                *("--workload", conditions.workload, "--weight", 1 + self.seat % 2),
+                *("--session-timeout", conditions.session_timeout, "--heartbeat", conditions.heartbeat),
                 *(("--mutation", conditions.mutation) if conditions.mutation else ()),
-                stdin=PIPE,
-                cwd=REPOSITORY,
             )
             self._networks = networks.pop_all()
-
-    @property
-    def process(self) -> Process:
-        assert self._process is not None
-        return self._process
-
-    @property
-    def alive(self) -> bool:
-        return self.process.returncode is None
 
     @property
     def newest(self) -> Sighting | None:
         """The last whole share that it was seen to hand out, or to be at work on."""
         return self._newest.get("list") or self._newest.get("work")
 
-    def say(self, word: str) -> None:
-        """One line of input."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n".encode())
-
-    def pause(self) -> None:
-        """SIGSTOP."""
-        self.process.send_signal(signal.SIGSTOP)
-        self.stopped = True
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        if self.alive:
-            self.process.send_signal(signal.SIGCONT)
-        self.stopped = False
-
     def join_again(self) -> None:
         """Have it join the group that it was told to leave."""
         if self.alive and self.out_of_group:
             self.say("join")
             self.out_of_group = False
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        if self.alive:
-            self.process.kill()
-        await self.process.wait()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
 
     async def close(self) -> None:
         """Kill the process if need be, read what it has left, and forget it."""
@@ -139,13 +92,6 @@ class MemberProcess:
     def resident(self) -> int:
         """Its memory in bytes, counted from outside."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    # What it writes
-
-    def read(self) -> None:
-        """Take in what it has written."""
-        for line in self._reader.lines():
-            self._note(**line)
 
     def _note(self, kind: str, at: float, **facts: Any) -> None:
         self.work.note(kind, at, facts.get("key", -1))

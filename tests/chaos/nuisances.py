@@ -13,7 +13,7 @@ from functools import partial
 from aiopartition.clock import now
 from tests.chaos.conditions import Conditions
 from tests.chaos.faults import Fault, fault
-from tests.chaos.member import MemberProcess
+from tests.chaos.member import Member
 from tests.chaos.workloads import NAMESPACE
 from tests.chaos.world import GROUP_PATH, HANDOFF_PATH, MEMBERS_PATH, World
 from tests.support import wait_until
@@ -74,7 +74,7 @@ async def crash_loop(world: World, fault: Fault) -> bool:
     return True
 
 
-def runs(member: MemberProcess) -> bool:
+def runs(member: Member) -> bool:
     return "running" in member.told
 
 
@@ -82,7 +82,7 @@ def runs(member: MemberProcess) -> bool:
 async def fail_listing(world: World, fault: Fault) -> bool:
     """The ``resources()`` of one member's ``run()`` goes wrong in the way of ``detail``; then it is well again."""
     member = world.members.get(int(fault.target))
-    if member is None or not member.alive or member.stopped or not member.told.get("joined"):
+    if member is None or not member.alive or member.frozen or not member.told.get("joined"):
         return False
     member.say(f"listing {fault.detail}")
     await asyncio.sleep(fault.lasts)
@@ -95,7 +95,7 @@ async def fail_listing(world: World, fault: Fault) -> bool:
 async def fork_member(world: World, fault: Fault) -> bool:
     """A member's process forks a child, which ends in the way of ``detail``. The member itself looks how it ends."""
     member = world.members.get(int(fault.target))
-    if member is None or not member.alive or member.stopped or not member.told.get("joined"):
+    if member is None or not member.alive or member.frozen or not member.told.get("joined"):
         return False
     member.say(f"fork {fault.detail}")
     return True

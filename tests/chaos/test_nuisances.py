@@ -16,10 +16,9 @@ from tests.chaos.chance import WEIGHTS, kinds_of_round, random_schedule
 from tests.chaos.conditions import Conditions
 from tests.chaos.faults import Fault
 from tests.chaos.held import fewest
-from tests.chaos.journal import Journal, JournalReader
 from tests.chaos.judge import Judge
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.member import MemberProcess
+from tests.chaos.member import Member
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.nuisances import ENTRY_OF_NOBODY, FORGED, JUNK, NUISANCES, kept_at_least, nuisances_alone
 from tests.chaos.pieces import Presence
@@ -27,6 +26,7 @@ from tests.chaos.transactions import Change, Transaction
 from tests.chaos.trial import Trial
 from tests.chaos.workloads import KEYS
 from tests.chaos.world import MEMBERS_PATH, World
+from tests.support.journal import Journal, JournalReader
 
 EXCLUSIVE = Conditions(workload="exclusive")
 EVERYTHING = (1 << len(KEYS)) - 1
@@ -78,7 +78,7 @@ class TestFewest:
 class TestJudge:
     def judged(self, keys: int, floor: float, tmp_path: Path) -> Judge:
         judge = Judge(EXCLUSIVE)
-        member = MemberProcess("a", "1", 0, [], tmp_path / "1.jsonl")
+        member = Member("a", "1", 0, [], tmp_path / "1.jsonl")
         member.work.begun = dict.fromkeys(range(keys), 1.0)
         judge.check_held([member], 2.0, 3.0, floor)
         return judge

@@ -13,15 +13,16 @@ from kazoo.client import KazooClient
 
 from aiopartition import GroupPolicy
 from tests.chaos.conditions import STOCK, Conditions
-from tests.chaos.journal import Journal, Sighting
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
-from tests.chaos.member import MemberProcess
+from tests.chaos.member import Member
 from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions, gaps
+from tests.chaos.sightings import Sighting
 from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
 from tests.chaos.workloads import KEYS, digest_of
 from tests.support import Ensemble
+from tests.support.journal import Journal
 
 POLICY = GroupPolicy(slots=256)
 MEMBERS = "/chaos/work/members"
@@ -131,7 +132,7 @@ class TestJudge:
         def judge(
             *sightings: Sighting, process: str = "2", member_id: str = "b", digest: str | None = None
         ) -> set[str]:
-            member = MemberProcess(member_id, process, 0, [], tmp_path / process)
+            member = Member(member_id, process, 0, [], tmp_path / process)
             member.sightings = list(sightings)
             if digest is not None:
                 member.digests = {3: digest}
@@ -197,7 +198,7 @@ class TestJudge:
 
     def test_two_owners_at_one_generation(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> None:
         judge = Judge(Conditions())
-        members = [MemberProcess(member_id, name, 0, [], tmp_path / name) for member_id, name in ("a1", "b2")]
+        members = [Member(member_id, name, 0, [], tmp_path / name) for member_id, name in ("a1", "b2")]
         for member in members:
             member.sightings = [Sighting("list", 3, 1, 1002.1, 1002.5)]
         judge.judge(members, ledger, offset)
@@ -212,14 +213,14 @@ class TestJudge:
         assert excess == pytest.approx(3.0 + 0.3 - 2.0 / 3)
         for late, expected in ((excess - 0.01, False), (excess + 0.01, True)):
             judge = Judge(STOCK)
-            member = MemberProcess("b", "2", 0, [], tmp_path / "2")
+            member = Member("b", "2", 0, [], tmp_path / "2")
             member.sightings = [seen(1010.0 + late)]
             judge.judge([member], ledger, offset)
             assert ("lease" in {violation.check for violation in judge.violations}) is expected
         assert Conditions().lease_excess == 0.0
 
     def test_exclusive_work_twice_at_one(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> None:
-        member = MemberProcess("1", "1", 0, [], tmp_path / "1")
+        member = Member("1", "1", 0, [], tmp_path / "1")
         at_work(member.work, (7, 1.0, 9.0), (7, 2.0, 9.0))
         judge = Judge(Conditions(workload="exclusive"))
         judge.judge([member], ledger, offset)
@@ -229,7 +230,7 @@ class TestJudge:
     def test_exclusive_work_at_two(
         self, ledger: Ledger, offset: Offset, tmp_path: Path, began: float, expected: set[str]
     ) -> None:
-        one, other = (MemberProcess(name, name, 0, [], tmp_path / name) for name in "12")
+        one, other = (Member(name, name, 0, [], tmp_path / name) for name in "12")
         at_work(one.work, (7, 1.0, 5.0))
         at_work(other.work, (7, began, 9.0), (8, 2.0, 9.0))
         judge = Judge(Conditions(workload="exclusive"))
@@ -308,7 +309,7 @@ class TestOverlaps:
 def test_a_journal_outlives_its_writer(tmp_path: Path) -> None:
     """What is written is read, each line once, and half a line not before it is whole."""
     path = tmp_path / "journal"
-    member = MemberProcess("a", "1", 0, [], path)
+    member = Member("a", "1", 0, [], path)
     journal = Journal(path)
     journal.write("joined")
     journal.close()

@@ -24,7 +24,8 @@ from aiopartition import (
 )
 from aiopartition.clock import now
 from aiopartition.placement.table import Table
-from tests.chaos.journal import STILL, Journal, Track
+from tests.chaos.sightings import STILL, Track
+from tests.support.journal import Journal
 
 __all__ = [
     "CHILDREN",

@@ -17,7 +17,7 @@ from kazoo.retry import KazooRetry
 
 from tests.chaos.conditions import Conditions
 from tests.chaos.ledger import Ledger
-from tests.chaos.member import MemberProcess
+from tests.chaos.member import Member
 from tests.chaos.transactions import history
 from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
@@ -60,13 +60,13 @@ class World:
         )
         self.partition: Episode | None = None
         """While a server is cut off from the others."""
-        self.members: dict[int, MemberProcess] = {}
+        self.members: dict[int, Member] = {}
         """By seat."""
-        self.elders: list[MemberProcess] = []
+        self.elders: list[Member] = []
         """Those in whose place another process with the same id was started while they were alive."""
-        self.departed: list[MemberProcess] = []
+        self.departed: list[Member] = []
         """Those that have ended, until their journals are judged."""
-        self.visitors: list[MemberProcess] = []
+        self.visitors: list[Member] = []
         """Those that are in no seat, and crash soon."""
         self.crashing = asyncio.Lock()
         """Held while visitors come and crash."""
@@ -113,17 +113,17 @@ class World:
     # ---- members
 
     @property
-    def processes(self) -> list[MemberProcess]:
+    def processes(self) -> list[Member]:
         """All that are alive, and those that have ended since the last judgement."""
         return [*self.members.values(), *self.elders, *self.departed, *self.visitors]
 
     @property
-    def holders(self) -> list[MemberProcess]:
+    def holders(self) -> list[Member]:
         """Those that must share the work when nothing is amiss."""
         expected = [*self.members.values(), *self.elders]
         return [member for member in expected if member.alive and not member.superseded and not member.out_of_group]
 
-    async def start_member(self, seat: int, member_id: str | None = None) -> MemberProcess:
+    async def start_member(self, seat: int, member_id: str | None = None) -> Member:
         """A new process in a seat that is free, with a network of its own.
 
         :param member_id: default: one that nobody has had.
@@ -131,28 +131,28 @@ class World:
         member = self.members[seat] = await self._start_process(seat, member_id)
         return member
 
-    async def start_visitor(self, member_id: str | None = None) -> MemberProcess:
+    async def start_visitor(self, member_id: str | None = None) -> Member:
         """A new process in no seat, of weight 1."""
         visitor = await self._start_process(0, member_id)
         self.visitors.append(visitor)
         return visitor
 
-    async def end_visitor(self, visitor: MemberProcess) -> None:
+    async def end_visitor(self, visitor: Member) -> None:
         """Kill it."""
         await visitor.kill()
         self.visitors.remove(visitor)
         self.departed.append(visitor)
 
-    async def _start_process(self, seat: int, member_id: str | None) -> MemberProcess:
+    async def _start_process(self, seat: int, member_id: str | None) -> Member:
         self._started += 1
         name = str(self._started)
         network = [Proxy(server.host, server.port) for server in self.ensemble.servers]
         journal = self._directory / f"{name}.jsonl"
-        member = MemberProcess(member_id or f"member-{name}", name, seat, network, journal)
+        member = Member(member_id or f"member-{name}", name, seat, network, journal)
         await member.start(self.conditions)
         return member
 
-    async def end_member(self, seat: int, *, gracefully: bool) -> MemberProcess:
+    async def end_member(self, seat: int, *, gracefully: bool) -> Member:
         """Have the process in a seat end, one way or the other."""
         member = self.members[seat]
         if gracefully:
@@ -201,7 +201,7 @@ class World:
     async def heal(self) -> None:
         """End everything that may still be amiss, and wait until the servers are one ensemble again."""
         for member in [*self.members.values(), *self.elders]:
-            member.resume()
+            member.thaw()
             for proxy in member.network:
                 proxy.pass_through()
         await self.ensemble.heal()

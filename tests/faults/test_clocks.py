@@ -21,8 +21,8 @@ from aiopartition.backends.opening import open_backend
 from aiopartition.clock import now
 from tests.faults.conftest import Measure
 from tests.support import ZooKeeperServer, wait_until
-from tests.support.agent import Agent, packages_are_split_among
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.watched import packages_split
 
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 HOUR = 3600.0
@@ -31,10 +31,6 @@ HOUR = 3600.0
 @pytest.fixture
 async def url(zookeeper: ZooKeeperServer, namespace: str) -> str:
     return zookeeper.url(namespace)
-
-
-async def split(*agents: Agent) -> None:
-    await wait_until(lambda: packages_are_split_among(agents), what=lambda: f"a split: {agents}")
 
 
 class SuspendedClock:
@@ -96,9 +92,9 @@ class TestStoppedProcess:
     async def test_for_longer_than_the_lease(self, fleet: Fleet, url: str, measure: Measure) -> None:
         """A process that was stopped (SIGSTOP) until its lease was over, but not its session, hands out nothing when it
         is continued, until a server has answered; then it goes on, and nobody else has noticed."""
-        sleeper = await fleet.agent(url, "sleeper", session_timeout=4.0, heartbeat=0.1)
-        other = await fleet.agent(url, "other")
-        await split(sleeper, other)
+        sleeper = await fleet.process(url, "sleeper", session_timeout=4.0, heartbeat=0.1)
+        other = await fleet.process(url, "other")
+        await packages_split(sleeper, other)
         before, seen = sleeper.mine, len(sleeper.sightings)
         sleeper.freeze()
         stopped = time.monotonic()
@@ -127,9 +123,9 @@ class TestWallClock:
         with monkeypatch.context() as patch:
             for name, value in wrong_clock.items():
                 patch.setenv(name, value)
-            member = await fleet.agent(url, "member")
-        other = await fleet.agent(url, "other")
-        await split(member, other)
+            member = await fleet.process(url, "member")
+        other = await fleet.process(url, "other")
+        await packages_split(member, other)
         mine, seen = member.mine, len(member.sightings)
 
         for hours in (-1, 2):
@@ -142,11 +138,11 @@ class TestWallClock:
             assert not member.errors
 
         member.freeze()
-        await split(other)
+        await packages_split(other)
         setting.write_text("-1h\n")
         taken_over = other.sightings[-1].first
         member.thaw()
-        await split(member, other)
+        await packages_split(member, other)
         assert not member.sightings[seen].mine
         assert member.sightings[seen].first > taken_over
 

@@ -13,9 +13,9 @@ from aiopartition import OwnershipUnknownError
 from tests.faults.conftest import Measure
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator
-from tests.support.agent import GROUP, PACKAGES, Agent, packages_are_split_among
 from tests.support.fleet import Fleet
 from tests.support.lookout import overlap
+from tests.support.watched import GROUP, PACKAGES, WatchedMember, packages_split
 
 PATIENCE = 10.0
 """Seconds of a session that is to outlive the start of a Python, even where much else runs."""
@@ -34,45 +34,41 @@ async def url(zookeeper: ZooKeeperServer, namespace: str) -> str:
 
 
 @pytest.fixture
-async def four(fleet: Fleet, url: str) -> list[Agent]:
+async def four(fleet: Fleet, url: str) -> list[WatchedMember]:
     """Four processes that share the packages of this machine."""
-    agents = [await fleet.agent(url, name) for name in ("a", "b", "c", "d")]
-    await split(agents)
-    return agents
-
-
-async def split(agents: list[Agent], *, timeout: float = 30.0) -> float:
-    """Wait until these share the packages exactly; since when they have."""
-    await wait_until(lambda: packages_are_split_among(agents), timeout=timeout, what=lambda: f"a split: {agents}")
-    return max(agent.sightings[-1].first for agent in agents)
+    members = [await fleet.process(url, name) for name in ("a", "b", "c", "d")]
+    await packages_split(*members)
+    return members
 
 
 class TestFourProcesses:
-    async def test_split_a_real_list_exactly(self, four: list[Agent]) -> None:
+    async def test_split_a_real_list_exactly(self, four: list[WatchedMember]) -> None:
         """Each package is handed out by exactly one of four processes, and each process has a fair share."""
-        assert sum(len(agent.mine) for agent in four) == len(PACKAGES)
-        assert max(len(agent.mine) for agent in four) < 1.5 * len(PACKAGES) / len(four)
-        assert [agent.errors for agent in four] == [[], [], [], []]
+        assert sum(len(member.mine) for member in four) == len(PACKAGES)
+        assert max(len(member.mine) for member in four) < 1.5 * len(PACKAGES) / len(four)
+        assert [member.errors for member in four] == [[], [], [], []]
 
-    async def test_a_crash_is_made_good_with_the_session_timeout(self, four: list[Agent], measure: Measure) -> None:
+    async def test_a_crash_is_made_good_with_the_session_timeout(
+        self, four: list[WatchedMember], measure: Measure
+    ) -> None:
         """After ``kill -9`` of one process the others cover everything again within 3 s, in one step."""
         *others, crashed = four
         killed = await crashed.kill()
-        measure("crash to exact split", await split(others) - killed)
-        assert await split(others) - killed < 3.0
-        assert all(len(agent.since(killed)) == 2 for agent in others)
+        measure("crash to exact split", await packages_split(*others) - killed)
+        assert await packages_split(*others) - killed < 3.0
+        assert all(len(member.since(killed)) == 2 for member in others)
 
-    async def test_a_farewell_is_made_good_at_once(self, four: list[Agent], measure: Measure) -> None:
+    async def test_a_farewell_is_made_good_at_once(self, four: list[WatchedMember], measure: Measure) -> None:
         """After ``stop()`` in one process the others cover everything again within 0.3 s, and nothing that it had
         is handed out anew before it has let go."""
         delays: list[float] = []
         while len(four) > 1:
             leaving = four.pop()
             stopping = await leaving.stop()
-            delays.append(await split(four) - stopping)
+            delays.append(await packages_split(*four) - stopping)
             await wait_until(lambda: not leaving.mine)  # noqa: B023
             measure("stop to exact split", delays[-1])
-            assert overlap(leaving.sightings, (seen for agent in four for seen in agent.since(stopping)[1:])) < 0
+            assert overlap(leaving.sightings, (seen for member in four for seen in member.since(stopping)[1:])) < 0
         assert median(delays) < 0.3
 
     async def test_a_restart_with_the_same_id_moves_nothing(
@@ -81,13 +77,13 @@ class TestFourProcesses:
         """Killed and restarted at once with the same id, a member gets its packages back, and no other notices:
         neither when it comes back nor when the session of its former self expires."""
         url, members = patient.url(namespace), f"{namespace}/{GROUP}/members"
-        four = [await fleet.agent(url, name, session_timeout=PATIENCE) for name in ("a", "b", "c", "d")]
-        await split(four)
+        four = [await fleet.process(url, name, session_timeout=PATIENCE) for name in ("a", "b", "c", "d")]
+        await packages_split(*four)
         *others, crashed = four
-        before = {agent: agent.mine for agent in four}
+        before = {member: member.mine for member in four}
         async with Operator(patient.address) as operator:
             moment = await crashed.kill()
-            restarted = await fleet.agent(url, crashed.member_id)
+            restarted = await fleet.process(url, crashed.member_id)
             await restarted.hears("joined")
             await wait_until(lambda: restarted.mine == before[crashed], what=lambda: f"its packages at {restarted}")
             assert len(await operator.children(members)) == 5
@@ -96,9 +92,9 @@ class TestFourProcesses:
                 return len(await operator.children(members)) == 4
 
             await wait_until(former_self_is_gone, timeout=30.0, interval=0.05)
-        await split([*others, restarted])
-        for agent in others:
-            assert {seen.mine for seen in agent.since(moment)} == {before[agent]}
+        await packages_split(*others, restarted)
+        for member in others:
+            assert {seen.mine for seen in member.since(moment)} == {before[member]}
         assert {seen.mine for seen in restarted.sightings} <= {before[crashed], frozenset()}
 
     async def test_a_second_process_with_the_same_id_supersedes_the_first(
@@ -106,12 +102,12 @@ class TestFourProcesses:
     ) -> None:
         """Of two live processes with one id the later one works. The earlier one raises ``MemberSupersededError``,
         hands out nothing, and takes its entry away."""
-        first, other = await fleet.agent(url, "a"), await fleet.agent(url, "b")
-        await split([first, other])
+        first, other = await fleet.process(url, "a"), await fleet.process(url, "b")
+        await packages_split(first, other)
         before = first.mine
         moment = time.monotonic()
-        second = await fleet.agent(url, "a")
-        await split([second, other])
+        second = await fleet.process(url, "a")
+        await packages_split(second, other)
         await wait_until(lambda: first.errors, what=lambda: f"an error of {first}")
         assert first.errors[0][0] == "MemberSupersededError"
         assert "'a'" in first.errors[0][1]
@@ -131,15 +127,15 @@ class TestStoppedProcess:
     async def test_hands_out_nothing_of_another_when_it_wakes(self, fleet: Fleet, url: str, measure: Measure) -> None:
         """A process that was stopped (SIGSTOP) for longer than its session hands out nothing when it wakes, until
         it has joined again. What it had was let go of before the other took it over."""
-        sleeper, other = await fleet.agent(url, "sleeper"), await fleet.agent(url, "other")
-        await split([sleeper, other])
+        sleeper, other = await fleet.process(url, "sleeper"), await fleet.process(url, "other")
+        await packages_split(sleeper, other)
         before, seen = sleeper.generation, len(sleeper.sightings)
         sleeper.freeze()
-        taken_over = await split([other])
+        taken_over = await packages_split(other)
         await wait_until(lambda: time.monotonic() > taken_over + 0.2)
         woken = time.monotonic()
         sleeper.thaw()
-        again = await split([sleeper, other])
+        again = await packages_split(sleeper, other)
         measure("waking to exact split", again - woken)
 
         asleep, awake = sleeper.sightings[:seen], sleeper.sightings[seen:]
@@ -156,8 +152,8 @@ class TestBlockedLoop:
     async def test_for_longer_than_the_session(self, fleet: Fleet, url: str, measure: Measure) -> None:
         """A member whose event loop was blocked until others took over hands out nothing afterwards, from the first
         moment on, and then joins again."""
-        other = await fleet.agent(url, "other")
-        await split([other])
+        other = await fleet.process(url, "other")
+        await packages_split(other)
         blocked = await fleet.start(url, "blocked", join=False, on_unknown="raise")
         await blocked.join_group(GROUP)
         await wait_until(lambda: other.mine and len(other.mine) < len(PACKAGES), what=lambda: f"a split with {other}")
@@ -190,8 +186,8 @@ class TestBlockedLoop:
     async def test_for_longer_than_the_lease(self, fleet: Fleet, url: str, measure: Measure) -> None:
         """A member whose event loop was blocked for longer than its lease, but not for so long that its session
         ended, hands out nothing until a server has answered it; then it goes on at the same generation."""
-        other = await fleet.agent(url, "other")
-        await split([other])
+        other = await fleet.process(url, "other")
+        await packages_split(other)
         blocked = await fleet.start(url, "blocked", join=False, heartbeat=0.1)
         await blocked.join_group(GROUP)
         await wait_until(lambda: other.mine and len(other.mine) < len(PACKAGES), what=lambda: f"a split with {other}")

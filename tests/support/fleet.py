@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from contextlib import AsyncExitStack
+from pathlib import Path
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -11,10 +13,10 @@ from typing import Self
 from aiopartition import Change, GroupPolicy, PartitionCoordinator
 from aiopartition.settings import OnUnknown
 from tests.support.admin import session_of
-from tests.support.agent import Agent
 from tests.support.lookout import Lookout
 from tests.support.split import is_split_among
 from tests.support.waiting import wait_until
+from tests.support.watched import WatchedMember
 
 __all__ = ["GROUP", "KEYS", "Fleet"]
 
@@ -70,11 +72,15 @@ class Fleet:
         self.members.append(coordinator)
         return coordinator
 
-    async def agent(self, url: str, member_id: str, *, session_timeout: float = 2.0, heartbeat: float = 0.5) -> Agent:
+    async def process(
+        self, url: str, member_id: str, *, session_timeout: float = 2.0, heartbeat: float = 0.5
+    ) -> WatchedMember:
         """A member in a process of its own; this does not wait for it to come up."""
-        agent = await Agent.start(url, member_id, session_timeout=session_timeout, heartbeat=heartbeat)
-        self._stack.push_async_callback(agent.close)
-        return agent
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+        member = WatchedMember(member_id, Path(directory, "journal"))
+        await member.start(url, session_timeout=session_timeout, heartbeat=heartbeat)
+        self._stack.push_async_callback(member.close)
+        return member
 
     async def watch(self, member: PartitionCoordinator, *, interval: float = 0.002) -> Lookout:
         """Look at what ``member`` hands out, from now to the end."""

@@ -35,6 +35,7 @@ class Lookout:
     """Asks one coordinator for its subset every few milliseconds and keeps what changes.
 
     :param on_change: told of each sighting as it begins, with the one before, which is over then.
+    :param on_error: told of each error, once.
     """
 
     def __init__(
@@ -44,7 +45,8 @@ class Lookout:
         keys: Sequence[str],
         *,
         interval: float = 0.002,
-        on_change: Callable[[Sighting | None, Sighting], None] | None = None,
+        on_change: Callable[[Sighting | None, Sighting], None] = lambda before, sighting: None,
+        on_error: Callable[[PartitionError], None] = lambda error: None,
     ) -> None:
         self.coordinator = coordinator
         self.sightings: list[Sighting] = []
@@ -54,6 +56,7 @@ class Lookout:
         self._keys = keys
         self._interval = interval
         self._on_change = on_change
+        self._on_error = on_error
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -98,13 +101,13 @@ class Lookout:
         except PartitionError as error:
             if str(error) not in map(str, self.errors):
                 self.errors.append(error)
+                self._on_error(error)
         before = self.sightings[-1] if self.sightings else None
         if before is not None and (before.mine, before.generation) == (mine, generation):
             before.last = begun
             return
         self.sightings.append(Sighting(mine, generation, time.monotonic(), begun))
-        if self._on_change is not None:
-            self._on_change(before, self.sightings[-1])
+        self._on_change(before, self.sightings[-1])
 
     async def _keep_looking(self) -> None:
         while True:

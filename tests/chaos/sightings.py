@@ -1,21 +1,13 @@
-"""What a process writes down of its own doings, and how it is read elsewhere.
-
-A file of JSON lines: writing never waits for a reader, and what was written outlives a SIGKILL. Times are those of
-:data:`aiopartition.clock.now`, which all processes of a machine share.
-"""
+"""What a member hands out, as it writes it down. Times are those of :data:`aiopartition.clock.now`."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from aiopartition.clock import now
+from tests.support.journal import Journal
 
-__all__ = ["STILL", "Journal", "JournalReader", "Sighting", "Track"]
+__all__ = ["STILL", "Sighting", "Track"]
 
 STILL = 0.05
 """Seconds after which it is written down that nothing has changed: what a SIGKILL may hide."""
@@ -40,41 +32,6 @@ class Sighting:
     """How many hand-outs these are."""
     judged: int = 0
     """How many of them were judged before."""
-
-
-class Journal:
-    """The writer's end."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
-        self._owner = os.getpid()
-
-    def write(self, kind: str, **facts: object) -> None:
-        """One line, in one piece; nothing from a forked child, whose doings are not the member's."""
-        if os.getpid() == self._owner:
-            self._file.write((json.dumps({"kind": kind, "at": now(), **facts}) + "\n").encode())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class JournalReader:
-    """The reader's end: each line once."""
-
-    def __init__(self, path: Path) -> None:
-        path.touch()
-        self._path = path
-        self._position = 0
-        self._rest = b""
-
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """What has been written since the last call."""
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            written = file.read()
-        self._position += len(written)
-        *lines, self._rest = (self._rest + written).split(b"\n")
-        yield from map(json.loads, lines)
 
 
 class Track:

@@ -1,4 +1,4 @@
-"""A member's own process: ``python -m tests.chaos.agent --help``.
+"""A member's own process: ``python -m tests.chaos.program --help``.
 
 It takes part, does its workload, and writes everything into its journal. Lines of input tell it what to do: ``leave``
 and ``join`` the group, ``report`` what it uses, ``listing`` and how it goes wrong, ``fork`` and how the child ends,
@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -22,51 +21,19 @@ from typing import cast
 from aiopartition import MemberSupersededError, NotStartedError, PartitionCoordinator, PartitionError
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from aiopartition.clock import now
-from tests.chaos.journal import Journal
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.workloads import CHILDREN, GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
+from tests.support.journal import Journal, JournalHandler
+from tests.support.member import LISTENING, words
 
 COMING_AND_GOING = ("aiopartition beat", "aiopartition worker")
 """Begin the names of tasks that last as long as a heartbeat is answered, or a key is worked on."""
 AFTERMATH = 1.0
 """Seconds for which work that should have ended is still watched after it has stopped its coordinator."""
-LISTENING = 0.01
-"""Seconds from one look at the input to the next."""
 CHILDHOOD = 10.0
 """Seconds within which a forked child should have ended."""
 ENDS = {"return": 0, "own": 0, "exit": 3, "error": 1, "kernel": 4}
 """How a forked child ends, and its exit code."""
-
-
-class JournalHandler(logging.Handler):
-    """Writes down what the library says."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__(logging.INFO)
-        self._journal = journal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._journal.write("log", level=record.levelname, text=record.getMessage())
-
-
-async def words() -> AsyncIterator[tuple[str, str]]:
-    """Each line of input, as a word and what follows it; ``stop`` at its end.
-
-    Looked for, not waited for: what a forked child inherits of an event loop that reads could end the reading here too.
-    """
-    os.set_blocking(0, False)
-    rest = ""
-    while True:
-        try:
-            read = os.read(0, 4096).decode() or "stop\n"
-        except BlockingIOError:
-            await asyncio.sleep(LISTENING)
-            continue
-        *lines, rest = (rest + read).split("\n")
-        for line in lines:
-            word, _, detail = line.partition(" ")
-            yield word, detail
-            await asyncio.sleep(LISTENING)  # what is told in one go must not keep the work from its turn
 
 
 def ended(child: int) -> int | None:
@@ -75,7 +42,7 @@ def ended(child: int) -> int | None:
     return status if found else None
 
 
-class Agent:
+class Program:
     """What the process is told to do, done."""
 
     def __init__(
@@ -213,7 +180,7 @@ async def main() -> None:
     loop.set_exception_handler(lambda _, context: journal.write("error", name="unheard", text=repr(context)))
     journal.write("running")
     workload = WORKLOADS[options.workload](coordinator, journal)
-    await Agent(options, coordinator, workload, journal).run()
+    await Program(options, coordinator, workload, journal).run()
 
 
 if __name__ == "__main__":
