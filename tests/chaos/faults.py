@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tests.chaos.member import Member
 from tests.chaos.world import GROUP_PATH, LITTER, LONGEST_TIMEOUT, MEMBERS_PATH, World
@@ -66,83 +66,74 @@ async def play(world: World, schedule: Sequence[Fault], struck: Counter[str], mi
 # ---- servers
 
 
-@asynccontextmanager
-async def running(world: World, target: str) -> AsyncIterator[ZooKeeperServer | None]:
-    """A server that runs, which nobody else touches meanwhile; ``None`` if it does not run, or there is none."""
-    server = await world.server(target)
+ToServer = Callable[[ZooKeeperServer], Awaitable[None]]
+
+
+async def befall(
+    world: World, fault: Fault, begin: ToServer, end: ToServer | None = None, *, parts: bool = False
+) -> bool:
+    """What happens to a server that runs, and how it ends; meanwhile other things may happen to it.
+
+    :param parts: whether it keeps the server from hearing the others, which only one of them may be at a time: see
+        :class:`~tests.chaos.conditions.Conditions`.
+    """
+    server = await world.server(fault.target)
     if server is None:
-        yield None
-        return
+        return False
     async with world.server_locks[server]:
-        yield server if server.running else None
+        if not server.running or (parts and world.servers_apart):
+            return False
+        await begin(server)
+    if end is not None:
+        await asyncio.sleep(fault.lasts)
+        async with world.server_locks[server]:
+            await end(server)
+    return True
 
 
 @fault
 async def kill_server(world: World, fault: Fault) -> bool:
-    async with running(world, fault.target) as server:
-        if server is None:
-            return False
-        await server.kill()
-    await asyncio.sleep(fault.lasts)
-    async with world.server_locks[server]:
-        await server.heal(wait=False)
-    return True
+    return await befall(world, fault, ZooKeeperServer.kill, partial(ZooKeeperServer.heal, wait=False))
 
 
 @fault
 async def freeze_server(world: World, fault: Fault) -> bool:
-    """Not while another one stands still or is cut off: see :class:`~tests.chaos.conditions.Conditions`."""
-    async with running(world, fault.target) as server:
-        if server is None or world.servers_apart:
-            return False
-        await server.freeze()
-    await asyncio.sleep(fault.lasts)
-    async with world.server_locks[server]:
+    async def thaw(server: ZooKeeperServer) -> None:
         if server.frozen:
             await server.thaw()
-    return True
+
+    return await befall(world, fault, ZooKeeperServer.freeze, thaw, parts=True)
 
 
 @fault
 async def restart_server(world: World, fault: Fault) -> bool:
-    async with running(world, fault.target) as server:
-        if server is None:
-            return False
-        await server.stop()
-        await server.start(wait=False)
-    return True
+    return await befall(world, fault, partial(ZooKeeperServer.restart, wait=False))
 
 
 @fault
 async def part_server(world: World, fault: Fault) -> bool:
-    """A server is cut off from the other servers, not from its clients. Not while one stands still or is cut off."""
-    async with running(world, fault.target) as server:
-        if server is None or world.servers_apart:
-            return False
-        world.partition = partition = world.ensemble.part(server)
-    await asyncio.sleep(fault.lasts)
-    partition.end()
-    world.partition = None
-    return True
+    """A server is cut off from the other servers, not from its clients."""
+
+    async def part(server: ZooKeeperServer) -> None:
+        world.partition = world.ensemble.part(server)
+
+    async def join(server: ZooKeeperServer) -> None:
+        if world.partition is not None:
+            world.partition.end()
+            world.partition = None
+
+    return await befall(world, fault, part, join, parts=True)
 
 
 @fault
 async def grant_less(world: World, fault: Fault) -> bool:
     """A server comes back with another configuration, and grants sessions no more than ``detail`` seconds."""
-    async with running(world, fault.target) as server:
-        if server is None:
-            return False
-        await restart_granting(server, float(fault.detail))
-    await asyncio.sleep(fault.lasts)
-    async with world.server_locks[server]:
-        await restart_granting(server, LONGEST_TIMEOUT)
-    return True
 
+    async def granting(server: ZooKeeperServer, seconds: float) -> None:
+        await server.restart_granting(seconds, wait=False)
 
-async def restart_granting(server: ZooKeeperServer, seconds: float) -> None:
-    server.settings["maxSessionTimeout"] = round(seconds * 1000)
-    await server.stop()
-    await server.start(wait=False)
+    less, more = (partial(granting, seconds=seconds) for seconds in (float(fault.detail), LONGEST_TIMEOUT))
+    return await befall(world, fault, less, more)
 
 
 # ---- networks: those of one member or of all, towards all servers or, by ``detail``, one of them

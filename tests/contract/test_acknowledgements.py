@@ -7,35 +7,14 @@ from typing import Any
 
 import pytest
 
-from aiopartition import BackendError, GroupPolicy, PartitionCoordinator
+from aiopartition import BackendError, PartitionCoordinator
 from aiopartition.backends.base import Mark
 from tests.contract.cluster import Cluster
-from tests.contract.joining import enter
+from tests.contract.exclusive import join, joined
 from tests.support import wait_until
+from tests.support.split import steady
 
-POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 CYCLES = 40
-
-
-async def join(member: PartitionCoordinator) -> None:
-    await enter(member, policy=POLICY, settle=0)
-
-
-async def joined(cluster: Cluster, member_id: str, **arguments: Any) -> PartitionCoordinator:
-    member = await cluster.started(member_id, **arguments)
-    await join(member)
-    return member
-
-
-async def steady(*members: PartitionCoordinator) -> None:
-    """Wait until these are the members, and have all that is theirs."""
-    ids = [member.member_id for member in members]
-
-    def done() -> bool:
-        statuses = [member.status("g") for member in members]
-        return all(each.state == "steady" and [one.id for one in each.members] == ids for each in statuses)
-
-    await wait_until(done, timeout=15.0, what=lambda: [member.status("g") for member in members])
 
 
 async def none_are_left(cluster: Cluster) -> None:
@@ -54,27 +33,27 @@ async def test_joining_and_leaving_over_and_over(cluster: Cluster) -> None:
     for cycle in range(CYCLES):
         await join(second)
         if cycle % 10 == 0:
-            await steady(first, second)
+            await steady("g", first, second)
         await second.leave_group("g")
-    await steady(first)
+    await steady("g", first)
     await none_are_left(cluster)
 
 
 async def test_a_crowd(cluster: Cluster) -> None:
     """Of members that come together, and each overtake the handoff before."""
     members = [await joined(cluster, f"m{number}", session_timeout=10.0) for number in range(6)]
-    await steady(*members)
+    await steady("g", *members)
     await none_are_left(cluster)
     for member in members[::2]:
         await member.leave_group("g")
-    await steady(*members[1::2])
+    await steady("g", *members[1::2])
     await none_are_left(cluster)
 
 
 async def test_leaving_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
     """When leave_group() returns, nothing of ours is left, though the others still wait."""
     first, second = await joined(cluster, "first"), await cluster.started("second")
-    await steady(first)
+    await steady("g", first)
     async with first.hold("g"):
         await join(second)
         await wait_until(lambda: len_of_waiting(second) == 1)
@@ -82,14 +61,14 @@ async def test_leaving_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
         assert "second" in ours
         await second.leave_group("g")
         assert await acknowledged_by(cluster, "second") == []
-    await steady(first)
+    await steady("g", first)
     await none_are_left(cluster)
 
 
 async def test_stopping_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
     """Acknowledgements do not have to wait for the session's end."""
     first, second = await joined(cluster, "first"), await cluster.started("second")
-    await steady(first)
+    await steady("g", first)
     retracted: list[int] = []
     unmark = second._registry.backend.unmark
 
@@ -109,7 +88,7 @@ async def test_stopping_in_the_midst_of_a_handoff(cluster: Cluster) -> None:
 async def test_an_entry_that_an_operator_deletes(cluster: Cluster) -> None:
     """Its acknowledgement is deleted by the member that has joined anew."""
     first, second = await joined(cluster, "first"), await cluster.started("second")
-    await steady(first)
+    await steady("g", first)
     async with first.hold("g"):
         await join(second)
         await wait_until(lambda: len_of_waiting(second) == 1)
@@ -122,17 +101,17 @@ async def test_an_entry_that_an_operator_deletes(cluster: Cluster) -> None:
             return len(after) == len(before) == 1 and after != before
 
         await wait_until(replaced)
-    await steady(first, second)
+    await steady("g", first, second)
     await none_are_left(cluster)
 
 
 async def test_a_superseded_member(cluster: Cluster) -> None:
     """It takes no part any more, and so leaves nothing."""
     first, older = await joined(cluster, "first"), await joined(cluster, "x")
-    await steady(first, older)
+    await steady("g", first, older)
     newer = await joined(cluster, "x")
     await wait_until(lambda: older.status("g").state == "refused")
-    await steady(first, newer)
+    await steady("g", first, newer)
     await none_are_left(cluster)
 
 
@@ -148,9 +127,9 @@ async def test_who_may_not_delete_goes_on(
     monkeypatch.setattr(second._registry.backend, "unmark", refuse)
     for _ in range(3):
         await join(second)
-        await steady(first, second)
+        await steady("g", first, second)
         await second.leave_group("g")
-        await steady(first)
+        await steady("g", first)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len([text for text in warnings if "left behind" in text]) <= 3  # one for each participation
     await none_are_left(cluster)
@@ -159,7 +138,7 @@ async def test_who_may_not_delete_goes_on(
 async def test_a_connection_that_is_lost_on_the_way(cluster: Cluster) -> None:
     """What was asked for and not answered is deleted too."""
     first, second = await joined(cluster, "first", session_timeout=10.0), await joined(cluster, "second")
-    await steady(first, second)
+    await steady("g", first, second)
     for _ in range(3):
         await cluster.cut_off(first)
         await second.leave_group("g")
@@ -167,7 +146,7 @@ async def test_a_connection_that_is_lost_on_the_way(cluster: Cluster) -> None:
         await join(second)
         await cluster.cut_off(first)
         await cluster.reconnect(first)
-        await steady(first, second)
+        await steady("g", first, second)
         await none_are_left(cluster)
 
 

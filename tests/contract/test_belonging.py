@@ -16,6 +16,7 @@ import pytest
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from tests.contract.cluster import Cluster
 from tests.support import wait_until
+from tests.support.logged import logged
 from tests.support.split import RESOURCES, split_exactly
 
 Call = Callable[[PartitionCoordinator], Any]
@@ -61,10 +62,6 @@ def expect_remedy(refusal: NotStartedError, name: str) -> None:
     assert f"{name}()" in str(refusal)
     assert "another event loop" in str(refusal)
     assert "asyncio.run_coroutine_threadsafe" in str(refusal)
-
-
-def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 # ---- elsewhere
@@ -221,10 +218,10 @@ def test_a_second_asyncio_run(caplog: pytest.LogCaptureFixture) -> None:
             await member.start()
 
     asyncio.run(first())
-    [warning] = warnings_of(caplog)
+    [warning] = logged(caplog)
     assert CAUSES in warning
     asyncio.run(second())
-    assert len(warnings_of(caplog)) == 1
+    assert len(logged(caplog)) == 1
 
 
 CLOSED_LOOP = """
@@ -293,8 +290,8 @@ async def test_a_cancelled_task_ends_it_and_says_so(
     assert chosen
     for task in chosen:
         task.cancel()
-    await wait_until(lambda: warnings_of(caplog))
-    [warning] = warnings_of(caplog)
+    await wait_until(lambda: logged(caplog))
+    [warning] = logged(caplog)
     assert CAUSES in warning
     for name, call in COROUTINES.items():
         if name != "stop":
@@ -303,7 +300,7 @@ async def test_a_cancelled_task_ends_it_and_says_so(
             assert isinstance(refused.value.__cause__, asyncio.CancelledError)
     await split_exactly(other)
     await member.stop()
-    assert len(warnings_of(caplog)) == 1
+    assert len(logged(caplog)) == 1
 
 
 class BrokenError(Exception):
@@ -355,7 +352,7 @@ def test_an_interrupt_out_of_a_task(kind: type[BaseException], caplog: pytest.Lo
         assert refused.value.__cause__ is interrupt
 
     asyncio.run(use())
-    [message] = warnings_of(caplog)
+    [message] = logged(caplog)
     assert "has failed" in message
 
 
@@ -376,7 +373,7 @@ async def test_a_normal_end_is_silent(cluster: Cluster, caplog: pytest.LogCaptur
             await starting.stop()
         await asyncio.wait({task})
         assert task.cancelled() or isinstance(task.exception(), NotStartedError)
-    assert warnings_of(caplog) == []
+    assert logged(caplog) == []
 
 
 def test_a_run_that_ends_while_it_starts_is_silent(caplog: pytest.LogCaptureFixture) -> None:
@@ -389,7 +386,7 @@ def test_a_run_that_ends_while_it_starts_is_silent(caplog: pytest.LogCaptureFixt
         assert not starting.done()
 
     asyncio.run(main())
-    assert warnings_of(caplog) == []
+    assert logged(caplog) == []
 
 
 def test_a_run_that_cancels_its_user_is_silent(caplog: pytest.LogCaptureFixture) -> None:
@@ -411,7 +408,7 @@ def test_a_run_that_cancels_its_user_is_silent(caplog: pytest.LogCaptureFixture)
         member = PartitionCoordinator("memory://cancelled-user")
         asyncio.run(main(member))
         assert repr(member).endswith("was stopped>")
-    assert warnings_of(caplog) == []
+    assert logged(caplog) == []
 
 
 async def test_many_threads_do_no_harm(cluster: Cluster) -> None:

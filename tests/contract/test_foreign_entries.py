@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -23,15 +22,10 @@ from aiopartition.group.inspection import LOOKS
 from aiopartition.group.roster import NAMES_PER_STEP
 from tests.contract.cluster import Cluster, MemoryWorld
 from tests.support import wait_until
+from tests.support.logged import logged
 from tests.support.split import RESOURCES, current_view, split_exactly
 
 LOWER, HIGHER = "0" * 16, "f" * 16
-
-
-def warnings_in(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
-    return [
-        each.getMessage() for each in caplog.records if each.levelno == logging.WARNING and text in each.getMessage()
-    ]
 
 
 async def share_all(group_id: str, *members: PartitionCoordinator) -> None:
@@ -81,7 +75,7 @@ async def test_a_node_with_no_session_is_removed(
     await wait_until(removed)
     await share_all("g", first, second)
     assert len(await cluster.entries("g")) == 2
-    assert any(repr(ghost.name) in warning for warning in warnings_in(caplog, "belongs to no session"))
+    assert any(repr(ghost.name) in warning for warning in logged(caplog, "belongs to no session"))
 
 
 @pytest.mark.parametrize("exclusive", [False, True], ids=["ordinary", "exclusive"])
@@ -175,7 +169,7 @@ async def test_a_removal_that_is_refused(
         await wait_until(lambda: refusals > 5)
         assert member.status("g").state == "steady"
         assert (await member.view("g")).members[0].id == "ghost"
-    assert len(warnings_in(caplog, "cannot be inspected")) == 1
+    assert len(logged(caplog, "cannot be inspected")) == 1
     assert backend.remove == remove
     await split_exactly(member)
     assert len(await cluster.entries("g")) == 1
@@ -191,19 +185,19 @@ async def test_many_foreign_names_are_one_warning(
     first, second = await cluster.started("first"), await cluster.started("second")
     await first.join_group("g")
     await cluster.put_entry("g", "x" * 3000)
-    await wait_until(lambda: warnings_in(caplog, "ignoring"))
+    await wait_until(lambda: logged(caplog, "ignoring"))
     for number in range(12):
         await cluster.put_entry("g", f"lock-{number:04}")
     await second.join_group("g")
     await split_exactly(first, second)
-    mine, theirs = warnings_in(caplog, "ignoring")
+    mine, theirs = logged(caplog, "ignoring")
     assert mine == f"group 'g': ignoring '{'x' * 254}…, which is not an entry of a member"
     assert theirs.startswith("group 'g': ignoring ")
     assert theirs.endswith(" and 10 more, which are not entries of members")
     assert len(theirs) < 1000
     monkeypatch.setattr(first._registry.memberships["g"]._requests.inspection, "_quiet_until", 0.0)
-    await wait_until(lambda: len(warnings_in(caplog, "ignoring")) == 3)  # at a heartbeat
-    assert warnings_in(caplog, "ignoring")[2].endswith(" and 9 more, which are not entries of members")
+    await wait_until(lambda: len(logged(caplog, "ignoring")) == 3)  # at a heartbeat
+    assert logged(caplog, "ignoring")[2].endswith(" and 9 more, which are not entries of members")
     assert inspection.QUIET >= 10
 
 
@@ -240,7 +234,7 @@ async def test_very_many_foreign_names_are_taken_apart_between_turns_of_the_loop
     watching.cancel()
     assert parsed > 3 * 20 * NAMES_PER_STEP
     assert most <= 3 * NAMES_PER_STEP  # one lot of each of the three
-    assert len(warnings_in(caplog, "ignoring")) == 2
+    assert len(logged(caplog, "ignoring")) == 2
 
 
 # ---- who was superseded

@@ -24,6 +24,7 @@ from aiopartition import (
 from aiopartition.group.document import document_of
 from tests.contract.cluster import Cluster
 from tests.support import ZooKeeperServer, wait_until
+from tests.support.logged import logged
 from tests.support.split import RESOURCES, current_view, owners, split_exactly
 
 POLICY = GroupPolicy(replicas=2, slots=64, vnodes=16)
@@ -58,10 +59,6 @@ async def becomes(observer: PartitionCoordinator, state: str, reason: str = "") 
         what=lambda: observer.status("g"),
     )
     return observer.status("g")
-
-
-def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 # ---- what it sees
@@ -498,7 +495,7 @@ async def test_a_document_that_makes_no_sense(cluster: Cluster, junk: bytes, cap
     with pytest.raises(PolicyMismatchError):
         await anext(observer.changes("g"))
     assert await observer.extract_my_subset("g", RESOURCES) == []
-    assert len([error for error in errors_in(caplog) if "another policy" in error]) == 1
+    assert len([error for error in logged(caplog, level=logging.ERROR) if "another policy" in error]) == 1
     await cluster.put_document("g", document)
     await becomes(observer, "observing")
     await sees(observer, member)
@@ -556,7 +553,7 @@ async def test_an_unexpected_failure_is_one_groups_matter(
     for _ in range(3):
         await observer.heartbeat()
     await wait_until(lambda: len(observer.status("h").members) == 2)
-    assert len([error for error in errors_in(caplog) if "boom" in error]) == 1
+    assert len([error for error in logged(caplog, level=logging.ERROR) if "boom" in error]) == 1
     monkeypatch.undo()
     await becomes(observer, "observing")
     await sees(observer, member, other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 import pytest
@@ -20,6 +19,8 @@ from tests.faults.rights import AGENT, url_of
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights
 from tests.support.fleet import Fleet
+from tests.support.logged import logged
+from tests.support.split import steady
 
 _protocol: Any = protocol
 GHOST: Final = Entry("ghost", 1, 1, "0" * 16).name
@@ -50,25 +51,11 @@ async def member_of(fleet: Fleet, url: str, member_id: str, group_id: str = "g")
     return member
 
 
-async def are_members(*members: PartitionCoordinator, ids: list[str] | None = None) -> None:
-    ids = ids or sorted(member.member_id for member in members)
-
-    def seen() -> bool:
-        statuses = [member.status("g") for member in members]
-        return all(each.state == "steady" and [one.id for one in each.members] == ids for each in statuses)
-
-    await wait_until(seen, timeout=15.0, what=lambda: [member.status("g") for member in members])
-
-
 async def removed(operator: Operator, members: str) -> None:
     async def gone() -> bool:
         return GHOST not in await operator.children(members)
 
     await wait_until(gone)
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize("children", [1, 2 * DELETIONS + 1])
@@ -81,7 +68,7 @@ async def test_a_node_with_others_below_it(
     for number in range(1, children):
         await operator.create(f"{namespace}/g/members/{GHOST}/{number}")
     await removed(operator, f"{namespace}/g/members")
-    await are_members(member)
+    await steady("g", member)
 
 
 @pytest.mark.parametrize("kind", ["container", "time to live"])
@@ -98,7 +85,7 @@ async def test_a_node_of_another_kind(anyio_backend: str, fleet: Fleet, namespac
             await operator.send(Operation(request, lambda _: None))
         async with Operator(server.address) as shell:
             await removed(shell, f"{namespace}/g/members")
-        await are_members(member)
+        await steady("g", member)
         await member.stop()
 
 
@@ -133,19 +120,19 @@ async def test_a_node_that_must_not_be_removed(
     members = f"{namespace}/g/members"
     first = await member_of(fleet, url_of(guarded_server, namespace), "a")
     second = await member_of(fleet, url_of(guarded_server, namespace), "b")
-    await are_members(first, second)
+    await steady("g", first, second)
     whole = await administrator.get_acl(members)
     await administrator.set_acl(members, [make_acl("world", "anyone", create=True, read=True)])
     for name in (GHOST, Entry("b", 1, 0, "0" * 16).name):
         await administrator.create(f"{members}/{name}", acl=[rights(AGENT, "crwda")])
-    await are_members(first, second, ids=["a", "b", "ghost"])
-    await wait_until(lambda: len(said(caplog)) >= 2)
+    await steady("g", first, second, ids=["a", "b", "ghost"])
+    await wait_until(lambda: len(logged(caplog)) >= 2)
     for _ in range(5):
         await first._registry.heartbeat()
         await second._registry.heartbeat()
     assert first.status("g").state == second.status("g").state == "steady"
-    assert len(said(caplog)) == 2
-    assert all("cannot be inspected" in text and "DELETE denied" in text for text in said(caplog))
+    assert len(logged(caplog)) == 2
+    assert all("cannot be inspected" in text and "DELETE denied" in text for text in logged(caplog))
     await administrator.set_acl(members, whole)
-    await are_members(first, second)
+    await steady("g", first, second)
     assert len(await administrator.children(members)) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +13,8 @@ from tests.faults.rights import AGENT, url_of
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights
 from tests.support.fleet import Fleet
+from tests.support.logged import logged
+from tests.support.split import steady
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)
 
@@ -43,20 +44,6 @@ async def member_of(fleet: Fleet, url: str, member_id: str, *group_ids: str, **a
     return await join(member, *group_ids)
 
 
-async def steady(group_id: str, *members: PartitionCoordinator) -> None:
-    ids = sorted(member.member_id for member in members)
-
-    def done() -> bool:
-        statuses = [member.status(group_id) for member in members]
-        return all(each.state == "steady" and [one.id for one in each.members] == ids for each in statuses)
-
-    await wait_until(done, timeout=15.0, what=lambda: [member.status(group_id) for member in members])
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 class TestBelowHandoff:
     @pytest.mark.parametrize("name", NO_NUMBERS.values(), ids=NO_NUMBERS)
     async def test_a_name_that_is_no_generation(
@@ -81,7 +68,7 @@ class TestBelowHandoff:
         await steady("junk", first, second)
         await steady("other", first, second)
         assert await operator.children(f"{namespace}/junk/handoff/{name}") == ["below"]
-        assert said(caplog) == []
+        assert logged(caplog) == []
 
     async def test_one_that_cannot_be_removed(
         self,
@@ -115,8 +102,8 @@ class TestBelowHandoff:
             return {"1", "2", "3", "4", "5"} & set(await administrator.children(handoff)) == {"2", "4"}
 
         await wait_until(tidied)
-        assert len(said(caplog)) <= 6  # once for each participation
-        assert all("left behind" in text for text in said(caplog))
+        assert len(logged(caplog)) <= 6  # once for each participation
+        assert all("left behind" in text for text in logged(caplog))
 
     async def test_acknowledgements_of_others_stay_while_their_handoff_is_not_past(
         self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator

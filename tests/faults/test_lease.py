@@ -34,12 +34,6 @@ async def parted_ensemble(anyio_backend: str) -> AsyncIterator[Ensemble]:
         yield ensemble
 
 
-async def restart_granting(server: ZooKeeperServer, seconds: float) -> None:
-    """Have a server grant no more than that from now on."""
-    server.settings["maxSessionTimeout"] = round(seconds * 1000)
-    await server.restart()
-
-
 class Pair:
     """Two members of an exclusive group, at work: one that is going to be in trouble, and another."""
 
@@ -111,7 +105,7 @@ class TestServerThatGrantsLess:
             async with pair:
                 for seconds in grants:
                     before = network.connections
-                    await restart_granting(generous, seconds)
+                    await generous.restart_granting(seconds)
                     for member in fleet.members:
                         await wait_until(lambda: network.connections > before and member.connected)  # noqa: B023
                         await member.heartbeat()
@@ -141,7 +135,7 @@ class TestServerThatGrantsLess:
                 with network.on_frame(handshakes_only):
                     trouble = time.monotonic()
                     for allowed, seconds in enumerate(grants, start=1):
-                        await restart_granting(generous, seconds)
+                        await generous.restart_granting(seconds)
                         await wait_until(lambda: answered == allowed)  # noqa: B023
                     await wait_until(lambda: session.timeout == min(grants))
                     await pair.taken_over(measure, trouble=trouble)

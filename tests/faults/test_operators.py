@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from typing import Any
 
@@ -15,12 +14,9 @@ from tests.faults.conftest import Measure
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.logged import logged
 
 NONCE = "0123456789abcdef"
-
-
-def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 class TestDeleted:
@@ -132,13 +128,13 @@ class TestForeignChildren:
         for name in self.FOREIGN:
             await operator.create(f"{members}/{name}", b"\xff\x00")
         await operator.create(f"{members}/lost+found/below")
-        await wait_until(lambda: any("ignoring" in message for message in warnings_in(caplog)))
+        await wait_until(lambda: any("ignoring" in message for message in logged(caplog)))
         second = await fleet.start(zookeeper.url(namespace), "b")
         await fleet.settle()
         assert await first.get_members(GROUP) == ("a", "b")
         await first.heartbeat()
         await second.heartbeat()
-        told = [message for message in warnings_in(caplog) if "ignoring" in message]
+        told = [message for message in logged(caplog) if "ignoring" in message]
         assert len(told) == 2, told  # one a minute at each member
         assert all("more, which are not entries of members" in each for each in told), told
         for name in self.FOREIGN:

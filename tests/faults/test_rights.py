@@ -16,6 +16,7 @@ from tests.faults.rights import AGENT, SUPER_USER, url_of
 from tests.support import OpenProxy, ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights, session_of
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.logged import logged
 
 STRANGER = ("stranger", "guess")
 
@@ -26,10 +27,6 @@ async def guarded(administrator: Operator, namespace: str) -> str:
     await administrator.create(namespace, acl=[rights(SUPER_USER, "crwda")])
     await administrator.create(f"{namespace}/groups", acl=[rights(AGENT, "c")])
     return f"{namespace}/groups"
-
-
-def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 class TestUnprivilegedUser:
@@ -167,7 +164,7 @@ class TestRefused:
         with pytest.raises(AuthenticationError, match="permission DELETE denied"):
             await member.leave_group(GROUP)
         assert time.monotonic() - begun < 1.5
-        assert any(f"{members}: permission DELETE denied" in message for message in errors_in(caplog))
+        assert any(f"{members}: permission DELETE denied" in message for message in logged(caplog, level=logging.ERROR))
         assert member.groups == ()
         assert len(await other.get_members(GROUP)) == 2
         await member.stop()
@@ -239,7 +236,11 @@ class TestAclsChangedWhileRunning:
             await first.view(GROUP)
         with pytest.raises(AuthenticationError):
             await first.join_group(GROUP)
-        told = [message for message in errors_in(caplog) if f"{members}: permission READ denied" in message]
+        told = [
+            message
+            for message in logged(caplog, level=logging.ERROR)
+            if f"{members}: permission READ denied" in message
+        ]
         assert len(told) == 1
         assert first.groups == (GROUP,)
 
@@ -287,7 +288,7 @@ class TestAclsChangedWhileRunning:
         assert kept[2] == 0
         assert [len(each.sightings) for each in seen] == [1, 1, 1]
         assert {member.status(GROUP).state for member in fleet.members} == {"handing over"}
-        assert 1 <= len([message for message in errors_in(caplog) if refusal in message]) <= 3
+        assert 1 <= len([message for message in logged(caplog, level=logging.ERROR) if refusal in message]) <= 3
 
         await administrator.set_acl(path, acl)
         await fleet.settle()

@@ -16,6 +16,7 @@ from tests.faults.conftest import Measure
 from tests.support import Proxy, ZooKeeperServer, wait_until
 from tests.support.admin import session_of
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.logged import logged
 
 
 @pytest.fixture
@@ -24,14 +25,6 @@ async def absent(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
     server = ZooKeeperServer()
     yield server
     await server.close()
-
-
-def errors_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.name.partition(".")[0] == "aiopartition" and record.levelno >= logging.ERROR
-    ]
 
 
 async def stop_within(seconds: float, coordinator: PartitionCoordinator) -> float:
@@ -60,7 +53,7 @@ class TestBackendDownAtStart:
         url, begun = absent.url(namespace), time.monotonic()
         member = await fleet.start(url, "a", join=False, connect_timeout=0.3, on_unknown=on_unknown)
         assert 0.29 < time.monotonic() - begun < 0.8
-        [message] = errors_in(caplog)
+        [message] = logged(caplog, level=logging.ERROR)
         assert absent.address in message
 
         begun = time.monotonic()
@@ -87,7 +80,7 @@ class TestBackendDownAtStart:
         await fleet.settle()
         measure("server up to exact split", time.monotonic() - up)
         assert time.monotonic() - up < 1.0
-        assert len(errors_in(caplog)) == 1
+        assert len(logged(caplog, level=logging.ERROR)) == 1
 
     async def test_a_group_is_joined_without_asking_again(
         self, fleet: Fleet, absent: ZooKeeperServer, namespace: str
@@ -242,7 +235,7 @@ class TestDefect:
 
         with monkeypatch.context() as patch:
             patch.setattr(session_of(member), "_keep_alive", fail)
-            await wait_until(lambda: errors_in(caplog))
+            await wait_until(lambda: logged(caplog, level=logging.ERROR))
         with pytest.raises(NotStartedError) as refused:
             await member.extract_my_subset(GROUP, KEYS)
         assert "ArithmeticError" in repr(refused.value.__cause__)

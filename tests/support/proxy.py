@@ -15,7 +15,7 @@ from typing import Self
 from tests.support.frames import LENGTH, Frame, FrameSplitter, Towards
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.server import ZooKeeperServer
-from tests.support.started import Started
+from tests.support.started import Endpoint
 
 __all__ = ["Episode", "Frame", "FrameFilter", "OpenProxy", "Proxy", "Towards"]
 
@@ -49,7 +49,7 @@ class Episode:
         self.end()
 
 
-class Proxy(Started):
+class Proxy(Endpoint):
     """A TCP proxy in front of one server.
 
     Every trouble is a plain call and lasts until :meth:`pass_through`; those that last also work as
@@ -86,15 +86,6 @@ class Proxy(Started):
 
     def __repr__(self) -> str:
         return f"<Proxy {self.address} to {self.upstream_host}:{self.upstream_port}>"
-
-    @property
-    def address(self) -> str:
-        """``host:port``, as it stands in a connection string."""
-        return f"{self.host}:{self.port}"
-
-    def url(self, namespace: str = "") -> str:
-        """The backend URL of the server as seen through this network; ``namespace`` begins with a slash."""
-        return f"zookeeper://{self.address}{namespace}"
 
     @property
     def open_connections(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.java import find_class_path, find_java
 from tests.support.ports import LOOPBACK, free_port
-from tests.support.started import Started
+from tests.support.started import Endpoint
 from tests.support.waiting import wait_until
 
 __all__ = ["ServerStartError", "ZooKeeperServer"]
@@ -36,7 +36,7 @@ class ServerStartError(RuntimeError):
         return f"ZooKeeper at {self.address} {self.reason}; its log ends with:\n{self.log}"
 
 
-class ZooKeeperServer(Started):
+class ZooKeeperServer(Endpoint):
     """A server on loopback ports and a data directory of its own.
 
     ``settings`` are lines of the configuration file, ``properties`` are system properties of the JVM; both win over
@@ -66,15 +66,6 @@ class ZooKeeperServer(Started):
     def __repr__(self) -> str:
         state = "frozen" if self._frozen else "up" if self.running else "down"
         return f"<ZooKeeperServer {self.address} {state}>"
-
-    @property
-    def address(self) -> str:
-        """``host:port``, as it stands in a connection string."""
-        return f"{self.host}:{self.port}"
-
-    def url(self, namespace: str = "") -> str:
-        """The backend URL of this server; ``namespace`` begins with a slash."""
-        return f"zookeeper://{self.address}{namespace}"
 
     @property
     def pid(self) -> int | None:
@@ -137,10 +128,15 @@ class ZooKeeperServer(Started):
             self._process.send_signal(signal.SIGCONT)
         self._frozen = False
 
-    async def restart(self) -> None:
+    async def restart(self, *, wait: bool = True) -> None:
         """Stop if need be, and start again with the same data on the same ports."""
         await self.stop()
-        await self.start()
+        await self.start(wait=wait)
+
+    async def restart_granting(self, seconds: float, *, wait: bool = True) -> None:
+        """The same, and grant sessions no more than that from now on."""
+        self.settings["maxSessionTimeout"] = round(seconds * 1000)
+        await self.restart(wait=wait)
 
     async def heal(self, *, wait: bool = True) -> None:
         """Bring a killed, stopped or frozen server back."""

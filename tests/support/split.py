@@ -8,7 +8,7 @@ from itertools import chain
 from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
 from tests.support.waiting import wait_until
 
-__all__ = ["RESOURCES", "current_view", "is_exact", "is_split_among", "owners", "split_exactly"]
+__all__ = ["RESOURCES", "current_view", "is_exact", "is_split_among", "owners", "split_exactly", "steady"]
 
 RESOURCES = [f"host-{number}.example.org" for number in range(500)]
 
@@ -70,3 +70,14 @@ async def split_exactly(
         assert len(each) == min(replicas, len(wanted))
     assert views[0] is not None
     return views[0]
+
+
+async def steady(group_id: str, *members: PartitionCoordinator, ids: Sequence[str] | None = None) -> None:
+    """Wait until these, or those with these ids, are the members, and have all that is theirs."""
+    wanted = sorted(member.member_id for member in members) if ids is None else ids
+
+    def done() -> bool:
+        statuses = [member.status(group_id) for member in members]
+        return all(each.state == "steady" and [one.id for one in each.members] == wanted for each in statuses)
+
+    await wait_until(done, timeout=15.0, what=lambda: [member.status(group_id) for member in members])

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Started"]
+__all__ = ["Endpoint", "Started"]
 
 
 class Started(ABC):
@@ -30,3 +30,19 @@ class Started(ABC):
 
     @abstractmethod
     async def close(self) -> None: ...
+
+
+class Endpoint(Started):
+    """Something that clients connect to."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """``host:port``, as it stands in a connection string."""
+        return f"{self.host}:{self.port}"
+
+    def url(self, namespace: str = "") -> str:
+        """The backend URL of the server that is reached here; ``namespace`` begins with a slash."""
+        return f"zookeeper://{self.address}{namespace}"

@@ -32,6 +32,23 @@ def found(generation: int, *entries: Entry) -> Entries:
     return Entries(generation, tuple(entry.name for entry in entries))
 
 
+def connected_group(*, weight: int = 1, min_members: int = 1) -> Group:
+    """A group that is about to join."""
+    group = new_group(weight=weight, min_members=min_members)
+    group.session_opened(fresh=True)
+    return group
+
+
+def unsure_group() -> tuple[Group, Entry]:
+    """A group that does not know whether its entry exists: the answer was lost with the connection, which is back."""
+    group = connected_group()
+    entry = group.choose_entry(None)
+    group.session_suspended()
+    group.interrupted()
+    group.session_opened(fresh=False)
+    return group, entry
+
+
 def build_table(group: Group) -> None:
     assert group.next_step() is Step.BUILD
     members = group.wanted
@@ -40,8 +57,7 @@ def build_table(group: Group) -> None:
 
 def entered_group(*, weight: int = 1, min_members: int = 1) -> tuple[Group, Entry]:
     """A group whose entry exists, before the first read."""
-    group = new_group(weight=weight, min_members=min_members)
-    group.session_opened(fresh=True)
+    group = connected_group(weight=weight, min_members=min_members)
     assert group.next_step() is Step.JOIN
     entry = group.choose_entry(None)
     group.entered(entry)
@@ -52,6 +68,12 @@ def read(group: Group, entries: Entries | None) -> None:
     assert group.next_step() in (Step.READ, Step.SETTLE)
     group.reading()
     group.read(entries)
+
+
+def read_news(group: Group, generation: int, *entries: Entry) -> None:
+    """The members change, and are read again."""
+    group.changed()
+    read(group, found(generation, *entries))
 
 
 def joined_group(*others: Entry, generation: int = 1, weight: int = 1, min_members: int = 1) -> tuple[Group, Entry]:
@@ -66,8 +88,7 @@ def joined_group(*others: Entry, generation: int = 1, weight: int = 1, min_membe
 
 def superseded_group() -> tuple[Group, Entry]:
     group, entry = joined_group()
-    group.changed()
-    read(group, found(2, entry, another("m", incarnation=2)))
+    read_news(group, 2, entry, another("m", incarnation=2))
     assert isinstance(group.error, MemberSupersededError)
     return group, entry
 

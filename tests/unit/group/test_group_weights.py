@@ -6,7 +6,16 @@ import pytest
 
 from aiopartition.errors import GroupTooLargeError
 from aiopartition.group.step import Step
-from tests.unit.group.driven import another, build_table, entered_group, found, joined_group, members_of, read
+from tests.unit.group.driven import (
+    another,
+    build_table,
+    entered_group,
+    found,
+    joined_group,
+    members_of,
+    read,
+    read_news,
+)
 
 TOO_LARGE = GroupTooLargeError(3, 2)
 
@@ -25,8 +34,7 @@ def test_a_weight_at_last() -> None:
     """With the first member that has one there is a view, in which the others own nothing."""
     group, entry = entered_group(weight=0)
     read(group, found(1, entry))
-    group.changed()
-    read(group, found(2, entry, another("n")))
+    read_news(group, 2, entry, another("n"))
     build_table(group)
     assert members_of(group.view) == {"m": 0, "n": 1}
     assert group.view is not None
@@ -36,8 +44,7 @@ def test_a_weight_at_last() -> None:
 def test_no_weight_any_more() -> None:
     """A view in which somebody owned something does not outlive the last weight."""
     group, entry = joined_group(another("n"), weight=0)
-    group.changed()
-    read(group, found(2, entry, another("n", weight=0, incarnation=2)))
+    read_news(group, 2, entry, another("n", weight=0, incarnation=2))
     assert group.view is None
     assert group.unknown_reason == "no member has a weight above 0"
 
@@ -54,8 +61,7 @@ def test_drained_members_count_as_present() -> None:
 def test_a_group_that_is_too_large(left: bool) -> None:
     """It is refused, with one and the same error at each attempt, until its members are others."""
     group, entry = joined_group()
-    group.changed()
-    read(group, found(2, entry, another("n"), another("o")))
+    read_news(group, 2, entry, another("n"), another("o"))
     assert group.next_step() is Step.BUILD
     group.failed(TOO_LARGE)
     for _ in range(2):

@@ -12,12 +12,13 @@ from tests.unit.group.driven import (
     REFUSED,
     another,
     build_table,
+    connected_group,
     entered_group,
     found,
     joined_group,
     members_of,
-    new_group,
     read,
+    read_news,
 )
 
 # ---- sessions and leases
@@ -89,8 +90,7 @@ def test_outdated_view_does_not_come_back_after_a_lapse() -> None:
 def test_outdated_view_does_not_come_back_by_a_probe() -> None:
     """The probe confirms what was read last, of which there is no view yet."""
     group, entry = joined_group(generation=7)
-    group.changed()
-    read(group, found(9, entry, another("n")))
+    read_news(group, 9, entry, another("n"))
     assert group.next_step() is Step.BUILD
     group.lease_renewed()
     assert group.next_step() is Step.PROBE
@@ -103,8 +103,7 @@ def test_outdated_view_does_not_come_back_by_a_probe() -> None:
 def test_table_that_is_ready_during_a_lapse_is_not_believed() -> None:
     """It is as unconfirmed as what it was made of."""
     group, entry = joined_group()
-    group.changed()
-    read(group, found(2, entry, another("n")))
+    read_news(group, 2, entry, another("n"))
     members = group.wanted
     group.lease_renewed()
     group.built(members, build(members, POLICY))
@@ -140,8 +139,7 @@ def test_lapse_before_a_read_is_confirmed_by_it() -> None:
 
 def test_lapse_without_an_entry_changes_nothing() -> None:
     """There is nothing to lose."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     group.lease_renewed()
     assert group.next_step() is Step.JOIN
     group, _ = entered_group()
@@ -214,8 +212,7 @@ def test_refused_step_is_tried_again_on_the_next_connection() -> None:
 
 def test_refused_join_is_tried_again_at_the_next_heartbeat() -> None:
     """For a group with another policy, say, which everybody may leave."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     mismatching = PolicyMismatchError("g", {"slots": (16, 32)})
     group.failed(mismatching)
     assert group.error is mismatching

@@ -16,11 +16,14 @@ from tests.unit.group.driven import (
     POLICY,
     another,
     build_table,
+    connected_group,
     found,
     joined_group,
     members_of,
     new_group,
     read,
+    read_news,
+    unsure_group,
 )
 
 
@@ -37,24 +40,21 @@ def test_rests_until_there_is_a_connection() -> None:
 
 def test_first_entry_of_an_id() -> None:
     """Name, weight and nonce are ours, the incarnation is the first, whoever else is there."""
-    group = new_group(weight=3)
-    group.session_opened(fresh=True)
+    group = connected_group(weight=3)
     assert group.choose_entry(found(7, another("n", incarnation=9))) == Entry("m", 3, 1, OURS)
 
 
 @pytest.mark.parametrize("incarnations", [(1,), (3, 1), (2, 10), (9, 10, 2)])
 def test_takes_the_highest_incarnation_of_its_id_plus_one(incarnations: tuple[int, ...]) -> None:
     """A restart comes after all that went before, compared as numbers."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     before = [another("m", incarnation=number, nonce=f"{number:016x}") for number in incarnations]
     assert group.choose_entry(found(7, *before, another("n", incarnation=50))).incarnation == max(incarnations) + 1
 
 
 def test_incarnation_beyond_counting() -> None:
     """An entry that somebody has planted cannot make us write one that nobody can read."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     planted = another("m", incarnation=MAX_INCARNATION, nonce=LOWER)
     entry = group.choose_entry(found(1, planted))
     assert Entry.parse(entry.name) == entry
@@ -67,8 +67,7 @@ def test_incarnation_beyond_counting() -> None:
 
 def test_lost_answer_makes_no_second_entry() -> None:
     """Whether the create took effect is unknown: the same one is tried again, and no other."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     entry = group.choose_entry(found(1, another("m", incarnation=4)))
     group.session_suspended()
     group.interrupted()
@@ -81,8 +80,7 @@ def test_lost_answer_makes_no_second_entry() -> None:
 
 def test_what_was_deleted_is_deleted_again_after_reconnecting_unless_it_is_ours_by_now() -> None:
     """Servers forget. But incarnations may be counted anew, and an entry have the name of an earlier one."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     elder = another("m")
     first = group.choose_entry(found(1, elder))
     group.entered(first)
@@ -109,16 +107,14 @@ def test_what_was_deleted_is_deleted_again_after_reconnecting_unless_it_is_ours_
 
 def test_group_that_vanished_meanwhile_is_joined_with_the_same_entry() -> None:
     """As the owner does when the entry could not be created because somebody had deleted the group."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     entry = group.choose_entry(found(1))
     assert group.choose_entry(None) == entry
 
 
 def test_entry_of_a_session_that_has_ended_does_not_count() -> None:
     """The answer was on its way when the session expired, and the entry has gone with it."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     entry = group.choose_entry(None)
     group.session_expired()
     group.session_opened(fresh=True)
@@ -129,8 +125,7 @@ def test_entry_of_a_session_that_has_ended_does_not_count() -> None:
 @pytest.mark.parametrize("others", [(), (another("n"),), (another("m", incarnation=0),)], ids=["nobody", "n", "m"])
 def test_settles_before_it_reads_unless_it_is_alone(others: tuple[Entry, ...]) -> None:
     """The others settle before they do without our keys; then so do we before we have them."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     group.entered(group.choose_entry(found(1, *others)))
     alone = all(entry.member_id == "m" for entry in others)
     assert group.next_step() is (Step.READ if alone else Step.SETTLE)
@@ -157,8 +152,7 @@ def test_joins_again_in_a_fresh_session() -> None:
 
 def test_predecessor_does_not_supersede() -> None:
     """The older process that we have replaced may linger; coming back after an expired session it is still older."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     older = another("m", incarnation=3, nonce=HIGHER)
     assert group.choose_entry(found(1, older)).incarnation == 4
     group.session_expired()
@@ -168,8 +162,7 @@ def test_predecessor_does_not_supersede() -> None:
 
 def test_predecessor_never_supersedes() -> None:
     """Not even when both lost their entries and began to count anew at once: we take the next higher incarnation."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     older = another("m", incarnation=1, nonce=HIGHER)
     entry = group.choose_entry(found(1, older))
     group.entered(entry)
@@ -223,12 +216,7 @@ def test_the_latest_of_several_successors_is_named() -> None:
 
 def test_superseded_while_the_answer_was_lost() -> None:
     """Our entry may exist after all, and is deleted: nobody must take it for the live one when the other leaves."""
-    group = new_group()
-    group.session_opened(fresh=True)
-    entry = group.choose_entry(None)
-    group.session_suspended()
-    group.interrupted()
-    group.session_opened(fresh=False)
+    group, entry = unsure_group()
     with pytest.raises(MemberSupersededError) as caught:
         group.choose_entry(found(3, entry, another("m", incarnation=2)))
     group.failed(caught.value)
@@ -240,12 +228,7 @@ def test_superseded_while_the_answer_was_lost() -> None:
 
 def test_superseded_by_what_a_lagging_server_shows() -> None:
     """It need not show yet what we have created without hearing of it. That is deleted all the same."""
-    group = new_group()
-    group.session_opened(fresh=True)
-    entry = group.choose_entry(None)
-    group.session_suspended()
-    group.interrupted()
-    group.session_opened(fresh=False)
+    group, entry = unsure_group()
     with pytest.raises(MemberSupersededError) as caught:
         group.choose_entry(found(3, another("m", nonce=HIGHER)))
     group.failed(caught.value)
@@ -255,8 +238,7 @@ def test_superseded_by_what_a_lagging_server_shows() -> None:
 
 def test_attempt_that_is_replaced_is_deleted() -> None:
     """The same when it is a predecessor that the lagging server shows, and we count on."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     older = another("m", incarnation=1, nonce=HIGHER)
     group.choose_entry(found(1, older))
     group.session_expired()
@@ -311,8 +293,7 @@ def test_ghost_found_later_is_deleted(incarnation: int) -> None:
     """A server that lagged did not show it when we joined. The nonce says that it is ours, whenever it is found."""
     group, entry = joined_group()
     ghost = another("m", incarnation=incarnation, nonce=OURS)
-    group.changed()
-    read(group, found(5, entry, ghost))
+    read_news(group, 5, entry, ghost)
     assert group.leftovers.to_delete == {ghost.name}
     assert group.next_step() is Step.WITHDRAW
     assert members_of(group.view) == {"m": 1}

@@ -16,6 +16,7 @@ from tests.unit.group.driven import (
     POLICY,
     REFUSED,
     another,
+    connected_group,
     entered_group,
     found,
     joined_group,
@@ -32,8 +33,7 @@ def in_new() -> Group:
 
 
 def in_joining() -> Group:
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     return group
 
 

@@ -19,12 +19,13 @@ from tests.unit.group.driven import (
     REFUSED,
     another,
     build_table,
+    connected_group,
     entered_group,
     found,
     joined_group,
     members_of,
-    new_group,
     read,
+    read_news,
     superseded_group,
 )
 
@@ -76,8 +77,7 @@ def test_superseded_by_a_higher_incarnation(live: Entry) -> None:
     """The entry is deleted, the error stays, and nothing is ours from that very moment."""
     group, entry = joined_group(another("n"))
     lapses = group.lapses
-    group.changed()
-    read(group, found(2, entry, live, another("n")))
+    read_news(group, 2, entry, live, another("n"))
     assert group.view is None
     assert group.lapses > lapses
     assert group.settled
@@ -94,8 +94,7 @@ def test_superseded_by_a_higher_incarnation(live: Entry) -> None:
 def test_not_superseded_by_a_lower_incarnation(dead: Entry) -> None:
     """A zombie's entry is in nobody's way."""
     group, entry = joined_group()
-    group.changed()
-    read(group, found(2, entry, dead))
+    read_news(group, 2, entry, dead)
     assert members_of(group.view) == {"m": 1}
     assert group.error is None
 
@@ -152,8 +151,7 @@ def test_own_entry_deleted_by_an_operator() -> None:
     """Then others have our keys by now: we own nothing until we have joined again."""
     group, entry = joined_group(another("n"))
     lapses = group.lapses
-    group.changed()
-    read(group, found(2, another("n")))
+    read_news(group, 2, another("n"))
     assert group.view is None
     assert group.lapses > lapses
     assert group.next_step() is Step.JOIN
@@ -182,8 +180,7 @@ def test_older_generation_is_believed_only_when_insisted_on() -> None:
     """A lagging server is not believed; a wiped ensemble, which counts anew, is."""
     group, entry = joined_group(another("n"), generation=10)
     before = group.view
-    group.changed()
-    read(group, found(9, entry))
+    read_news(group, 9, entry)
     assert group.view is before
     assert group.next_step() is Step.READ
     assert group.reading()
@@ -198,8 +195,7 @@ def test_older_generation_is_believed_only_when_insisted_on() -> None:
 def test_insisting_ends_with_the_answer() -> None:
     """Which asks the most of the servers; from then on any of them will do."""
     group, entry = joined_group(generation=10)
-    group.changed()
-    read(group, found(9, entry))
+    read_news(group, 9, entry)
     assert group.reading()
     group.read(found(11, entry))
     assert group.next_step() is Step.REST
@@ -210,8 +206,7 @@ def test_insisting_ends_with_the_answer() -> None:
 def test_insists_again_when_the_answer_was_lost() -> None:
     """An interrupted look is no answer."""
     group, entry = joined_group(generation=10)
-    group.changed()
-    read(group, found(9, entry))
+    read_news(group, 9, entry)
     assert group.reading()
     group.interrupted()
     group.heartbeat()
@@ -223,8 +218,7 @@ def test_same_members_at_a_new_generation_keep_their_table() -> None:
     """A restart within one read of the others: nothing is compiled, nothing moves, the generation is the new one."""
     group, entry = joined_group(another("n"))
     before = group.view
-    group.changed()
-    read(group, found(5, entry, another("n", incarnation=2)))
+    read_news(group, 5, entry, another("n", incarnation=2))
     assert group.next_step() is Step.REST
     view = group.view
     assert view is not None
@@ -237,8 +231,7 @@ def test_same_generation_keeps_the_view() -> None:
     """The object itself, by which others notice changes."""
     group, entry = joined_group(another("n"))
     before = group.view
-    group.changed()
-    read(group, found(1, another("n"), entry))
+    read_news(group, 1, another("n"), entry)
     assert group.view is before
     assert group.next_step() is Step.REST
 
@@ -247,8 +240,7 @@ def test_weight_of_another_changes() -> None:
     """It has joined again with another one: a new table."""
     group, entry = joined_group(another("n", weight=1))
     before = group.view
-    group.changed()
-    read(group, found(2, entry, another("n", weight=2, incarnation=2)))
+    read_news(group, 2, entry, another("n", weight=2, incarnation=2))
     assert group.view is before  # until the new one is ready
     build_table(group)
     assert members_of(group.view) == {"m": 1, "n": 2}
@@ -259,8 +251,7 @@ def test_table_that_is_out_of_date_is_not_published() -> None:
     group, entry = entered_group()
     read(group, found(1, entry))
     outdated = group.wanted
-    group.changed()
-    read(group, found(2, entry, another("n")))
+    read_news(group, 2, entry, another("n"))
     group.built(outdated, build(outdated, POLICY))
     assert group.view is None
     build_table(group)
@@ -272,10 +263,8 @@ def test_table_that_is_up_to_date_again_is_published() -> None:
     group, entry = entered_group()
     read(group, found(1, entry))
     members = group.wanted
-    group.changed()
-    read(group, found(2, entry, another("n")))
-    group.changed()
-    read(group, found(3, entry))
+    read_news(group, 2, entry, another("n"))
+    read_news(group, 3, entry)
     group.built(members, build(members, POLICY))
     view = group.view
     assert view is not None
@@ -326,8 +315,7 @@ def test_enough_members_at_last() -> None:
     """From then on there is a view."""
     group, entry = entered_group(min_members=2)
     read(group, found(1, entry))
-    group.changed()
-    read(group, found(2, entry, another("n")))
+    read_news(group, 2, entry, another("n"))
     build_table(group)
     assert members_of(group.view) == {"m": 1, "n": 1}
 
@@ -337,13 +325,11 @@ def test_too_few_members_again() -> None:
     group, entry = joined_group(another("n"), min_members=2)
     before = group.view
     assert before is not None
-    group.changed()
-    read(group, found(2, entry))
+    read_news(group, 2, entry)
     assert group.view is None
     assert group.next_step() is Step.REST
     assert group.unknown_reason == "1 of at least 2 members are present"
-    group.changed()
-    read(group, found(3, entry, another("n", incarnation=2)))
+    read_news(group, 3, entry, another("n", incarnation=2))
     assert group.next_step() is Step.REST
     view = group.view
     assert view is not None
@@ -363,8 +349,7 @@ def test_table_that_is_ready_when_too_few_are_left_is_not_published() -> None:
     group, entry = entered_group(min_members=2)
     read(group, found(1, entry, another("n")))
     members = group.wanted
-    group.changed()
-    read(group, found(2, entry))
+    read_news(group, 2, entry)
     group.built(members, build(members, POLICY))
     assert group.view is None
     assert group.next_step() is Step.REST
@@ -387,8 +372,7 @@ def test_change_is_read_after_settling() -> None:
 
 def test_who_joins_others_settles_before_the_first_read() -> None:
     """The others settle before they do without the keys that become ours; then so do we before we have them."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     other = another("other")
     entry = group.choose_entry(found(1, other))
     group.entered(entry)
@@ -474,8 +458,7 @@ def test_probe_does_not_take_back_what_is_due() -> None:
 @pytest.mark.parametrize("generation", [1, None])
 def test_probe_before_the_first_read_means_nothing(generation: int | None) -> None:
     """There is nothing to compare with yet."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     group.entered(group.choose_entry(found(1, another("n"))))
     group.probed(generation)
     assert group.next_step() is Step.SETTLE

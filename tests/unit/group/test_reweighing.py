@@ -13,12 +13,14 @@ from tests.unit.group.driven import (
     REFUSED,
     another,
     build_table,
+    connected_group,
     entered_group,
     found,
     joined_group,
     members_of,
     new_group,
     read,
+    read_news,
 )
 
 
@@ -65,8 +67,7 @@ def test_before_the_first_connection() -> None:
 
 def test_while_the_entry_is_made() -> None:
     """One that was asked for with the old weight is replaced when it is there."""
-    group = new_group()
-    group.session_opened(fresh=True)
+    group = connected_group()
     entry = group.choose_entry(None)
     group.candidacy.set_weight(7)
     group.entered(entry)
@@ -85,8 +86,7 @@ def test_a_lost_answer(carried_out: bool) -> None:
     if not carried_out:
         assert group.next_step() is Step.REWEIGH
         assert group.candidacy.replacement() == (old, new)
-        group.changed()
-        read(group, found(3, new, another("n")))
+        read_news(group, 3, new, another("n"))
     group.withdrawn(old.name)
     build_table(group)
     assert members_of(group.view) == {"m": 0, "n": 1}
@@ -102,8 +102,7 @@ def test_another_weight_after_a_lost_answer() -> None:
     group.heartbeat()
     read(group, found(1, old))  # by a server that lags
     assert group.candidacy.replacement() == (old, first)
-    group.changed()
-    read(group, found(2, first))
+    read_news(group, 2, first)
     group.withdrawn(old.name)
     assert group.next_step() is Step.REWEIGH
     assert group.candidacy.replacement() == (first, Entry("m", 5, first.incarnation + 1, first.nonce))
@@ -113,8 +112,7 @@ def test_an_old_entry_that_is_back() -> None:
     """An ensemble can forget that it was deleted: the new one counts, and the old one goes again."""
     group, _ = joined_group()
     old, new = asked(group, 2)
-    group.changed()
-    read(group, found(2, old, new))
+    read_news(group, 2, old, new)
     assert group.leftovers.to_delete == {old.name}
     group.withdrawn(old.name)
     build_table(group)
@@ -125,11 +123,9 @@ def test_a_change_that_was_forgotten() -> None:
     """The old entry alone is back: we join again, above it."""
     group, _ = joined_group()
     old, new = asked(group, 2)
-    group.changed()
-    read(group, found(2, new))
+    read_news(group, 2, new)
     group.withdrawn(old.name)
-    group.changed()
-    read(group, found(3, old))
+    read_news(group, 3, old)
     assert group.next_step() is Step.JOIN
     entry = group.choose_entry(found(3, old))
     assert (entry.weight, entry.incarnation) == (2, old.incarnation + 1)
@@ -140,8 +136,7 @@ def test_deleted_by_an_operator_meanwhile() -> None:
     """Neither is there: we join again with the new weight."""
     group, _ = joined_group()
     asked(group, 2)
-    group.changed()
-    read(group, found(2, another("n")))
+    read_news(group, 2, another("n"))
     assert group.next_step() is Step.JOIN
     assert group.choose_entry(found(2, another("n"))).weight == 2
 
@@ -207,8 +202,7 @@ def test_at_the_highest_incarnation() -> None:
     for generation, weight in enumerate((2, 1), start=2):
         old, new = asked(group, weight)
         assert new == Entry("m", weight, MAX_INCARNATION, entry.nonce)
-        group.changed()
-        read(group, found(generation, new))
+        read_news(group, generation, new)
         group.withdrawn(old.name)
         build_table(group)
         assert members_of(group.view) == {"m": weight}
