@@ -34,7 +34,7 @@ from typing import Final
 from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.group.step import Step
 from aiopartition.group.work import Work
-from aiopartition.placement.table import Mask
+from aiopartition.placement.table import Mask, nothing
 
 __all__ = ["Handoff", "Stage"]
 
@@ -57,7 +57,7 @@ class Handoff:
     """
 
     def __init__(self, slots: int) -> None:
-        self.nothing: Final[Mask] = (False,) * slots
+        self.nothing: Final[Mask] = nothing(slots)
         self.active: Mask = self.nothing
         """The slots that may be worked on."""
         self.stage: Stage = Stage.ABSENT
@@ -300,7 +300,8 @@ class Handoff:
         active: Mask = tuple([held and given for held, given in zip(self.active, mine, strict=True)])
         if active == self.active:
             return
-        self.active = active
+        # Masks that are equal are one: many groups have the same members.
+        active = self.active = next((each for each in (mine, self.nothing) if each == active), active)
         for work in self._works - self.in_the_way:
             if not work.within(active):
                 self.in_the_way.add(work)

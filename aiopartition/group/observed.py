@@ -16,7 +16,7 @@ from aiopartition.group.document import policy_of
 from aiopartition.group.roster import NO_WEIGHT, Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
-from aiopartition.placement.table import Mask, Table
+from aiopartition.placement.table import Mask, Table, nothing
 from aiopartition.placement.view import View
 
 __all__ = ["Model", "ObservedGroup"]
@@ -191,7 +191,7 @@ class ObservedGroup:
             self._trusted = True
         if policy != self.policy:
             self._view = None
-            self._nothing = (False,) * (0 if policy is None else policy.slots)
+            self._nothing = nothing(0 if policy is None else policy.slots)
         if generation != self.generation:
             self.missing = frozenset()
             self._look_due = True

@@ -19,7 +19,7 @@ from aiopartition.placement.quotas import partition_steps
 from aiopartition.placement.ring import Ring, ring_steps
 from aiopartition.placement.table import Table, first_slot
 
-__all__ = ["build", "build_steps"]
+__all__ = ["build", "build_steps", "caps_of", "relative_weights", "visiting_order"]
 
 WALK_PER_STEP: Final = 8192
 """Ring points that walks may pass between two yields. Starting a walk counts as :data:`WALK_COST` points."""
@@ -49,7 +49,7 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
     :raises ValueError: if no member has a weight above 0, or a weight is negative.
     :raises GroupTooLargeError: if there are too many members for this policy.
     """
-    weights = _relative_weights(members)
+    weights = relative_weights(members)
     ids = sorted(weights)
     if policy.partitions:
         return (yield from _partitioned_steps(members, ids, weights, policy))
@@ -57,7 +57,7 @@ def build_steps(members: Mapping[str, int], policy: GroupPolicy) -> Generator[No
     owned = [0] * len(ids)
     ranks: list[list[int]] = []
     for number in range(1, min(policy.replicas, len(ids)) + 1):
-        caps = _caps(weights, policy.load_bound, number * policy.slots)
+        caps = caps_of(weights, policy.load_bound, number * policy.slots)
         room = [caps[member_id] - count for member_id, count in zip(ids, owned, strict=True)]
         rank = yield from _rank_steps(ring, room, ranks) if ranks else _first_rank_steps(ring, room)
         ranks.append(rank)
@@ -79,7 +79,7 @@ def _partitioned_steps(
     return Table(tuple(sorted(members)), tuple(ranks), count)
 
 
-def _relative_weights(members: Mapping[str, int]) -> dict[str, int]:
+def relative_weights(members: Mapping[str, int]) -> dict[str, int]:
     """Return the weights of the members that take part, divided by their greatest common divisor."""
     if min(members.values(), default=0) < 0:
         raise ValueError("the weight of a member is at least 0")
@@ -89,13 +89,13 @@ def _relative_weights(members: Mapping[str, int]) -> dict[str, int]:
     return {member_id: weight // divisor for member_id, weight in members.items() if weight}
 
 
-def _caps(members: Mapping[str, int], load_bound: float, slots: int) -> dict[str, int]:
+def caps_of(members: Mapping[str, int], load_bound: float, slots: int) -> dict[str, int]:
     total_weight = sum(members.values())
     return {member_id: math.ceil(load_bound * slots * weight / total_weight) for member_id, weight in members.items()}
 
 
 @cache
-def _visiting_order(slots: int) -> tuple[int, ...]:
+def visiting_order(slots: int) -> tuple[int, ...]:
     """Return all slots in bit-reversed order (``docs/reference/format-1.md``, "The table", step 4)."""
     order = [0]
     while len(order) < slots:
@@ -111,7 +111,7 @@ def _first_rank_steps(ring: Ring, room: list[int]) -> Generator[None, None, list
     owners, starts = ring
     rank = [0] * len(starts)
     unpaused = 0
-    for slot in _visiting_order(len(starts)):
+    for slot in visiting_order(len(starts)):
         position = starts[slot]
         owner = owners[position]
         while not room[owner]:
@@ -133,7 +133,7 @@ def _rank_steps(ring: Ring, room: list[int], ranks: Sequence[Sequence[int]]) -> 
     rank = [0] * len(starts)
     with_room = {owner for owner, free in enumerate(room) if free > 0}
     unpaused = 0
-    for slot in _visiting_order(len(starts)):
+    for slot in visiting_order(len(starts)):
         taken = [earlier[slot] for earlier in ranks]
         # If every member with room owns the slot already, the caps do not apply to this slot.
         ignore_caps = len(with_room) <= len(taken) and with_room.issubset(taken)

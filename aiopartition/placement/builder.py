@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import ClassVar, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from collections.abc import Callable, Generator, Mapping
+from typing import ClassVar, Final, TypeAlias, cast
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from anyio.lowlevel import checkpoint
 
 from aiopartition.placement.assign import build_steps
+from aiopartition.placement.following import Following
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Table
 
 __all__ = ["TableBuilder"]
+
+FOLLOWED_FROM: Final = 64
+"""Members. With fewer a fresh build takes only a few milliseconds."""
+
+FOLLOWED: Final = 4
+"""Tables that are followed at a time, some 10 MB each with 1,000 members."""
+
+FEW: Final = 1 / 8
+"""Changes that are followed, as a part of the members. More are rather a fresh build."""
 
 _Key: TypeAlias = tuple[tuple[tuple[str, int], ...], GroupPolicy]
 
@@ -22,7 +32,8 @@ class TableBuilder:
     """Builds tables and shares each one between groups and coordinators with the same members and policy.
 
     The groups of a coordinator mostly have the same members, and so do the coordinators of a process. Sharing is safe
-    because a table is immutable and depends on members and policy alone. A table is kept while a view refers to it.
+    because a table is immutable and depends on members and policy alone. A table is kept while a view refers to it, and
+    with it, if there are many members, what it takes to follow a change of them.
     """
 
     _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, TableBuilder]] = WeakKeyDictionary()
@@ -30,6 +41,7 @@ class TableBuilder:
     def __init__(self) -> None:
         self._tables: WeakValueDictionary[_Key, Table] = WeakValueDictionary()
         self._under_way: dict[_Key, asyncio.Event] = {}
+        self._followings: dict[_Key, Following] = {}  # the one that was used last is the last
 
     @classmethod
     def of_running_loop(cls) -> TableBuilder:
@@ -55,19 +67,61 @@ class TableBuilder:
         return None
 
     async def _build(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
-        members, policy = key
         done = self._under_way[key] = asyncio.Event()
         try:
-            steps = build_steps(dict(members), policy)
-            while wanted():
-                try:
-                    next(steps)
-                except StopIteration as finished:
-                    table: Table = finished.value
-                    self._tables[key] = table
-                    return table
-                await checkpoint()
-            return None
+            return await self._follow(key, wanted) if _can_be_followed(key) else await self._build_anew(key, wanted)
         finally:
             del self._under_way[key]
             done.set()
+
+    async def _build_anew(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
+        members, policy = key
+        return self._keep(key, await _take(build_steps(dict(members), policy), wanted))
+
+    async def _follow(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
+        """Take a table that is nearly this one along, or build one that can be taken along the next time."""
+        members, policy = dict(key[0]), key[1]
+        following = self._take_nearest(members, policy) or Following(policy)
+        table = await _take(following.steps(members), wanted)
+        if table is not None and not following.exact:
+            return await self._build_anew(key, wanted)
+        if self._keep(key, table) is not None:
+            self._followings[key] = following
+            while len(self._followings) > FOLLOWED:
+                del self._followings[next(iter(self._followings))]
+        return table
+
+    def _take_nearest(self, members: Mapping[str, int], policy: GroupPolicy) -> Following | None:
+        """Return one whose members are nearly these. It is the caller's now, and no table in the middle of a change."""
+        changes = {
+            key: len(following.members.items() ^ members.items())
+            for key, following in self._followings.items()
+            if key[1] == policy
+        }
+        nearest = min(changes, key=changes.__getitem__, default=None)
+        if nearest is None or changes[nearest] > len(members) * FEW:
+            return None
+        return self._followings.pop(nearest)
+
+    def _keep(self, key: _Key, table: Table | None) -> Table | None:
+        """Keep a table as long as anybody uses it, and no longer what follows it."""
+        if table is not None:
+            self._tables[key] = table
+            finalize(table, self._followings.pop, key, None).atexit = False
+        return table
+
+
+def _can_be_followed(key: _Key) -> bool:
+    """Whether it pays to keep more of a table than its owners, so that the next one is cheap."""
+    members, policy = key
+    return len(members) >= FOLLOWED_FROM and policy.replicas == 1 and not policy.partitions
+
+
+async def _take(steps: Generator[None, None, Table], wanted: Callable[[], bool]) -> Table | None:
+    while wanted():
+        try:
+            next(steps)
+        except StopIteration as finished:
+            return cast("Table", finished.value)
+        await checkpoint()
+    return None

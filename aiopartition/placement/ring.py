@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol, cast
 
@@ -44,8 +44,6 @@ def ring_steps(ids: Sequence[str], members: Mapping[str, int], policy: GroupPoli
     :param members: the weight of each member, at least 1, by member id.
     :raises GroupTooLargeError: if the ring would have more than :data:`MAX_POINTS` points.
     """
-    if len(ids) * policy.vnodes > MAX_POINTS:
-        raise GroupTooLargeError(len(ids), MAX_POINTS // policy.vnodes)
     counts = points_of(members, policy.vnodes)
     # Each entry packs a point and its member into one integer. Integers sort by point, then member, and the garbage
     # collector does not track them, as it would track pairs.
@@ -82,10 +80,20 @@ def points_of(members: Mapping[str, int], vnodes: int) -> dict[str, int]:
 
     So weights are relative, and a table costs the same whatever they are. A member's points are numbered from 0, so a
     change of its count adds or removes some, and leaves the others where they were.
+
+    :raises GroupTooLargeError: if the ring would have more than :data:`MAX_POINTS` points.
     """
+    if len(members) * vnodes > MAX_POINTS:
+        raise GroupTooLargeError(len(members), MAX_POINTS // vnodes)
     total = sum(members.values())
     doubled = 2 * vnodes * len(members)  # to round to the nearest: else a hair of difference takes a point
     return {member_id: max(1, (doubled * weight + total) // (2 * total)) for member_id, weight in members.items()}
+
+
+def numbered_points(member_id: str, first: int, last: int) -> Iterator[int]:
+    """Return a member's points ``first`` to ``last - 1``, in any order."""
+    for start in range(first, last, POINTS_PER_STEP):
+        yield from _points(member_id, start, min(POINTS_PER_STEP, last - start))
 
 
 class _HashRing(Protocol):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import compress, islice, repeat
 from operator import contains, ne
 from typing import Any, Final, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from aiopartition.placement.keys import Key, encode, hash_key, only_kind, slot_shift
 from aiopartition.placement.partition import Partition, PartitionKey, require_in_range
 
-__all__ = ["CHUNK", "Mask", "Table", "first_slot"]
+__all__ = ["CHUNK", "Mask", "Table", "first_slot", "nothing"]
 
 T = TypeVar("T")
 
@@ -23,6 +24,12 @@ fastest on ``True`` and ``False``."""
 
 CHUNK: Final = 2048
 """Resources filtered at a time. It takes far less than a millisecond, yet far longer than starting a new chunk."""
+
+
+@cache
+def nothing(slots: int) -> Mask:
+    """Return the mask of a member that owns nothing: one for all, as each takes 8 bytes a slot."""
+    return (False,) * slots
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -37,9 +44,10 @@ class Table:
     ranks: tuple[tuple[str, ...], ...]
     partitions: int = 0
     """The number of partitions, each a range of slots that have the same owners; 0 for none."""
+    masks: dict[str, Mask] = field(default_factory=dict[str, "Mask"], repr=False, compare=False)
+    """Those made so far. Kept, because all groups with the same members share one table."""
     shift: int = field(init=False, repr=False, compare=False)
     """The shift that turns a hash into its slot."""
-    _masks: dict[str, Mask] = field(default_factory=dict[str, "Mask"], init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shift", slot_shift(self.slots))
@@ -74,17 +82,14 @@ class Table:
         return tuple([rank[slot] for rank in self.ranks])
 
     def mask(self, member_id: str) -> Mask:
-        """Return, for each slot, whether ``member_id`` owns it. An id that is not a member's owns none.
-
-        Masks are cached because all groups with the same members share one table.
-        """
-        mask = self._masks.get(member_id)
+        """Return, for each slot, whether ``member_id`` owns it. An id that is not a member's owns none."""
+        mask = self.masks.get(member_id)
         if mask is None:
             if len(self.ranks) == 1:  # the common case, in less than half the time
                 mask = tuple([owner == member_id for owner in self.ranks[0]])
             else:
                 mask = tuple(map(contains, zip(*self.ranks, strict=True), repeat(member_id)))
-            self._masks[member_id] = mask
+            self.masks[member_id] = mask
         return mask
 
     def filter(self, mask: Mask, resources: Sequence[T], key: Callable[[T], Key] | None = None) -> list[T]:

@@ -24,7 +24,7 @@ from typing import Self
 from kazoo.client import KazooClient
 from tooz import utils
 
-from aiopartition import PartitionCoordinator
+from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
@@ -34,6 +34,7 @@ from tests.support import ZooKeeperServer
 __all__ = ["measure"]
 
 MEMBERS = 10
+EXCLUSIVE = GroupPolicy(exclusive=True)
 
 
 async def measure(*, quick: bool) -> Report:
@@ -59,6 +60,10 @@ async def measure(*, quick: bool) -> Report:
                     seconds = await fleet.join(at_once=at_once)
                     how = "all at once" if at_once else "one after the other"
                     times.add(f"aiopartition, {how}, {name}", seconds, seconds / groups * 1e3)
+        async with Groups(server.url("/exclusive"), groups, same=True, policy=EXCLUSIVE) as fleet:
+            with allocated(groups) as cost:
+                await fleet.join(at_once=True)
+            memory.add(f"a joined exclusive group of {MEMBERS}, the same members", cost.kilobytes, cost.threads)
         for size in sizes:
             async with Groups(server.url(f"/size-{size}"), 1, same=True, size=size) as fleet:
                 await fleet.join(at_once=True)
@@ -119,17 +124,20 @@ async def _coordinators(server: ZooKeeperServer, table: Table, count: int) -> No
 class Groups:
     """Many groups of equal size, in each of which one coordinator takes part, or may."""
 
-    def __init__(self, url: str, count: int, *, same: bool, size: int = MEMBERS) -> None:
+    def __init__(
+        self, url: str, count: int, *, same: bool, size: int = MEMBERS, policy: GroupPolicy | None = None
+    ) -> None:
         self._url = url
         self._names = [f"group-{number:03}" for number in range(count)]
         self._same = same
         self._size = size
+        self._policy = policy
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._crowd = await self._stack.enter_async_context(Crowd(self._url))
         for seed, name in enumerate(self._names):
-            await self._crowd.join(name, member_ids(self._size - 1, seed=1 if self._same else seed))
+            await self._crowd.join(name, member_ids(self._size - 1, seed=1 if self._same else seed), self._policy)
         self._coordinator = await self._stack.enter_async_context(PartitionCoordinator(self._url, member_id="me"))
         return self
 
@@ -140,10 +148,10 @@ class Groups:
         """How many seconds it takes."""
         began = time.monotonic()
         if at_once:
-            await asyncio.gather(*map(self._coordinator.join_group, self._names))
+            await asyncio.gather(*(self._coordinator.join_group(name, policy=self._policy) for name in self._names))
         else:
             for name in self._names:
-                await self._coordinator.join_group(name)
+                await self._coordinator.join_group(name, policy=self._policy)
         seconds = time.monotonic() - began
         assert {len(await self._coordinator.get_members(name)) for name in self._names} == {self._size}
         return seconds

@@ -1,8 +1,9 @@
 """How long it takes to compile the table of slots from the members, and again when one has joined.
 
 *In one go* is ``build()``; *in the loop* is what a coordinator does, which gives way to other tasks after each step,
-here with none that would want to run. *One joins* is the same again with one member more, in a process that has
-compiled the table without it just before. Times are the processor's. The rings of others map a key to an owner as
+here with none that would want to run. *Followed* builds what can be taken along to other members, as coordinators do
+with 64 members and more. *One joins* is the same again with one member more, in a process that has compiled the table
+without it just before, or takes it along. Times are the processor's. The rings of others map a key to an owner as
 well, by a search at each key, and are built in one go: uhashring with 160 points a member, tooz with 32, and with
 Ceilometer's 100. For them *one joins* is ``add_node()``.
 """
@@ -18,6 +19,7 @@ from tooz.hashring import HashRing
 
 from aiopartition import GroupPolicy
 from aiopartition.placement.assign import build, build_steps
+from aiopartition.placement.following import Following
 from aiopartition.placement.table import Table as SlotTable
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
@@ -61,9 +63,27 @@ async def _in_the_loop(ids: list[str]) -> Any:
         await asyncio.sleep(0)
 
 
+class Followed:
+    """A table that is taken along when members change."""
+
+    def __init__(self, ids: list[str]) -> None:
+        self._following = Following(POLICY)
+        self.go_to(ids)
+
+    def go_to(self, ids: list[str]) -> Followed:
+        steps = self._following.steps(dict.fromkeys(ids, 1))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                self.table: SlotTable = finished.value
+                return self
+
+
 BUILDERS: dict[str, Callable[[list[str]], Any]] = {
     "aiopartition, in one go": _in_one_go,
     "aiopartition, in the loop": _in_the_loop,
+    "aiopartition, followed": Followed,
     "uhashring": uhashring_ring,
     "tooz, 32 points": tooz_ring,
     "tooz, 100 points": lambda ids: tooz_ring(ids, CEILOMETER_PARTITIONS),
@@ -92,7 +112,12 @@ async def _one_joins(size: int, rounds: int) -> dict[str, Sample]:
             ring = builder(before)
             if asyncio.iscoroutine(ring):
                 await ring
-            seconds, built = await timed(lambda: builder(after) if who.startswith("aio") else _add(ring, newcomer))  # noqa: B023
+            if isinstance(ring, Followed):
+                seconds, built = await timed(lambda: ring.go_to(after))  # noqa: B023
+            elif isinstance(ring, SlotTable) or asyncio.iscoroutine(ring):
+                seconds, built = await timed(lambda: builder(after))  # noqa: B023
+            else:
+                seconds, built = await timed(lambda: _add(ring, newcomer))  # noqa: B023
             assert _members(built) == set(after), who
             samples[who].times.append(seconds)
     return samples
@@ -108,4 +133,6 @@ def _members(built: Any) -> set[str]:
     """Who may own something by what was built."""
     if isinstance(built, HashRing):
         return {each.decode() for each in built.nodes}
+    if isinstance(built, Followed):
+        built = built.table
     return set(built.ranks[0] if isinstance(built, SlotTable) else built.get_nodes())

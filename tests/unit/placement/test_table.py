@@ -441,14 +441,14 @@ def work_of_steps(members: Mapping[str, int], policy: GroupPolicy, patch: pytest
 
     ring._points.cache_clear()
     patch.setattr(ring, "hash_key", counted("labels", hash_key))
-    visiting_order = assign._visiting_order
+    visiting_order = assign.visiting_order
 
     def counted_order(slots: int) -> Iterator[int]:
         for slot in visiting_order(slots):
             now["slots"] += 1
             yield slot
 
-    patch.setattr(assign, "_visiting_order", counted_order)
+    patch.setattr(assign, "visiting_order", counted_order)
     for _ in build_steps(members, policy):
         steps.append(now.copy())
         now.clear()
