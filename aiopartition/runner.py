@@ -204,13 +204,12 @@ class Runner:
     def _say_why(self) -> None:
         """Why the coordinator stops. A failure was logged when it occurred."""
         say = self.registry.events.say
-        if self.state is State.CANCELLED:
-            hint = "" if self._told else "; call stop() before that, or use 'async with'"
+        if self.state is State.CANCELLED and not self._told:
             self._told = True
-            say("coordinator_cancelled", reason=f"{self.state.value}{hint}")
+            say("coordinator_cancelled", reason=f"{self.state.value}; call stop() before that, or use 'async with'")
         elif self._refusal is not None:
             say("coordinator_refused", reason=self._refusal)
-        elif self.state is State.STOPPED:
+        elif self.state is not State.FAILED:
             say("coordinator_stopped", reason="stop() was called, or start() was cancelled")
 
     async def _open(self, tasks: TaskGroup) -> None:

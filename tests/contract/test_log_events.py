@@ -106,7 +106,9 @@ async def test_a_coordinator_that_fails_says_the_cause(cluster: Cluster, log: py
     async def fail() -> None:
         raise ZeroDivisionError("a bug")
 
-    a._registry._begin and a._registry._begin(fail, "a task of the runner")
+    begin = a._registry._begin
+    assert begin is not None
+    begin(fail, "a task of the runner")
     await wait_until(lambda: facts(log, "coordinator_failed", "a"))
     (failed,) = facts(log, "coordinator_failed", "a")
     assert failed["reason"] == "ZeroDivisionError: a bug"

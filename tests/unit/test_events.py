@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from aiopartition.events import FIELDS, KINDS, LONGEST_LIST, PREFIX, Event, Even
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "log-events.md").read_text()
 
-FACTS = {
+FACTS: dict[str, Any] = {
     "group": "g", "generation": 7, "members": 3, "joined": ("a",), "left": (), "moved": 0.25, "share_before": 0.5,
     "share_after": 0.25, "reason": "why",
 }  # fmt: skip

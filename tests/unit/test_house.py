@@ -23,6 +23,7 @@ ALLOWED = {
     "backends": FOUNDATION | {"settings", "url"},
     "group": FOUNDATION | {"placement", "backends"},
     "work": FOUNDATION | {"placement", "group"},
+    "web": FOUNDATION | {"coordinator", "runner", "group"},
 }
 """For each wing what it may import besides itself."""
 
