@@ -28,6 +28,12 @@ class History:
         self._waiting_since: float | None = None  # of the handoff under way
         followed.news.subscribe(self.look)
 
+    @property
+    def waiting(self) -> float:
+        """Seconds for which the handoff under way has been waiting; 0 without one."""
+        since = self._waiting_since
+        return 0.0 if since is None else self._loop.time() - since
+
     def noticed(self) -> None:
         """The backend has told of a change of the membership."""
         if self._noticed_at is None:

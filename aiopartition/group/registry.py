@@ -76,7 +76,8 @@ class Registry:
         self._begin: Begin | None = None
         self._unfinished: set[Membership] = set()  # the joined ones, and those that are still leaving
         self._deletions = Deletions(self.backend)
-        self._histories: dict[str, History] = {}  # of the groups joined or observed last, by their ids
+        self.histories: dict[str, History] = {}
+        """Of the groups joined or observed last, by their ids."""
         self.lease_watches: dict[bool, LeaseWatch] = {
             quorum: LeaseWatch(self.backend, partial(self._lease_ended, quorum), quorum=quorum)
             for quorum in (False, True)
@@ -119,7 +120,7 @@ class Registry:
             observation = Observation(self.backend, TableBuilder.of_running_loop(), group_id, self.member_id)
             self._begin(partial(self._watch, observation), f"aiopartition observed group {group_id}")
             self.observations[group_id] = observation
-            self._histories[group_id] = History(observation, self.member_id, self.events)
+            self.histories[group_id] = History(observation, self.member_id, self.events)
         await self._first_result(self.observations[group_id])
 
     def require_unobserved(self, group_id: str) -> None:
@@ -299,7 +300,7 @@ class Registry:
         return self.hand_over and all(membership.in_flight.idle for membership in self._unfinished)
 
     def group_changed(self, group_id: str) -> None:
-        if (history := self._histories.get(group_id)) is not None:
+        if (history := self.histories.get(group_id)) is not None:
             history.noticed()
         self._tell(lambda group: group.group_changed(), self._known(group_id))
 
@@ -324,7 +325,7 @@ class Registry:
         self._begin(partial(self._tend, membership), f"aiopartition group {group_id}")
         self.memberships[group_id] = membership
         self._unfinished.add(membership)
-        self._histories[group_id] = History(membership, self.member_id, self.events)
+        self.histories[group_id] = History(membership, self.member_id, self.events)
         return membership
 
     async def _tend(self, membership: Membership) -> None:
@@ -340,7 +341,7 @@ class Registry:
 
     def _forget(self, group_id: str) -> None:
         if not self._known(group_id):
-            self._histories.pop(group_id, None)
+            self.histories.pop(group_id, None)
             self.backend.forget(group_id)
 
     async def _first_result(self, group: Followed, *, settled_is_enough: bool = True) -> None:

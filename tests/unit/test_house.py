@@ -24,6 +24,7 @@ ALLOWED = {
     "group": FOUNDATION | {"placement", "backends"},
     "work": FOUNDATION | {"placement", "group"},
     "web": FOUNDATION | {"coordinator", "runner", "group"},
+    "opentelemetry": FOUNDATION | {"coordinator", "group", "placement"},
 }
 """For each wing what it may import besides itself."""
 
