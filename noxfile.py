@@ -21,7 +21,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 # A missing interpreter would otherwise be skipped, and the run be called a success.
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "typing", "docs", "tests", "examples"]
+nox.options.sessions = ["lint", "typing", "docs", "tests", "examples", "browser"]
 
 # Where a machine has certificates of its own, uv is to trust them as pip does.
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
@@ -100,6 +100,14 @@ def examples(session: nox.Session) -> None:
         # For one test, which is skipped without it.
         session.run(*APT_INSTALL, "postgresql", external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
     session.run("python", "-m", "pytest", "tests/examples", *(session.posargs or PARALLEL))
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The status page in Chromium, with pictures of it in build/browser."""
+    session.install("-e", ".", *group("test", "browser"))
+    require_chromium(session)
+    session.run("python", "-m", "pytest", "tests/browser", *session.posargs)
 
 
 @nox.session(name="tests-all", python=PYTHONS)
@@ -202,6 +210,16 @@ def require_zookeeper(session: nox.Session) -> None:
         problem = look_for_zookeeper()
     if problem:
         session.error(problem)
+
+
+def require_chromium(session: nox.Session) -> None:
+    """Make sure that the tests find Chromium, or end the session with the command that installs it."""
+    if shutil.which("chromium") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("apt-get", "update", external=True)
+        install = ("apt-get", "install", "-y", "--no-install-recommends", "chromium")
+        session.run(*install, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
+    if shutil.which("chromium") is None:
+        session.error("no chromium on the path; install it with: apt-get install -y --no-install-recommends chromium")
 
 
 def look_for_zookeeper() -> str:

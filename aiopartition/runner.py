@@ -182,7 +182,7 @@ class Runner:
             self._failure = error
         self._close_down()
         if not cancelled:
-            _logger.error("the coordinator has failed, and owns nothing any more", exc_info=error)
+            self.registry.events.say("coordinator_failed", error=error, reason=f"{type(error).__name__}: {error}")
 
     async def _until_stopped(self, tasks: TaskGroup) -> None:
         await self._open(tasks)
@@ -193,15 +193,24 @@ class Runner:
             with anyio.CancelScope(shield=True):
                 for _ in range(_TURNS_TO_STOP):
                     await asyncio.sleep(0)
-        if self.state is State.CANCELLED and not self._told:
-            self._told = True
-            _logger.warning("the coordinator %s; call stop() before that, or use 'async with'", self.state.value)
+        self._say_why()
         if await self.registry.drain(_CLOSE_TIMEOUT):
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await self.registry.until_retracted()
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True), suppress(BackendError):
                 # Without handing over, the timeout begins with the last that the backend has heard of us.
                 await (self._backend.close() if self.registry.hand_over else self._backend.ping())
+
+    def _say_why(self) -> None:
+        """Why the coordinator stops. A failure was logged when it occurred."""
+        say = self.registry.events.say
+        if self.state is State.CANCELLED and not self._told:
+            self._told = True
+            say("coordinator_cancelled", reason=f"{self.state.value}; call stop() before that, or use 'async with'")
+        elif self._refusal is not None:
+            say("coordinator_refused", reason=self._refusal)
+        elif self.state is not State.FAILED:
+            say("coordinator_stopped", reason="stop() was called, or start() was cancelled")
 
     async def _open(self, tasks: TaskGroup) -> None:
         """Wait for the first connection, but not for ever; then let the calls in."""

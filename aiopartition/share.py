@@ -175,7 +175,7 @@ class Share(Lifecycle):
         membership = None if group_id is None else await self._registry.membership(group_id)
         supervisor = Supervisor(
             membership, resources, worker, key=key, refresh=refresh, drain_timeout=drain_timeout, on_error=on_error,
-            on_change=on_change,
+            on_change=on_change, events=self._registry.events,
         )  # fmt: skip
         try:
             await supervisor.run()

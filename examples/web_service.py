@@ -5,19 +5,25 @@ pip install aiopartition fastapi uvicorn httpx
 python examples/web_service.py zookeeper://localhost/web --port 8000    one replica; start another on port 8001
 python examples/web_service.py --check                                  start it, ask it some questions, end
 
-GET /mine       the targets that this replica polls, with the number of polls
-GET /members    all members with their shares
-GET /healthz    200, or 503 while ownership is unknown
+GET /mine           the targets that this replica polls, with the number of polls
+GET /status/        a page about the group
+GET /status/ready   200, or 503 while ownership is unknown: no requests, please
+GET /status/live    200, or 503 once the coordinator has ended: restart, please
 
 With --replicas 2, work starts only when two replicas run, so that the first one is not overloaded.
+With --workers 2, two processes serve one port, and each is a member.
 """
 
 import argparse
 import asyncio
+import logging
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -25,6 +31,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from aiopartition import OwnershipUnknownError, PartitionCoordinator
+from aiopartition.web import status_app
 
 GROUP = "targets"
 TARGETS = [f"target-{number:03}" for number in range(100)]
@@ -41,16 +48,26 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
                 polls[target] += 1  # a real service would poll the target here
             await asyncio.sleep(INTERVAL)
 
+    def end_with_poller(poller: asyncio.Task[None]) -> None:
+        """The coordinator has ended, or another process has our id: whoever started this process starts another."""
+        if not poller.cancelled():
+            logging.getLogger("uvicorn.error").error(
+                "polling has ended, and so does the service: %s", poller.exception()
+            )
+            signal.raise_signal(signal.SIGTERM)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with coordinator, asyncio.TaskGroup() as tasks:
+        async with coordinator:
             # Like start(), this returns even if the backend is down, so the service starts in any case.
             await coordinator.join_group(GROUP, min_members=replicas)
-            poller = tasks.create_task(poll())
+            poller = asyncio.create_task(poll())
+            poller.add_done_callback(end_with_poller)
             yield
             poller.cancel()
 
     app = FastAPI(title="pollers", lifespan=lifespan)
+    app.mount("/status", status_app(coordinator))
 
     # A client must be able to tell "nothing" from "unknown", so use view(), which raises.
     @app.exception_handler(OwnershipUnknownError)
@@ -62,23 +79,18 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
         view = await coordinator.view(GROUP)
         return {target: polls[target] for target in view.mine(TARGETS)}
 
-    @app.get("/members")
-    async def members() -> dict[str, float]:
-        view = await coordinator.view(GROUP)
-        return view.shares()
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str | int]:
-        view = await coordinator.view(GROUP)
-        return {"status": "ok", "member": coordinator.member_id, "generation": view.generation}
-
     return app
+
+
+def service() -> FastAPI:
+    """For ``uvicorn web_service:service --factory``, and for each of our own workers."""
+    return create_app(PartitionCoordinator.from_env(), int(os.environ.get("REPLICAS", "1")))
 
 
 async def check(url: str) -> None:
     """Start the service on a free port and query it, first alone and then with a second member."""
-    service = PartitionCoordinator(url, member_id="replica-1")
-    server = uvicorn.Server(uvicorn.Config(create_app(service, replicas=2), log_level="warning"))
+    app = create_app(PartitionCoordinator(url, member_id="replica-1"), replicas=2)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
         async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
@@ -86,16 +98,16 @@ async def check(url: str) -> None:
 
             async def get(path: str) -> httpx.Response:
                 response = await client.get(path)
-                print(f"GET {path}: {response.status_code} {response.text[:80]}")
+                print(f"GET {path}: {response.status_code} {response.text[:80].strip()}")
                 return response
 
             try:
-                assert (await get("/healthz")).status_code == 503
+                assert (await get("/status/live")).status_code == 200
+                assert (await get("/status/ready")).status_code == 503
                 async with PartitionCoordinator(url, member_id="replica-2") as other:
                     await other.join_group(GROUP, min_members=2)
-                    while (await get("/healthz")).status_code == 503:  # noqa: ASYNC110
+                    while (await get("/status/ready")).status_code == 503:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)  # as a load balancer does it
-                    assert list((await get("/members")).json()) == ["replica-1", "replica-2"]
                     ours = (await get("/mine")).json()
                     theirs = await other.extract_my_subset(GROUP, TARGETS)
                     assert sorted([*ours, *theirs]) == TARGETS
@@ -108,18 +120,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default="memory://", help="the backend (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    parser.add_argument("--member-id", default=os.environ.get("AIOPARTITION_MEMBER_ID"), help="default: a new one")
     parser.add_argument("--replicas", type=int, default=1, metavar="N", help="at least so many (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="only show that it works")
     options = parser.parse_args()
-    try:
-        if options.check:
-            asyncio.run(check(options.url))
-        else:
-            # uvicorn stops on SIGTERM and SIGINT, and ends the lifespan with the coordinator in it.
-            uvicorn.run(create_app(PartitionCoordinator(options.url), options.replicas), port=options.port)
-    except KeyboardInterrupt:
-        print("interrupted")
+    if options.workers > 1 and options.member_id:
+        parser.error(f"{options.workers} workers cannot all be member {options.member_id!r}: leave the member id out")
+    if options.workers > 1 and options.url.startswith("memory:"):
+        parser.error("memory:// ends at the border of a process: several workers need zookeeper://")
+    if options.check:
+        asyncio.run(check(options.url))
+        return
+    os.environ |= {"AIOPARTITION_BACKEND_URL": options.url, "REPLICAS": str(options.replicas)}
+    os.environ["AIOPARTITION_MEMBER_ID"] = options.member_id or ""  # empty: each process makes one
+    # uvicorn stops on SIGTERM and SIGINT, and ends the lifespan with the coordinator in it.
+    where = {"app_dir": str(Path(__file__).parent), "port": options.port}
+    uvicorn.run("web_service:service", factory=True, workers=options.workers, **where)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted")

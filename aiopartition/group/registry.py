@@ -12,8 +12,11 @@ import anyio
 
 from aiopartition.backends.base import Backend, Listener
 from aiopartition.checks import require_id
-from aiopartition.errors import BackendError, ConfigurationError, MemberSupersededError
+from aiopartition.errors import ConfigurationError, MemberSupersededError
+from aiopartition.events import Events
 from aiopartition.group.deletions import Deletions
+from aiopartition.group.heartbeats import beat
+from aiopartition.group.history import History
 from aiopartition.group.lease_watch import LeaseWatch
 from aiopartition.group.membership import Membership
 from aiopartition.group.observation import Observation
@@ -35,9 +38,6 @@ _logger: Final = logging.getLogger("aiopartition")
 
 _LEAVE_TIMEOUT: Final = 1.0
 """Seconds to wait until others can know; beyond that the entry is deleted as soon as the backend answers again."""
-
-_HEARTBEATS_AT_ONCE: Final = 16
-"""Enough to keep the connection busy; all of a thousand at once would stall the event loop."""
 
 
 class Registry:
@@ -68,6 +68,7 @@ class Registry:
         """The id of this member, once it is started."""
         self.hand_over: bool = True
         """Whether the session ends when we do, and our entries with it; else with its timeout."""
+        self.events: Events = Events()
         self.backend: Backend = open_backend(self)
         self._connect_timeout = connect_timeout
         self._raises_unknown = raises_unknown
@@ -75,6 +76,8 @@ class Registry:
         self._begin: Begin | None = None
         self._unfinished: set[Membership] = set()  # the joined ones, and those that are still leaving
         self._deletions = Deletions(self.backend)
+        self.histories: dict[str, History] = {}
+        """Of the groups joined or observed last, by their ids."""
         self.lease_watches: dict[bool, LeaseWatch] = {
             quorum: LeaseWatch(self.backend, partial(self._lease_ended, quorum), quorum=quorum)
             for quorum in (False, True)
@@ -87,6 +90,7 @@ class Registry:
         :param description: a document for operators, stored with each of our entries.
         """
         self.member_id, self._description, self._begin = member_id, description, begin
+        self.events.member_id = member_id
 
     # ---- calls
 
@@ -116,6 +120,7 @@ class Registry:
             observation = Observation(self.backend, TableBuilder.of_running_loop(), group_id, self.member_id)
             self._begin(partial(self._watch, observation), f"aiopartition observed group {group_id}")
             self.observations[group_id] = observation
+            self.histories[group_id] = History(observation, self.member_id, self.events)
         await self._first_result(self.observations[group_id])
 
     def require_unobserved(self, group_id: str) -> None:
@@ -218,27 +223,7 @@ class Registry:
 
         :raises BackendError: the first failure, after all have been asked.
         """
-        failures: list[BackendError] = []
-        followed = self._followed
-        groups = iter(followed)
-
-        async def beat() -> None:
-            for group in groups:
-                try:
-                    await group.heartbeat()
-                except BackendError as error:
-                    failures.append(error)
-                except Exception as error:
-                    group.fail(error)
-
-        if not followed:
-            await self.backend.ping()
-            return
-        async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
-            for _ in range(min(_HEARTBEATS_AT_ONCE, len(followed))):
-                beats.create_task(beat(), name="aiopartition beat")
-        if failures:
-            raise failures[0]
+        await beat(self.backend, self._followed)
 
     # ---- the end
 
@@ -284,6 +269,7 @@ class Registry:
     # ---- events of the session
 
     def session_opened(self, *, fresh: bool) -> None:
+        self.events.tell("session_opened", fresh=fresh)
         self._tell(lambda group: group.session_opened(fresh=fresh), self._followed)
         self.lease_shortened()
         if fresh:
@@ -292,9 +278,11 @@ class Registry:
             self._begin(self._deletions.repeat, "aiopartition deletions")
 
     def session_suspended(self, reason: str) -> None:
+        self.events.tell("session_suspended", reason=reason)
         self._tell(lambda group: group.session_suspended(), self._followed)
 
     def session_expired(self) -> None:
+        self.events.tell("session_expired")
         self._tell(lambda group: group.session_expired(), self._followed)
 
     def lease_renewed(self, *, quorum: bool) -> None:
@@ -312,6 +300,8 @@ class Registry:
         return self.hand_over and all(membership.in_flight.idle for membership in self._unfinished)
 
     def group_changed(self, group_id: str) -> None:
+        if (history := self.histories.get(group_id)) is not None:
+            history.noticed()
         self._tell(lambda group: group.group_changed(), self._known(group_id))
 
     def group_activated(self, group_id: str) -> None:
@@ -335,6 +325,7 @@ class Registry:
         self._begin(partial(self._tend, membership), f"aiopartition group {group_id}")
         self.memberships[group_id] = membership
         self._unfinished.add(membership)
+        self.histories[group_id] = History(membership, self.member_id, self.events)
         return membership
 
     async def _tend(self, membership: Membership) -> None:
@@ -350,6 +341,7 @@ class Registry:
 
     def _forget(self, group_id: str) -> None:
         if not self._known(group_id):
+            self.histories.pop(group_id, None)
             self.backend.forget(group_id)
 
     async def _first_result(self, group: Followed, *, settled_is_enough: bool = True) -> None:

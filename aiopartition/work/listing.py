@@ -43,6 +43,7 @@ class Listing(Generic[T]):
     :param strict: raise whatever goes wrong. Else it is logged: a question that fails is asked again after
         ``refresh``, and a resource whose key cannot be told is left out.
     :param changed: called when there is a new answer.
+    :param failed: called when a question has failed.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Listing(Generic[T]):
         where: str,
         strict: bool,
         changed: Callable[[], None],
+        failed: Callable[[], None],
     ) -> None:
         self._resources = resources
         self._key = key
@@ -61,6 +63,7 @@ class Listing(Generic[T]):
         self._refresh = refresh
         self._strict = strict
         self._changed = changed
+        self._failed = failed
         self._partitions: int | None = None
         self._closing = False
         self._due = asyncio.Event()  # another question, before ``refresh`` is over
@@ -96,6 +99,7 @@ class Listing(Generic[T]):
             try:
                 self.by_key = await call_user(self._ask, resources)
             except Exception:
+                self._failed()
                 if self._closing:
                     _logger.exception("%sresources() failed while it was being cancelled", self._where)
                     return

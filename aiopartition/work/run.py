@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from operator import gt
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from aiopartition.events import Events
 from aiopartition.group.membership import Membership
 from aiopartition.placement.keys import Key
 from aiopartition.placement.view import View
@@ -48,6 +50,7 @@ class Supervisor(Generic[T]):
         drain_timeout: float,
         on_error: OnError,
         on_change: OnChange,
+        events: Events,
     ) -> None:
         self._membership = membership
         self._where = "" if membership is None else f"group {membership.group_id!r}: "
@@ -56,9 +59,10 @@ class Supervisor(Generic[T]):
         self._woken = asyncio.Event()
         self._failures: list[tuple[str, BaseException]] = []
         self._listing = Listing(
-            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set
+            resources, key, refresh, where=self._where, strict=on_error == "raise", changed=self._woken.set,
+            failed=partial(events.tell, "listing_failed", group="" if membership is None else membership.group_id),
         )  # fmt: skip
-        self._workers = Workers(self._where, membership, worker, drain_timeout, on_error, self._worker_ended)
+        self._workers = Workers(self._where, membership, worker, drain_timeout, on_error, self._worker_ended, events)
         # By these two it was last decided what should run.
         self._view: View | None = None
         self._listed: dict[bytes, T] = {}

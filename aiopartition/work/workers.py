@@ -11,6 +11,7 @@ from functools import partial
 from inspect import isawaitable
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
+from aiopartition.events import Events
 from aiopartition.group.membership import Membership
 from aiopartition.group.work import Work
 from aiopartition.placement.view import View
@@ -56,6 +57,7 @@ class Workers(Generic[T]):
     :param where: begins each message in the log.
     :param membership: is told of each worker from its start to its end; ``None``: no group is concerned.
     :param ended: called with the key of each worker that has ended.
+    :param events: is told of starts, ends and failures, never of keys.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Workers(Generic[T]):
         drain_timeout: float,
         on_error: OnError,
         ended: Callable[[bytes], None],
+        events: Events,
     ) -> None:
         self._where = where
         self._membership = membership
@@ -73,6 +76,8 @@ class Workers(Generic[T]):
         self._drain_timeout = drain_timeout
         self._on_error = on_error
         self._ended = ended
+        self._events = events
+        self._group_id = "" if membership is None else membership.group_id
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[bytes, _Job[T]] = {}
         self._ending: dict[bytes, _Job[T]] = {}  # those of them that were cancelled
@@ -113,6 +118,7 @@ class Workers(Generic[T]):
             self._forget(key, job)
             raise
         job.task.add_done_callback(partial(self._done, key, job))
+        self._tell("worker_started")
 
     def cancel(self, key: bytes) -> None:
         """Tell the worker on ``key`` to end, if there is one that was not told yet."""
@@ -154,6 +160,7 @@ class Workers(Generic[T]):
                 self._unfit = True  # before others, which were started in the same turn, call it
                 raise
             except Exception:
+                self._tell("worker_failed")
                 if self._on_error == "raise":
                     raise
                 if job.cancelled_at is not None:
@@ -164,6 +171,11 @@ class Workers(Generic[T]):
                 _logger.exception("%s failed; it is started again in about %.1f s", self._named(key), backoff)
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
+            self._tell("worker_restarted")
+
+    def _tell(self, name: str, **facts: float) -> None:
+        if self._events.told:
+            self._events.tell(name, group=self._group_id, **facts)
 
     def _named(self, key: bytes) -> str:
         return f"{self._where}the worker of run() on key {shown_key(key)}"
@@ -171,6 +183,9 @@ class Workers(Generic[T]):
     def _done(self, key: bytes, job: _Job[T], task: asyncio.Task[None]) -> None:
         """A worker's task is done: only now may another member begin."""
         self._forget(key, job)
+        self._tell("worker_ended")
+        if job.cancelled_at is not None:
+            self._tell("worker_revoked", seconds=self._loop.time() - job.cancelled_at)
         if not task.cancelled():
             failure = task.exception()
             if failure is not None:

@@ -35,6 +35,7 @@ NAMES = (
     "balance",
     "weights",
     "partitions",
+    "instrumentation",
 )
 RESULTS = Path("build", "benchmarks.json")
 

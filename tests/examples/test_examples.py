@@ -81,8 +81,8 @@ def test_watching(url: str) -> None:
 def test_web_service(url: str) -> None:
     """It is healthy once it knows what it has to do, and says what that is."""
     output = run("web_service", url, "--check")
-    assert output.startswith("GET /healthz: 503")
-    for answer in ("GET /healthz: 200", "GET /members: 200", "GET /mine: 200"):
+    assert output.startswith("GET /status/live: 200")
+    for answer in ("GET /status/ready: 503", "GET /status/ready: 200", "GET /mine: 200"):
         assert answer in output
     shares = re.search(r"(\d+) of 100 targets are polled here, the other (\d+) elsewhere", output)
     assert shares is not None

@@ -15,7 +15,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-FOUNDATION = {"errors", "checks", "clock", "quoting", "parsing", "showing", "forks", "home", "version"}
+FOUNDATION = {"errors", "checks", "clock", "quoting", "parsing", "showing", "events", "forks", "home", "version"}
 """What every wing may import, and what imports no wing."""
 
 ALLOWED = {
@@ -23,6 +23,8 @@ ALLOWED = {
     "backends": FOUNDATION | {"settings", "url"},
     "group": FOUNDATION | {"placement", "backends"},
     "work": FOUNDATION | {"placement", "group"},
+    "web": FOUNDATION | {"coordinator", "runner", "group"},
+    "opentelemetry": FOUNDATION | {"coordinator", "group", "placement"},
 }
 """For each wing what it may import besides itself."""
 

@@ -17,6 +17,7 @@ from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.resolver import Resolver
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError
+from aiopartition.events import log
 from aiopartition.showing import printable
 
 __all__ = ["Dialer"]
@@ -55,6 +56,7 @@ class Dialer:
         self._decided = asyncio.Event()  # connected or refused
         self._refusal: AuthenticationError | None = None
         self._failures = 0  # in a row
+        self._told = False  # that no server can be reached, since the last connection that lasted
         self._began = 0.0  # the round under way, or the last connection's end
         self._last: Address | None = None
         self.last_error: str = f"no server has answered yet; {_RIGHT_PORT}"
@@ -86,6 +88,9 @@ class Dialer:
                 self._decide(None)
                 return True
         self._failures += 1
+        if not self._told:
+            self._told = True
+            log(_logger, "connecting_failed", reason=self.last_error)
         if refusals and all(refusals):
             self._decide(refusals[0])
         return False
@@ -93,7 +98,10 @@ class Dialer:
     def connection_ended(self, reason: str) -> None:
         """The connection that :meth:`dial` made has ended."""
         now = self._clock()
-        self._failures = 0 if now - self._began > _STABLE_AFTER else self._failures + 1
+        if now - self._began > _STABLE_AFTER:
+            self._failures, self._told = 0, False
+        else:
+            self._failures += 1
         self._began, self.last_error = now, reason
 
     async def pause(self) -> None:

@@ -166,6 +166,7 @@ def always() -> bool:
 
 async def table_of(builder: TableBuilder, members: Mapping[str, int], policy: GroupPolicy = SMALL) -> Table:
     table = await builder.table_of(members, policy, always)
+    assert table is not None
     assert table == build(members, policy)
     return table
 

@@ -21,7 +21,7 @@ class Asked:
         self.in_flight = self.most_in_flight = 0
         self._takes = takes
         self.listing: Listing[str] = Listing(
-            self._resources, None, refresh, where="", strict=False, changed=lambda: None
+            self._resources, None, refresh, where="", strict=False, changed=lambda: None, failed=lambda: None
         )
 
     async def _resources(self) -> list[str]:

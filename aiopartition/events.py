@@ -1,0 +1,171 @@
+"""What happens to a coordinator: each event goes to the log, with its facts as ``extra``, and to those who subscribe.
+
+``docs/reference/log-events.md`` is the page for users: the names here are part of the public surface.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from aiopartition.showing import printable, shown_name
+
+__all__ = ["FIELDS", "KINDS", "LONGEST_LIST", "PREFIX", "Event", "Events", "Kind", "log"]
+
+_logger: Final = logging.getLogger("aiopartition")
+
+PREFIX: Final = "aiopartition_"
+"""Begins the name of each attribute that a record of the log has besides those of :mod:`logging`."""
+
+LONGEST_LIST: Final = 10
+"""Of a list of members this many are named, in a line and in its facts; how many there are is told beside it."""
+
+_LONGEST_REASON: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of event is written to the log.
+
+    :ivar level: of :mod:`logging`.
+    :ivar text: with the facts by name.
+    """
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened.
+
+    :ivar name: one of :data:`KINDS`, or of a fact that is counted and not logged.
+    """
+
+    name: str
+    facts: Mapping[str, Any]
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "group_joined": Kind(
+            logging.INFO,
+            "group %(group)s: takes part at generation %(generation)s, %(members)s members, own share %(share_after)s",
+        ),
+        "group_observed": Kind(
+            logging.INFO, "group %(group)s: is observed at generation %(generation)s, %(members)s members"
+        ),
+        "group_left": Kind(logging.INFO, "group %(group)s: is left, own share %(share_before)s before"),
+        "membership_changed": Kind(
+            logging.INFO,
+            "group %(group)s: generation %(generation)s, %(members)s members; joined: %(joined)s; left: %(left)s; "
+            "moved: %(moved)s; own share %(share_before)s before, %(share_after)s now",
+        ),
+        "ownership_lost": Kind(
+            logging.INFO,
+            "group %(group)s: ownership is unknown (%(reason)s), own share %(share_before)s before",
+        ),
+        "ownership_regained": Kind(
+            logging.INFO,
+            "group %(group)s: ownership is known again at generation %(generation)s, own share %(share_after)s",
+        ),
+        "connecting_failed": Kind(logging.WARNING, "no server can be reached, trying on: %(reason)s"),
+        "coordinator_stopped": Kind(logging.INFO, "the coordinator has stopped: %(reason)s"),
+        "coordinator_refused": Kind(logging.WARNING, "the coordinator has stopped: %(reason)s"),
+        "coordinator_cancelled": Kind(logging.WARNING, "the coordinator %(reason)s"),
+        "coordinator_failed": Kind(logging.ERROR, "the coordinator has failed, and owns nothing any more: %(reason)s"),
+    }
+)
+"""All events that this module writes to the log, by name."""
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _listed(names: Collection[str]) -> str:
+    """Name some members, and say how many more there are."""
+    named = [shown_name(name) for name in list(names)[:LONGEST_LIST]]
+    more = len(names) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "") or "nobody"
+
+
+FIELDS: Final[Mapping[str, Callable[[Any], object]]] = MappingProxyType(
+    {
+        "group": shown_name,
+        "generation": int,
+        "members": int,
+        "joined": _listed,
+        "left": _listed,
+        "moved": _percent,
+        "share_before": _percent,
+        "share_after": _percent,
+        "reason": lambda reason: printable(str(reason), _LONGEST_REASON),
+    }
+)
+"""The facts of these events, each with how a line shows it."""
+
+
+class Events:
+    """Says what happens to one coordinator. Costs nothing while nobody reads the log or has subscribed."""
+
+    def __init__(self) -> None:
+        self.member_id: str = ""
+        """Whose events they are, once that is known."""
+        self._subscribers: tuple[Callable[[Event], None], ...] = ()
+
+    @property
+    def told(self) -> bool:
+        """Whether anybody has subscribed."""
+        return bool(self._subscribers)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is worth while to work out the facts of a change."""
+        return self.told or _logger.isEnabledFor(logging.INFO)
+
+    def subscribe(self, hear: Callable[[Event], None]) -> None:
+        """Have ``hear`` called with each event, in the event loop. It must return at once."""
+        self._subscribers = (*self._subscribers, hear)
+
+    def unsubscribe(self, hear: Callable[[Event], None]) -> None:
+        """Undo :meth:`subscribe`."""
+        self._subscribers = tuple(each for each in self._subscribers if each != hear)
+
+    def say(self, name: str, *, error: BaseException | None = None, **facts: Any) -> None:
+        """Write an event to the log, and tell it.
+
+        :param name: one of :data:`KINDS`.
+        :param error: whose traceback stands below the line.
+        :param facts: some of :data:`FIELDS`.
+        """
+        log(_logger, name, error=error, member=self.member_id, **facts)
+        self.tell(name, **facts)
+
+    def tell(self, name: str, **facts: Any) -> None:
+        """Tell subscribers what is not worth a line in the log. What goes wrong with one of them concerns no other."""
+        for hear in self._subscribers:
+            try:
+                hear(Event(name, facts))
+            except Exception:
+                _logger.exception("a subscriber to events has failed")
+
+
+def log(logger: logging.Logger, name: str, *, error: BaseException | None = None, **facts: Any) -> None:
+    """Write an event to the log. Its facts are attributes of the record, for formatters that write JSON."""
+    kind = KINDS[name]
+    if not logger.isEnabledFor(kind.level):
+        return
+    extra: dict[str, object] = {f"{PREFIX}event": name}
+    for field, fact in facts.items():
+        if FIELDS.get(field) is _listed:
+            names = cast("tuple[str, ...]", fact)
+            extra[f"{PREFIX}{field}"] = names[:LONGEST_LIST]
+            extra[f"{PREFIX}{field}_count"] = len(names)
+        else:
+            extra[f"{PREFIX}{field}"] = fact if isinstance(fact, str | int | float) else str(fact)
+    shown = {field: FIELDS[field](fact) for field, fact in facts.items() if field in FIELDS}
+    logger.log(kind.level, kind.text, shown, exc_info=error, extra=extra, stacklevel=3)

@@ -1,0 +1,191 @@
+"""What the status page shows, as data. ``docs/reference/status-page.md`` documents the fields."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from aiopartition.coordinator import PartitionCoordinator
+from aiopartition.errors import PartitionError
+from aiopartition.events import KINDS, LONGEST_LIST, Event
+from aiopartition.group.description import MemberInfo
+from aiopartition.group.registry import Followed
+from aiopartition.group.status import GroupStatus
+from aiopartition.runner import State
+from aiopartition.version import __version__
+
+__all__ = ["Facts"]
+
+SCHEMA: Final = 1
+"""Of the documents. A field may be added without another number."""
+
+_CHANGES: Final = 50
+"""Of the last changes so many are kept."""
+
+_DESCRIBED: Final = 200
+"""Of a group's members so many are asked what they say of themselves."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for all that. What is not known by then stands in a later answer: it is read once for each entry."""
+
+
+class Facts:
+    """Looks at a coordinator.
+
+    :param groups: the ids of the groups to show; ``None`` for all that are joined or observed.
+    """
+
+    def __init__(self, coordinator: PartitionCoordinator, groups: Collection[str] | None) -> None:
+        self._coordinator = coordinator
+        self._runner = coordinator._runner  # pyright: ignore[reportPrivateUsage]
+        self._registry = self._runner.registry
+        self._chosen = None if groups is None else tuple(groups)
+        self._changes: deque[dict[str, Any]] = deque(maxlen=_CHANGES)
+        self._registry.events.subscribe(self._hear)
+
+    def why_not_live(self) -> str:
+        """Why the coordinator's tasks do not run; empty while they do, connected or not."""
+        state = self._runner.state
+        return "" if state in (State.STARTING, State.STARTED) else f"the coordinator {state.value}"
+
+    def why_not_ready(self) -> str:
+        """Why it is not known what this member owns; empty while it is."""
+        if self._runner.state is not State.STARTED:
+            return f"the coordinator {self._runner.state.value}"
+        if not self._coordinator.is_active():
+            return ""  # everything is ours
+        for group_id in self._group_ids():
+            followed = self._find(group_id)
+            if followed is None:
+                return f"group {group_id!r} is neither joined nor observed"
+            if followed.view is None:
+                return str(followed.error or followed.unknown())
+        return "" if self._group_ids() else "no group is joined"
+
+    async def document(self) -> dict[str, Any]:
+        """Return everything.
+
+        :raises NotStartedError: in another event loop than the coordinator's.
+        """
+        if self._runner.state is State.STARTED:
+            self._runner.home.require("status_app")
+        backend, timeout = self._registry.backend, self._coordinator.session_timeout
+        groups = [group for group_id in self._group_ids() if (group := self._find(group_id)) is not None]
+        infos = await self._describe(groups)
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "time": _now(),
+            "member_id": self._coordinator.member_id,
+            "state": self._runner.state.name.lower(),
+            "live": not self.why_not_live(),
+            "ready": not self.why_not_ready(),
+            "reason": self.why_not_live() or self.why_not_ready(),
+            "active": self._coordinator.is_active(),
+            "connected": self._coordinator.connected,
+            "server": backend.server,
+            "session_timeout": _finite(timeout),
+            "lease_length": _finite(timeout * 2 / 3),
+            "groups": [_group(group.status(), infos.get(group.group_id, {})) for group in groups],
+            "changes": list(reversed(self._changes)),
+        }
+
+    # ---- inside
+
+    def _group_ids(self) -> tuple[str, ...]:
+        if self._chosen is not None:
+            return self._chosen
+        return tuple(sorted({*self._registry.memberships, *self._registry.observations}))
+
+    def _find(self, group_id: str) -> Followed | None:
+        return self._registry.memberships.get(group_id) or self._registry.observations.get(group_id)
+
+    async def _describe(self, groups: list[Followed]) -> dict[str, dict[str, MemberInfo]]:
+        infos: dict[str, dict[str, MemberInfo]] = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                for group in groups:
+                    known = infos[group.group_id] = {}
+                    view = group.view
+                    for member in () if view is None else view.members[:_DESCRIBED]:
+                        with suppress(PartitionError):  # it has just left, or cannot be read
+                            known[member.id] = await group.describe(member.id)
+        return infos
+
+    def _hear(self, event: Event) -> None:
+        group_id = event.facts.get("group")
+        if event.name not in KINDS or (self._chosen is not None and group_id not in (None, *self._chosen)):
+            return
+        facts: dict[str, Any] = {}
+        for field, fact in event.facts.items():
+            if isinstance(fact, tuple):
+                names = cast("tuple[str, ...]", fact)
+                facts[field], facts[f"{field}_count"] = names[:LONGEST_LIST], len(names)
+            else:
+                facts[field] = fact if isinstance(fact, str | int | float) else str(fact)
+        self._changes.append({"time": _now(), "event": event.name, **facts})
+
+
+def _group(status: GroupStatus, infos: Mapping[str, MemberInfo]) -> dict[str, Any]:
+    rebalance = status.last_rebalance
+    return {
+        "group_id": status.group_id,
+        "state": status.state,
+        "reason": status.reason,
+        "generation": status.generation,
+        "active_generation": status.active_generation,
+        "policy": None if status.policy is None else asdict(status.policy),
+        "own_share": status.shares.get(status.member_id, 0.0),
+        "members": [
+            {
+                "id": member.id,
+                "weight": member.weight,
+                "share": status.shares.get(member.id, 0.0),
+                "self": member.id == status.member_id and status.state != "observing",
+                **_description(infos.get(member.id)),
+            }
+            for member in status.members
+        ],
+        "waiting_for": [asdict(awaited) for awaited in status.waiting_for],
+        "waiting": status.waiting,
+        "in_flight": status.in_flight,
+        "lease_left": _finite(status.lease_left),
+        "last_rebalance": None if rebalance is None else asdict(rebalance),
+    }
+
+
+def _description(info: MemberInfo | None) -> dict[str, Any]:
+    if info is None:
+        info = MemberInfo("", 0)
+    return {
+        "host": info.host,
+        "pid": info.pid,
+        "started": info.started,
+        "age": _age(info.started),
+        "version": info.version,
+        "metadata": dict(info.metadata),
+    }
+
+
+def _age(started: str | None) -> float | None:
+    """Seconds since a moment that a member has written, if it is one; never negative, as clocks differ."""
+    try:
+        since = datetime.fromisoformat(started or "")
+        return max(0.0, (datetime.now(UTC) - since).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _finite(seconds: float) -> float | None:
+    """Standard JSON has no infinity, which is how long a lease lasts while partitioning is off."""
+    return seconds if math.isfinite(seconds) else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
