@@ -7,7 +7,7 @@ from typing import Final
 
 from aiopartition import View
 from tests.exploration.fleet import GROUP, Claim, Fleet, Participation
-from tests.exploration.internals import ROUNDING, belongs_to, usable_view
+from tests.exploration.internals import ROUNDING, belongs_to, is_drained, usable_view
 from tests.exploration.work import kind_of
 
 __all__ = ["EachTurn", "what_is_unsettled"]
@@ -114,6 +114,11 @@ def _divided(fleet: Fleet) -> Iterator[str]:
     if len(ids) < len(present):
         yield "P6: two processes go on under one id"
     statuses = {each: each.process.coordinator.status(GROUP) for each in present}
+    if _all_drained(fleet):
+        for each, status in statuses.items():
+            if (status.state, status.reason) != ("unknown", "no member has a weight above 0"):
+                yield f"P3: no member has a weight, and {each} is {status.state!r}: {status.reason}"
+        return
     for each, status in statuses.items():
         if status.state != "steady":
             yield f"P5: {each} is {status.state!r}: {status.reason}; lease left {status.lease_left:.2f} s"
@@ -125,10 +130,21 @@ def _divided(fleet: Fleet) -> Iterator[str]:
         yield f"P5: the members are at generations {generations}"
 
 
+def _all_drained(fleet: Fleet) -> bool:
+    """Whether members are present, and nobody may own anything."""
+    present = fleet.present
+    return bool(present) and all(is_drained(each.process.coordinator, GROUP) for each in present)
+
+
 def _not_at_work(fleet: Fleet) -> Iterator[str]:
     """P2, P8: each resource has exactly one live worker, at its owner, and what is not listed has none."""
     present = set(fleet.present)
     if not present:
+        return
+    if _all_drained(fleet):
+        at_work = [claim for claims in fleet.at_work.values() for claim in claims]
+        if at_work:
+            yield f"P3: no member has a weight, and there is {at_work[0]}"
         return
     views = {each: usable_view(each.process.coordinator, GROUP) for each in present}
     for key in fleet.all_keys:

@@ -215,7 +215,7 @@ def shorten_session(fleet: Fleet, member: int) -> bool:
     if process is None or not grant_less(process.coordinator, SHORTER):
         return False
     blink(fleet, member)
-    fleet.loop.call_later(A_MOMENT, fleet.cut_off, process)
+    fleet.cut_off(process, after=A_MOMENT)
     return True
 
 

@@ -139,6 +139,7 @@ class Fleet:
         self.failure: BrokenPromise | None = None
         self._work = work
         self._tasks: set[asyncio.Task[None]] = set()
+        self._to_come: list[asyncio.TimerHandle] = []
 
     # ---- processes
 
@@ -211,12 +212,18 @@ class Fleet:
     def heal(self) -> None:
         """All faults end, those that have been waiting for an occasion among them."""
         self.next_listing, self.next_key_takes = None, 0.0
+        while self._to_come:
+            self._to_come.pop().cancel()
         for process in self.processes:
             if not process.dead:
                 reconnect(process.coordinator)
 
-    def cut_off(self, process: Process) -> None:
-        cut_off(process.coordinator)
+    def cut_off(self, process: Process, *, after: float = 0.0) -> None:
+        """Cut a process off, now or in so many seconds, unless all faults have ended by then."""
+        if after:
+            self._to_come.append(self.loop.call_later(after, cut_off, process.coordinator))
+        else:
+            cut_off(process.coordinator)
 
     @property
     def present(self) -> list[Participation]:

@@ -134,3 +134,9 @@ def toggle_weight(coordinator: PartitionCoordinator, group_id: str) -> bool:
         membership.group.candidacy.set_weight(0 if membership.group.member.weight else 1)
         membership.wake()
     return membership is not None
+
+
+def is_drained(coordinator: PartitionCoordinator, group_id: str) -> bool:
+    """Whether a member's weight was set to 0."""
+    membership = coordinator._registry.memberships.get(group_id)
+    return membership is not None and membership.group.member.weight == 0

@@ -79,6 +79,7 @@ class _Service:
                 await asyncio.sleep(PAUSE)
             except MemberSupersededError:
                 self._participation.ending = self._participation.ending or "superseded"
+                self._fleet.stop(self._participation.process)  # as a program ends whose run() has raised
             except (NotStartedError, ConfigurationError) as error:
                 if self._participation.ending is None:
                     self._fleet.break_promise(f"P9: {self._participation} is told: {error}", error.__cause__ or error)
