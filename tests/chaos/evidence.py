@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.chaos.judge import Violation
 from tests.chaos.ledger import Ledger
-from tests.chaos.transactions import Transaction, read_log
+from tests.chaos.transactions import Transaction, forgotten, history, read_log
 from tests.support import ZooKeeperServer
 
 __all__ = ["keep", "keep_servers"]
@@ -17,7 +17,7 @@ __all__ = ["keep", "keep_servers"]
 def keep(
     directory: Path,
     violations: Iterable[Violation],
-    servers: Iterable[ZooKeeperServer],
+    servers: Sequence[ZooKeeperServer],
     ledger: Ledger,
     journals: Iterable[Path],
 ) -> None:
@@ -27,7 +27,8 @@ def keep(
     (directory / "generations").write_text(
         "".join(f"{each.number:x} {each.since:.3f} {sorted(each.entries)}\n" for each in ledger.generations)
     )
-    (directory / "forgotten").write_text("".join(f"{zxid:x}\n" for zxid in sorted(ledger.forgotten)))
+    lost = forgotten(*history(servers))
+    (directory / "forgotten").write_text("".join(f"{zxid:x}\n" for zxid in sorted(lost)))
     keep_servers(directory, servers)
     for path in journals:
         if path.exists():

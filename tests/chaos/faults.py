@@ -357,6 +357,6 @@ async def delete_group(world: World, fault: Fault) -> bool:
 async def foreign_node(world: World, fault: Fault) -> bool:
     """Somebody leaves a node among the entries, for a while."""
     path = f"{MEMBERS_PATH}/{LITTER}-{fault.at:.3f}"
-    done = await world.operate("create", path, b"not ours")
+    done = await world.leave_junk(path, b"not ours")
     await asyncio.sleep(fault.lasts)
     return await world.operate("delete", path) and done

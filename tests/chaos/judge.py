@@ -15,6 +15,7 @@ from tests.chaos.member import Member
 from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import collisions, gaps
 from tests.chaos.sightings import Sighting
+from tests.chaos.transactions import forgotten
 from tests.chaos.workloads import KEYS, digest_of
 
 __all__ = ["Judge", "Offset", "Violation"]
@@ -94,8 +95,8 @@ class Judge:
 
     def judge(self, members: Sequence[Member], ledger: Ledger, offset: Offset) -> None:
         """All that these handed out since they were judged last."""
-        seen = {sighting.generation for member in members for sighting in member.sightings}
-        if seen & ledger.forgotten:
+        seen = {sighting.generation for member in members for sighting in member.sightings if sighting.generation}
+        if forgotten(seen, ledger.epochs):
             # They were right to believe in it, and what holds between before and after nobody has promised.
             self.rounds_unjudged += 1
             return
@@ -176,7 +177,7 @@ class Judge:
         self.checks["order"] += 1
         before = newest.get(sighting.way, 0)
         if sighting.generation < before:
-            self.object_to("order", f"{describe(member, sighting)}: after generation {before:x}")
+            self.object_to("order", f"{describe(member, sighting)}: after generation {before:#x}")
         newest[sighting.way] = sighting.generation
 
     def _check_share(self, member: Member, sighting: Sighting, generation: Generation, ledger: Ledger) -> None:
@@ -197,7 +198,7 @@ class Judge:
             if generation is not None:
                 self.checks["table"] += 1
                 if told != digest_of(ledger.table(generation)):
-                    self.object_to("table", f"{member.member_id} at {number:x}: another table than its members give")
+                    self.object_to("table", f"{member.member_id} at {number:#x}: another table than its members give")
 
     def _check_age(self, member: Member, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
         assert sighting.generation is not None
@@ -249,7 +250,7 @@ class Judge:
             taken = 0
             for name, share in shares.items():
                 if taken & share:
-                    self.object_to("disjoint", f"generation {number:x}: process {name} owns what another one owns")
+                    self.object_to("disjoint", f"generation {number:#x}: process {name} owns what another one owns")
                 taken |= share
 
     def _check_exclusive(self, members: Iterable[Member]) -> None:
@@ -279,5 +280,5 @@ def lists_of(member: Member) -> Steps:
 
 
 def describe(member: Member, sighting: Sighting) -> str:
-    generation = "no generation" if sighting.generation is None else f"generation {sighting.generation:x}"
+    generation = "no generation" if sighting.generation is None else f"generation {sighting.generation:#x}"
     return f"{member.member_id} (process {member.name}) at {generation} by {sighting.way}"

@@ -16,9 +16,15 @@ from aiopartition.placement.keys import encode
 from aiopartition.placement.table import Table
 from tests.chaos.transactions import Change, Transaction
 
-__all__ = ["Entry", "Generation", "Ledger"]
+__all__ = ["Entry", "Generation", "Ledger", "is_entry"]
 
 ENTRY = re.compile(r"([A-Za-z0-9_.~%-]+);(0|[1-9][0-9]{0,2}|1000);(0|[1-9][0-9]{0,17});([0-9a-f]{16})")
+
+
+def is_entry(name: str) -> bool:
+    """Whether a node of this name is a member's entry, not a foreign one."""
+    match = ENTRY.fullmatch(name)
+    return match is not None and quote(unquote(match[1], errors="replace"), safe="") == match[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,9 @@ class Entry:
     @classmethod
     def of(cls, name: str, session: int, data: bytes) -> Entry | None:
         """The entry that stands in a node's name; ``None`` for a foreign node."""
-        match = ENTRY.fullmatch(name)
-        if match is None:
+        if not is_entry(name):
             return None
-        member_id, weight, incarnation, nonce = match.groups()
-        if quote(unquote(member_id, errors="replace"), safe="") != member_id:
-            return None
+        member_id, weight, incarnation, nonce = name.split(";")
         process = json.loads(data)["metadata"]["process"]
         return cls(unquote(member_id), int(weight), (int(incarnation), nonce), session, process)
 
@@ -76,8 +79,8 @@ class Ledger:
     generations: list[Generation] = field(default_factory=list[Generation])
     ends: dict[int, float] = field(default_factory=dict[int, float])
     """When each session was ended, by the ensemble or by its client, on the leader's wall clock."""
-    forgotten: set[int] = field(default_factory=set[int])
-    """The numbers of transactions that were logged and are not in the ensemble's history."""
+    epochs: Mapping[int, int] = field(default_factory=dict[int, int])
+    """For each epoch of the ensemble, by its first number, the last transaction that its leader knew of."""
     _index: dict[int, int] = field(default_factory=dict[int, int])
     _tables: dict[tuple[tuple[str, int], ...], Table] = field(default_factory=dict[tuple[tuple[str, int], ...], Table])
 
@@ -103,7 +106,9 @@ class Ledger:
                 session = transaction.session if change.ephemeral else 0
                 nodes[name], sessions[name] = Entry.of(name, session, change.data), session
             else:
-                del nodes[name], sessions[name]
+                # Perhaps one that nobody made: a server showed it, of what was forgotten, and came to lead the others.
+                nodes.pop(name, None)
+                sessions.pop(name, None)
             return True
 
         for transaction in transactions:

@@ -49,7 +49,7 @@ class Member(MemberProcess):
 
     def __repr__(self) -> str:
         newest = self.newest
-        seen = f"generation {newest.generation}, {newest.mine.bit_count()} keys" if newest else "nothing yet"
+        seen = f"generation {newest.generation or 0:#x}, {newest.mine.bit_count()} keys" if newest else "nothing yet"
         return f"<{self.member_id} in process {self.name}: {seen}; {self.told}; {self.errors[-3:]} {self.log[-3:]}>"
 
     async def start(self, conditions: Conditions) -> None:

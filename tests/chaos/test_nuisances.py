@@ -24,8 +24,8 @@ from tests.chaos.nuisances import ENTRY_OF_NOBODY, FORGED, JUNK, NUISANCES, kept
 from tests.chaos.pieces import Presence
 from tests.chaos.transactions import Change, Transaction
 from tests.chaos.trial import Trial
-from tests.chaos.workloads import KEYS
-from tests.chaos.world import MEMBERS_PATH, World
+from tests.chaos.workloads import KEYS, NAMESPACE
+from tests.chaos.world import GROUP_PATH, HANDOFF_PATH, MEMBERS_PATH, World
 from tests.support.journal import Journal, JournalReader
 
 EXCLUSIVE = Conditions(workload="exclusive")
@@ -122,6 +122,25 @@ class TestChance:
         kinds = {each.kind for seed in range(20) for each in random_schedule(random.Random(seed), 20.0, Conditions())}
         assert "fail_listing" in WEIGHTS
         assert "fail_listing" not in kinds
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("workload", ["shared", "exclusive"])
+async def test_junk_that_comes_back_is_removed_again(workload: str, tmp_path: Path) -> None:
+    """As it does when the ensemble forgets that it was deleted. What members make too is not waited for."""
+    junk = [f"{MEMBERS_PATH}/member", f"{MEMBERS_PATH}/member/below", f"{GROUP_PATH}/junk-1", f"{HANDOFF_PATH}/²"]
+    async with World(Conditions(workload=workload, servers=1), tmp_path) as world:
+        for path in (NAMESPACE, GROUP_PATH, MEMBERS_PATH):
+            assert await world.operate("create", path)
+        for path in (HANDOFF_PATH, *junk):
+            assert await world.leave_junk(path, b"")
+        await world.remove_junk([HANDOFF_PATH, *junk])
+        assert await world.tree() == [NAMESPACE, GROUP_PATH, MEMBERS_PATH]
+        for path in (HANDOFF_PATH, *junk):
+            assert await world.operate("create", path)
+        await world.tidy_up()
+        handoff = [HANDOFF_PATH] if workload == "exclusive" else []
+        assert await world.tree() == [NAMESPACE, GROUP_PATH, *handoff, MEMBERS_PATH]
 
 
 class TestJunk:

@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from kazoo.client import KazooClient
 
 from aiopartition import GroupPolicy
+from aiopartition.clock import now
 from tests.chaos.conditions import STOCK, Conditions
+from tests.chaos.copies import Node, copy_of
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import Member
@@ -20,9 +22,12 @@ from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions, gaps
 from tests.chaos.sightings import Sighting
 from tests.chaos.transactions import Change, Transaction, epochs_of, forgotten, logged
+from tests.chaos.trial import Trial
 from tests.chaos.workloads import KEYS, digest_of
-from tests.support import Ensemble
+from tests.chaos.world import World
+from tests.support import Ensemble, ZooKeeperServer, wait_until
 from tests.support.journal import Journal
+from tests.support.ports import free_port
 
 POLICY = GroupPolicy(slots=256)
 MEMBERS = "/chaos/work/members"
@@ -97,6 +102,37 @@ class TestTransactions:
         zxids = [0x1_0000_0001, 0x1_0000_0005, 0x1_0000_0006, 0x2_0000_0001, 0x4_0000_0001]
         assert forgotten(zxids, epochs) == {0x1_0000_0006, 0x2_0000_0001}
 
+    async def test_copies_of_the_tree(self, ensemble: Ensemble, zookeeper: ZooKeeperServer, namespace: str) -> None:
+        """Servers of one ensemble have the same nodes, made by the same transactions. Those of another are others."""
+
+        def create(hosts: str) -> None:
+            client: Any = KazooClient(hosts)
+            client.start()
+            client.create(f"{namespace}/lasting", makepath=True)
+            client.stop()
+            client.close()
+
+        async def copies() -> list[set[Node]]:
+            servers = [*ensemble.servers, zookeeper]
+            found = [await asyncio.to_thread(copy_of, each.address, [namespace]) for each in servers]
+            return [copy for copy in found if copy is not None]
+
+        async def caught_up() -> bool:
+            first, *others, _ = await copies()
+            return all(copy == first for copy in others)
+
+        assert await copies() == [set(), set(), set(), set()]
+        for hosts in (ensemble.hosts, zookeeper.address):
+            await asyncio.to_thread(create, hosts)
+        await wait_until(caught_up)
+        first, *_, foreign = await copies()
+        assert first != foreign
+        for copy in (first, foreign):
+            assert {(path, owner) for path, owner, *_ in copy} == {(namespace, 0), (f"{namespace}/lasting", 0)}
+
+    async def test_no_copy_of_a_server_that_is_down(self) -> None:
+        assert await asyncio.to_thread(copy_of, f"127.0.0.1:{free_port()}", ["/"], 0.2) is None
+
 
 class TestLedger:
     def test_generations(self, ledger: Ledger) -> None:
@@ -116,6 +152,14 @@ class TestLedger:
         ledger = Ledger.of(again, MEMBERS, POLICY)
         assert ledger.get(6) is None
         assert ledger.newest.live == {}
+
+    @pytest.mark.parametrize("name", ["litter-10.636", "nobody;1;1;0123456789abcdef"])
+    def test_a_node_that_nobody_made_is_deleted(self, name: str) -> None:
+        """A server that kept what was forgotten has come to lead."""
+        deletion = Transaction(6, 1, 1011.0, False, (Change(f"{MEMBERS}/{name}", False),))
+        ledger = Ledger.of([*HISTORY, deletion], MEMBERS, POLICY)
+        assert ledger.newest.number == 6
+        assert sorted(ledger.newest.live) == ["a"]
 
     def test_foreign_nodes_make_a_generation_and_no_member(self) -> None:
         litter = Transaction(6, 1, 1011.0, False, (Change(f"{MEMBERS}/litter", True),))
@@ -176,6 +220,19 @@ class TestJudge:
         self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
     ) -> None:
         assert objections(seen(1002.5, generation=17)) == {"generation"}
+
+    @pytest.mark.parametrize(("number", "unjudged"), [(0x41_0000_0008, 0), (0x41_0000_0009, 1), (0x43_0000_0001, 0)])
+    def test_a_generation_that_was_forgotten_and_is_in_no_log(
+        self, ledger: Ledger, offset: Offset, seen: Callable[..., Sighting], tmp_path: Path, number: int, unjudged: int
+    ) -> None:
+        """A server that cut it off its log may go on showing it."""
+        ledger.epochs = {0x41_0000_0000: 0x40_0000_000A, 0x43_0000_0000: 0x41_0000_0008}
+        member = Member("b", "2", 0, [], tmp_path / "2")
+        member.sightings = [seen(1002.5, generation=number), seen(1002.6, generation=None, mine=0)]
+        judge = Judge(Conditions())
+        judge.judge([member], ledger, offset)
+        assert judge.rounds_unjudged == unjudged
+        assert [violation.check for violation in judge.violations] == ([] if unjudged else ["generation"])
 
     def test_a_generation_that_was_over_long_ago(
         self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
@@ -245,6 +302,82 @@ def at_work(presence: Presence, *pieces: tuple[int, float, float], last: float =
     for kind, at, key in sorted(lines, key=lambda line: line[1]):
         if at <= last:
             presence.note(kind, at, key)
+
+
+class TestConvergence:
+    """When the members are well: all of them at the newest generation of the ledger."""
+
+    class Quiet:
+        """A world in which nothing happens but what a test says."""
+
+        conditions = Conditions(convergence=0.3)
+
+        def __init__(self, ledger: Ledger, holders: list[Member], names: list[str]) -> None:
+            self.holders = holders
+            self.looked = asyncio.Event()
+            self._ledger = ledger
+            self._names = names
+
+        async def children(self, path: str) -> list[str]:
+            return self._names
+
+        async def ledger(self) -> Ledger:
+            self.looked.set()
+            return self._ledger
+
+    @pytest.fixture
+    def member(self, tmp_path: Path) -> Member:
+        return Member("a", "3", 0, [], tmp_path / "3")
+
+    def hand_out(self, member: Member, generation: int | None) -> None:
+        keys = (1 << len(KEYS)) - 1 if generation else 0
+        last = now() + 10  # all that this test takes
+        member._note("saw", last, way="list", generation=generation, mine=f"{keys:x}", first=now(), last=last)
+
+    async def converge(self, world: Quiet) -> Trial:
+        trial = Trial.of(cast(World, world))
+        await trial._converge()
+        return trial
+
+    async def test_all_at_the_newest(self, ledger: Ledger, member: Member) -> None:
+        self.hand_out(member, 5)
+        trial = await self.converge(self.Quiet(ledger, [member], ["a;1;2;0000000000000000", "litter", "²"]))
+        assert not trial.judge.violations
+        assert trial.convergence[0] < 0.3
+
+    async def test_who_does_not_know_for_a_moment_knows_again(self, ledger: Ledger, member: Member) -> None:
+        """The servers elect just when the ledger is looked at."""
+        world = self.Quiet(ledger, [member], ["a;1;2;0000000000000000"])
+        children = world.children
+        asked: list[str] = []
+
+        async def lose(path: str) -> list[str]:
+            if not asked:
+                asked.append(path)
+                self.hand_out(member, None)
+            return await children(path)
+
+        world.children = lose  # type: ignore[method-assign]
+        self.hand_out(member, 5)
+        converging = asyncio.create_task(self.converge(world))
+        await world.looked.wait()
+        self.hand_out(member, 5)
+        trial = await converging
+        assert not trial.judge.violations
+        assert len(trial.convergence) == 1
+
+    @pytest.mark.parametrize("generation", [4, None])
+    async def test_who_stays_behind(self, ledger: Ledger, member: Member, generation: int | None) -> None:
+        self.hand_out(member, generation)
+        trial = await self.converge(self.Quiet(ledger, [member], ["a;1;2;0000000000000000"]))
+        assert [violation.check for violation in trial.judge.violations] == ["convergence"]
+        assert trial.convergence == [float("inf")]
+
+    async def test_an_entry_that_nobody_has_any_more(self, ledger: Ledger, member: Member) -> None:
+        self.hand_out(member, 5)
+        names = ["a;1;2;0000000000000000", "b;1;1;0000000000000000"]
+        trial = await self.converge(self.Quiet(ledger, [member], names))
+        assert [violation.check for violation in trial.judge.violations] == ["convergence"]
 
 
 class TestPresence:

@@ -65,7 +65,9 @@ def forgotten(zxids: Iterable[int], epochs: Mapping[int, int]) -> set[int]:
     """The transactions that some leader did not know of when it began its epoch, and that so never were.
 
     Clients may have seen them all the same. A server of ZooKeeper 3.8 that stops between writing down a new epoch and
-    writing down the transactions that it got with it is elected although it lacks them (ZOOKEEPER-4643).
+    writing down the transactions that it got with it is elected although it lacks them (ZOOKEEPER-4643). And one that
+    wrote down its tree when it tried to lead, with what was never agreed on, goes on from that tree when it is told to
+    cut its log off: then no log has what its clients see.
 
     :param epochs: for each epoch, by its first number, the last transaction that its leader knew of.
     """
@@ -77,10 +79,9 @@ def epochs_of(servers: Iterable[ZooKeeperServer]) -> dict[int, int]:
     return {first: known for server in servers for first, known in server.epochs_led().items()}
 
 
-def history(servers: Sequence[ZooKeeperServer]) -> tuple[dict[int, Transaction], set[int]]:
-    """All transactions of an ensemble that are logged, by number, and the numbers of those that it has forgotten."""
-    found = logged([server.transaction_logs() for server in servers])
-    return found, forgotten(found, epochs_of(servers))
+def history(servers: Sequence[ZooKeeperServer]) -> tuple[dict[int, Transaction], dict[int, int]]:
+    """All transactions of an ensemble that are logged, by number, and its epochs, which tell what it has forgotten."""
+    return logged([server.transaction_logs() for server in servers]), epochs_of(servers)
 
 
 def read_log(content: bytes) -> Iterator[Transaction]:

@@ -16,10 +16,11 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 
 from tests.chaos.conditions import Conditions
+from tests.chaos.copies import copy_of
 from tests.chaos.ledger import Ledger
 from tests.chaos.member import Member
-from tests.chaos.transactions import history
-from tests.chaos.workloads import GROUP, NAMESPACE, WORKLOADS
+from tests.chaos.transactions import forgotten, history
+from tests.chaos.workloads import CHILDREN, GROUP, NAMESPACE, WORKLOADS
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.support.proxy import Episode
 
@@ -213,9 +214,10 @@ class World:
         policy = WORKLOADS[self.conditions.workload].policy
 
         def compile_ledger() -> Ledger:
-            found, lost = history(self.ensemble.servers)
-            ledger = Ledger.of([found[zxid] for zxid in sorted(found.keys() - lost)], MEMBERS_PATH, policy)
-            ledger.forgotten = lost
+            found, epochs = history(self.ensemble.servers)
+            known = sorted(found.keys() - forgotten(found, epochs))
+            ledger = Ledger.of([found[zxid] for zxid in known], MEMBERS_PATH, policy)
+            ledger.epochs = epochs
             return ledger
 
         return await asyncio.to_thread(compile_ledger)
@@ -251,9 +253,12 @@ class World:
         return found
 
     async def agree(self) -> bool:
-        """Whether the servers' copies of the tree have the same ephemeral nodes, of the same sessions."""
-        copies = [await server.ephemerals() for server in self.ensemble.servers]
-        return all(copy == copies[0] for copy in copies)
+        """Whether the servers' copies of the groups are the same, node by node."""
+        roots = (GROUP_PATH, CHILDREN)
+        copies = await asyncio.gather(
+            *(asyncio.to_thread(copy_of, server.address, roots) for server in self.ensemble.servers)
+        )
+        return copies[0] is not None and all(copy == copies[0] for copy in copies)
 
     # ---- an operator at the shell
 
@@ -268,12 +273,25 @@ class World:
         self._junk[path] = None
         return await self.operate("create", path, data)
 
-    async def remove_junk(self, paths: Sequence[str] | None = None) -> bool:
-        """Delete these nodes, or all that were left, with all that is below them. Whether nothing is left any more."""
-        for path in reversed(tuple(self._junk) if paths is None else paths):
-            if await self.operate("delete", path):
+    async def remove_junk(self, paths: Sequence[str]) -> None:
+        """Delete these nodes, with all that is below them, as far as that is possible now."""
+        for path in reversed(paths):
+            if await self.operate("delete", path) and self._may_be_of_members(path):
                 self._junk.pop(path, None)
-        return not self._junk
+
+    async def _junk_is_gone(self) -> bool:
+        """Delete what is left of it. What was deleted before may have come back: the ensemble forgets deletions too."""
+        await self._catch_up()
+        tree = set(await self.tree())
+        left = [path for path in self._junk if path in tree or self._may_be_of_members(path)]
+        await self.remove_junk(left)
+        return not left
+
+    def _may_be_of_members(self, path: str) -> bool:
+        """Whether members make such a node as well, an acknowledgement say: that it is there says nothing."""
+        nodes = WORKLOADS[self.conditions.workload].nodes
+        made = rf"{nodes}|/handoff/\d+/[^/]+" if nodes else ""
+        return re.fullmatch(made, path.removeprefix(GROUP_PATH)) is not None
 
     async def generation(self) -> int:
         """The group's generation; 0 if there is no group, or nobody to ask."""
@@ -322,8 +340,9 @@ class World:
 
     async def tidy_up(self) -> None:
         """Wait until nothing that was asked of the operator is still to be done, and delete what was to be deleted."""
+        await self._catch_up()
+        await wait_until(self._junk_is_gone, timeout=START_TIMEOUT)
+        self._junk.clear()
+
+    async def _catch_up(self) -> None:
         await asyncio.to_thread(patient(), self._operator.sync, "/")
-        for name in await self.children(MEMBERS_PATH):
-            if name.startswith(LITTER):
-                await self.operate("delete", f"{MEMBERS_PATH}/{name}")
-        await wait_until(self.remove_junk, timeout=START_TIMEOUT)
