@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
@@ -52,6 +53,23 @@ async def test_members_keep_their_work_while_only_others_are_in_trouble(workload
     assert not trial.judge.violations, [str(violation) for violation in trial.judge.violations]
     assert trial.judge.checks["held"] == trial.judge.checks["ensemble"] == 1
     assert trial.struck.total() == len(schedule), trial.missed
+
+
+@pytest.mark.timeout(150)
+async def test_after_servers_have_come_apart_all_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of that round is judged. The tree is deleted, as an operator would do, and the next round is as any."""
+    monkeypatch.setattr("tests.chaos.trial.LEFTOVERS", 0.5)
+    async with World(Conditions(members=2, seats=2, servers=1, convergence=20.0), tmp_path) as world:
+        trial = Trial.of(world)
+        with monkeypatch.context() as apart:
+            apart.setattr(world, "agree", lambda: trial.reunited > 0)
+            await trial.round([Fault(0.0, "junk_node", "0", 0.1, "beside")])
+        assert (trial.reunited, trial.judge.rounds_unjudged) == (1, 1)
+        monkeypatch.setattr("tests.chaos.trial.LEFTOVERS", 10.0)
+        await trial.round([Fault(0.0, "foreign_node", "0", 0.1)])
+    assert not trial.judge.violations, [str(violation) for violation in trial.judge.violations]
+    assert (trial.reunited, trial.judge.rounds_unjudged) == (1, 1)
+    assert trial.judge.checks["share"] > 0
 
 
 class TestFewest:
@@ -141,6 +159,22 @@ async def test_junk_that_comes_back_is_removed_again(workload: str, tmp_path: Pa
         await world.tidy_up()
         handoff = [HANDOFF_PATH] if workload == "exclusive" else []
         assert await world.tree() == [NAMESPACE, GROUP_PATH, *handoff, MEMBERS_PATH]
+
+
+@pytest.mark.timeout(90)
+async def test_junk_that_cannot_be_removed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may show a node that no other has: the round goes on, and the servers' copies are compared."""
+    monkeypatch.setattr("tests.chaos.world.START_TIMEOUT", 0.2)
+    async with World(Conditions(servers=1), tmp_path) as world:
+        assert await world.operate("create", NAMESPACE)
+        assert await world.leave_junk(f"{NAMESPACE}/junk-1", b"")
+        with monkeypatch.context() as only_here:
+            only_here.setattr(world, "operate", lambda *_: asyncio.sleep(0, result=True))
+            await world.tidy_up()
+        assert await world.tree() == [NAMESPACE, f"{NAMESPACE}/junk-1"]
+        await world.tidy_up()
+        assert await world.tree() == [NAMESPACE]
+        assert await world.agree()
 
 
 class TestJunk:

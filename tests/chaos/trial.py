@@ -19,8 +19,8 @@ from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import is_entry
 from tests.chaos.member import Member
 from tests.chaos.nuisances import kept_at_least, nuisances_alone
-from tests.chaos.workloads import CHILDREN, GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
-from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, World
+from tests.chaos.workloads import GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
+from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, TREES, World
 from tests.support import wait_until
 
 __all__ = ["Trial"]
@@ -252,7 +252,7 @@ class Trial:
     async def _reunite(self) -> None:
         """What an operator would do who has found out."""
         self.reunited += 1
-        for path in (GROUP_PATH, CHILDREN):
+        for path in TREES:
             await self.world.operate("delete", path)
         try:
             await self._wait_together(START)
