@@ -116,6 +116,7 @@ class Events:
         self.member_id: str = ""
         """Whose events they are, once that is known."""
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
+        self._inherited = False  # by a forked process
 
     @property
     def told(self) -> bool:
@@ -125,7 +126,11 @@ class Events:
     @property
     def wanted(self) -> bool:
         """Whether it is worth while to work out the facts of a change."""
-        return self.told or _logger.isEnabledFor(logging.INFO)
+        return self.told or (_logger.isEnabledFor(logging.INFO) and not self._inherited)
+
+    def forked(self) -> None:
+        """In a child process nothing happens that anybody should be told."""
+        self._inherited, self._subscribers = True, ()
 
     def subscribe(self, hear: Callable[[Event], None]) -> None:
         """Have ``hear`` called with each event, in the event loop. It must return at once."""
@@ -142,7 +147,8 @@ class Events:
         :param error: whose traceback stands below the line.
         :param facts: some of :data:`FIELDS`.
         """
-        log(_logger, name, error=error, member=self.member_id, **facts)
+        if not self._inherited:
+            log(_logger, name, error=error, member=self.member_id, **facts)
         self.tell(name, **facts)
 
     def tell(self, name: str, **facts: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from anyio.lowlevel import checkpoint
 
-from aiopartition.backends.base import Backend
+from aiopartition.backends.base import Backend, Marks
 from aiopartition.errors import BackendError, BackendUnavailableError, OwnershipUnknownError, PartitionError
 from aiopartition.group.description import Descriptions, MemberInfo
 from aiopartition.group.news import News
@@ -272,13 +272,22 @@ class Observation:
         try:
             group.read_progress(generation, await backend.progress(group.group_id, create=False))
             if group.handing_over:
-                group.read_marks(generation, await backend.marks(group.group_id, generation))
+                group.read_marks(generation, await self._marks(generation))
                 await self._describe()
             self._trouble = ""
         except BackendUnavailableError:
             raise
         except BackendError as error:
             self._trouble = str(error)  # who the members are we see all the same
+
+    async def _marks(self, generation: int) -> Marks:
+        try:
+            return await self._backend.marks(self.group_id, generation)
+        except BackendUnavailableError:
+            raise
+        except BackendError:
+            self._group.missing = frozenset()  # from now on nobody knows
+            raise
 
     async def _describe(self) -> None:
         if self.waiting < _INTERVAL:

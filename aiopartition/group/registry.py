@@ -262,6 +262,7 @@ class Registry:
 
     def forked(self) -> None:
         """In a child process no group is joined, and no task is woken."""
+        self.events.forked()
         for group in self._followed:
             group.forked()
         self.memberships, self.observations, self._unfinished = {}, {}, set()
