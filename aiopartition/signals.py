@@ -40,16 +40,23 @@ def stop_on_signal(*signals: int) -> AbstractAsyncContextManager[None]:
 
     :param signals: SIGTERM and SIGINT if none are given.
     :returns: a context manager, for one use, to be entered in the main thread, best in the task that
-        :func:`asyncio.run` runs: of the exit of another one asyncio prints a traceback. It puts back the handlers that
-        it found.
+        :func:`asyncio.run` runs: of the exit of another one asyncio prints a traceback. Enter it before a task group
+        of anyio, which would hide the exit in an exception group. It puts back the handlers that it found.
     :raises ConfigurationError: for what is no signal; on entering, for one that cannot be handled.
     :raises RuntimeError: on entering it in another thread than the main one, or again.
     """
     try:
-        chosen = [signal.Signals(number) for number in signals or (signal.SIGTERM, signal.SIGINT)]
+        chosen = [_signal(number) for number in signals or (signal.SIGTERM, signal.SIGINT)]
     except ValueError as error:
         raise ConfigurationError("signals", f"must be signals, not {', '.join(map(shown, signals))}") from error
     return _StopOnSignal(dict.fromkeys(chosen))
+
+
+def _signal(number: object) -> signal.Signals:
+    """:raises ValueError: for what is no signal. ``True`` and ``2.0`` would be taken for some."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValueError
+    return signal.Signals(number)
 
 
 class _StopOnSignal:
@@ -122,10 +129,24 @@ class _StopOnSignal:
 
     def _restore(self) -> None:
         for each, handler in self._previous.items():
-            # One that is about to end by our exception must not take a second signal for a first one.
-            ending = self._received is not None and isinstance(getattr(handler, "__self__", None), _StopOnSignal)
-            signal.signal(each, signal.SIG_DFL if ending or handler is None else handler)
+            later = _context_of(signal.getsignal(each))
+            while later is not None and later is not self:
+                earlier = _context_of(later._previous.get(each))
+                if earlier is self:  # it was entered later, in another task, and goes on: it puts back what we found
+                    later._previous[each] = handler
+                    break
+                later = earlier
+            else:
+                # One that is about to end by our exception must not take a second signal for a first one.
+                ending = self._received is not None and _context_of(handler) is not None
+                signal.signal(each, signal.SIG_DFL if ending or handler is None else handler)
         self._previous.clear()
+
+
+def _context_of(handler: object) -> _StopOnSignal | None:
+    """The context whose handler this is, if it is one's."""
+    owner = getattr(handler, "__self__", None)
+    return owner if isinstance(owner, _StopOnSignal) else None
 
 
 async def _take_cancellation() -> None:

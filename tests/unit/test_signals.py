@@ -456,6 +456,35 @@ def test_one_after_another() -> None:
     assert "service has stopped" in running.lines
 
 
+@pytest.mark.parametrize("order", ["first out first", "last out first", "third in the middle"])
+def test_contexts_in_several_tasks(order: str) -> None:
+    """In whatever order they are left: the last that is open is told, and then signals have the effect they had."""
+    ends = {"first out first": "abc", "last out first": "cba", "third in the middle": "bca"}[order]
+    for told in (True, False):
+        running = run(f"""
+            events = {{each: asyncio.Event() for each in "abc"}}
+
+            async def work(name):
+                async with stop_on_signal(), service(name):
+                    await events[name].wait()
+
+            async def main():
+                tasks = {{}}
+                for name in "abc":
+                    tasks[name] = asyncio.create_task(work(name))
+                    await asyncio.sleep(0.01)
+                for name in "{ends[: 2 if told else 3]}":
+                    events[name].set()
+                    await tasks[name]
+                suicide(SIGTERM)
+                await forever()
+        """)
+        assert running.process.returncode == (143 if told else -SIGTERM)
+        assert [line for line in running.lines if line.endswith("has stopped")] == [
+            f"{end} has stopped" for end in ends
+        ]
+
+
 # ---- forks and threads
 
 
@@ -563,7 +592,11 @@ def test_only_in_the_main_thread() -> None:
 # ---- arguments
 
 
-@pytest.mark.parametrize("wrong", ["SIGTERM", None, 0, 9999, -1, 1.5], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    ["SIGTERM", None, 0, 9999, -1, 1.5, True, 2.0, "", [SIGTERM], float("nan"), 10**400],
+    ids=lambda wrong: repr(wrong)[:20],
+)
 def test_what_is_no_signal_is_refused(wrong: Any) -> None:
     """At the call."""
     with pytest.raises(ConfigurationError) as caught:
