@@ -1,0 +1,29 @@
+"""What the exploration itself expects, where it once expected something else of a library that kept its promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.exploration.trial import Schedule, try_out
+
+pytestmark = pytest.mark.usefixtures("quiet_library")
+
+ONLY_DRAINED_MEMBERS_REMAIN = [
+    "crowd exclusive | 285:weight:1 | 292:weight:0",
+    "two exclusive | 84:weight:0 | 109:kill:1",
+    "items ordinary | 83:stop:0 | 141:weight:1",
+]
+SUCCESSOR_ENDS = [
+    "two ordinary | 68:second start:1 | 236:leave:1",
+    "three exclusive | 65:second start:2 | 264:shorter session:2",
+    "many exclusive | 31:second start:0 | 103:kill:0",
+]
+FAULT_ENDS_LATE = ["items exclusive | 26:shorter session:0 | 293:shorter session:1"]
+
+
+@pytest.mark.parametrize("schedule", ONLY_DRAINED_MEMBERS_REMAIN + SUCCESSOR_ENDS + FAULT_ENDS_LATE)
+def test_promises_are_kept(schedule: str) -> None:
+    """Nobody owns anything without a weight, a superseded program ends, and no fault begins after the last is over."""
+    outcome = try_out(Schedule.parse(schedule))
+    assert outcome.failure is None, outcome.failure
+    assert outcome.applied
