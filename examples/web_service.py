@@ -19,13 +19,11 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -87,35 +85,6 @@ def service() -> FastAPI:
     return create_app(PartitionCoordinator.from_env(), int(os.environ.get("REPLICAS", "1")))
 
 
-async def check(url: str) -> None:
-    """Start the service on a free port and query it, first alone and then with a second member."""
-    app = create_app(PartitionCoordinator(url, member_id="replica-1"), replicas=2)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host, port = listener.getsockname()
-        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
-            tasks.create_task(server.serve([listener]))
-
-            async def get(path: str) -> httpx.Response:
-                response = await client.get(path)
-                print(f"GET {path}: {response.status_code} {response.text[:80].strip()}")
-                return response
-
-            try:
-                assert (await get("/status/live")).status_code == 200
-                assert (await get("/status/ready")).status_code == 503
-                async with PartitionCoordinator(url, member_id="replica-2") as other:
-                    await other.join_group(GROUP, min_members=2)
-                    while (await get("/status/ready")).status_code == 503:  # noqa: ASYNC110
-                        await asyncio.sleep(0.05)  # as a load balancer does it
-                    ours = (await get("/mine")).json()
-                    theirs = await other.extract_my_subset(GROUP, TARGETS)
-                    assert sorted([*ours, *theirs]) == TARGETS
-                    print(f"{len(ours)} of {len(TARGETS)} targets are polled here, the other {len(theirs)} elsewhere")
-            finally:
-                server.should_exit = True
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default="memory://", help="the backend (default: %(default)s)")
@@ -130,7 +99,10 @@ def main() -> None:
     if options.workers > 1 and options.url.startswith("memory:"):
         parser.error("memory:// ends at the border of a process: several workers need zookeeper://")
     if options.check:
-        asyncio.run(check(options.url))
+        from shared.questions import ask  # only here, as the service itself is this one file
+
+        app = create_app(PartitionCoordinator(options.url, member_id="replica-1"), replicas=2)
+        asyncio.run(ask(app, options.url, GROUP, TARGETS))
         return
     os.environ |= {"AIOPARTITION_BACKEND_URL": options.url, "REPLICAS": str(options.replicas)}
     os.environ["AIOPARTITION_MEMBER_ID"] = options.member_id or ""  # empty: each process makes one
