@@ -25,7 +25,7 @@ async def work(url: str, member_id: str) -> None:
         while True:
             mine = await coordinator.extract_my_subset("targets", TARGETS)
             if mine != before:
-                print(f"{member_id} has {len(mine)}", flush=True)
+                print(f"{member_id} has {len(mine)}\n", end="", flush=True)  # in one piece: several processes print
             before = mine
             await asyncio.sleep(0.2)
 
