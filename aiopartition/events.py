@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from aiopartition.showing import printable, shown_name
 
-__all__ = ["FIELDS", "KINDS", "LONGEST_LIST", "PREFIX", "Event", "Events", "Kind", "log"]
+__all__ = ["FIELDS", "KINDS", "LONGEST_LIST", "PREFIX", "Event", "Events", "Kind", "as_data", "log"]
 
 _logger: Final = logging.getLogger("aiopartition")
 
@@ -160,18 +160,23 @@ class Events:
                 _logger.exception("a subscriber to events has failed")
 
 
+def as_data(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts of an event as programs get them. Of a list of members the first few, and how many there are."""
+    data: dict[str, Any] = {}
+    for field, fact in facts.items():
+        if isinstance(fact, tuple):
+            names = cast("tuple[str, ...]", fact)
+            data[field], data[f"{field}_count"] = names[:LONGEST_LIST], len(names)
+        else:
+            data[field] = fact if isinstance(fact, str | int | float) else str(fact)
+    return data
+
+
 def log(logger: logging.Logger, name: str, *, error: BaseException | None = None, **facts: Any) -> None:
     """Write an event to the log. Its facts are attributes of the record, for formatters that write JSON."""
     kind = KINDS[name]
     if not logger.isEnabledFor(kind.level):
         return
-    extra: dict[str, object] = {f"{PREFIX}event": name}
-    for field, fact in facts.items():
-        if FIELDS.get(field) is _listed:
-            names = cast("tuple[str, ...]", fact)
-            extra[f"{PREFIX}{field}"] = names[:LONGEST_LIST]
-            extra[f"{PREFIX}{field}_count"] = len(names)
-        else:
-            extra[f"{PREFIX}{field}"] = fact if isinstance(fact, str | int | float) else str(fact)
+    extra = {f"{PREFIX}{field}": fact for field, fact in {"event": name, **as_data(facts)}.items()}
     shown = {field: FIELDS[field](fact) for field, fact in facts.items() if field in FIELDS}
     logger.log(kind.level, kind.text, shown, exc_info=error, extra=extra, stacklevel=3)

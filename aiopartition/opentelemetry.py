@@ -142,8 +142,7 @@ class Instrumentation:
 
     def _groups(self) -> Iterator[tuple[Followed, dict[str, str]]]:
         member_id = self._coordinator.member_id
-        everything: list[Followed] = [*self._registry.memberships.values(), *self._registry.observations.values()]
-        for followed in everything:
+        for followed in self._registry.groups.values():
             yield followed, {MEMBER: member_id, GROUP: followed.group_id}
 
     def _views(self) -> Iterator[tuple[View, dict[str, str]]]:

@@ -47,7 +47,7 @@ def create_app(coordinator: PartitionCoordinator, replicas: int) -> FastAPI:
             await asyncio.sleep(INTERVAL)
 
     def end_with_poller(poller: asyncio.Task[None]) -> None:
-        """The coordinator has ended, or another process has our id: whoever started this process starts another."""
+        """The coordinator has ended, or another process has our id: the supervisor of this process starts another."""
         if not poller.cancelled():
             logging.getLogger("uvicorn.error").error(
                 "polling has ended, and so does the service: %s", poller.exception()

@@ -163,8 +163,7 @@ async def audit_group(backend: Backend, snapshot: Snapshot, keys: list[bytes] | 
     owned, counts = _count(snapshot, distinct or [])
     findings = [*_entries(snapshot), *await _stale(backend, snapshot), *_handoff(snapshot, patience)]
     if snapshot.view is None:
-        reason = "no member has a weight above 0" if snapshot.members else "the group has no members"
-        findings.insert(0, Finding("no-owners", f"nobody owns anything: {reason}"))
+        findings.insert(0, Finding("no-owners", f"nobody owns anything: {snapshot.unknown_reason}"))
     else:
         wanted = len(snapshot.view.table.ranks)
         if wrong := sum(number for owners, number in counts.items() if owners != wanted):

@@ -148,7 +148,7 @@ def changed_weights(
 
 
 def flows(before: View, after: View) -> tuple[Flow, ...]:
-    """Return what moves from whom to whom, the greatest share first."""
+    """Return the share that each member gives to each other one, the greatest share first."""
     count = len(before.table.units[0])
     moved = Counter[tuple[str | None, str | None]]()
     for old, new in zip(zip(*before.table.units, strict=True), zip(*after.table.units, strict=True), strict=True):

@@ -11,7 +11,7 @@ from aiopartition.backends.base import Backend, Marks, Progress
 from aiopartition.errors import AuthenticationError, OwnershipUnknownError, PartitionError
 from aiopartition.group.document import policy_of
 from aiopartition.group.entry import Entry
-from aiopartition.group.roster import Roster
+from aiopartition.group.roster import NO_MEMBERS, NO_WEIGHT, Roster
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import View
 from aiopartition.showing import shown_name
@@ -95,9 +95,13 @@ class Snapshot:
         :raises OwnershipUnknownError: if there is none.
         """
         if self.view is None:
-            reason = "no member has a weight above 0" if self.members else "the group has no members"
-            raise OwnershipUnknownError(self.group_id, reason)
+            raise OwnershipUnknownError(self.group_id, self.unknown_reason)
         return self.view
+
+    @property
+    def unknown_reason(self) -> str:
+        """Why there is no view, if there is none."""
+        return NO_WEIGHT if self.members else NO_MEMBERS
 
     @property
     def handing_over(self) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from aiopartition.backends.base import Backend
+from aiopartition.backends.lease import Lease
 
 __all__ = ["LeaseWatch"]
 
@@ -27,6 +28,11 @@ class LeaseWatch:
         self._quorum = quorum
         self._ended = ended
         self._moved = asyncio.Event()
+
+    @property
+    def length(self) -> float:
+        """Seconds for which one answer of the backend gives us the lease."""
+        return Lease.starting(0.0, self._backend.session_timeout).safe_until
 
     def moved(self) -> None:
         """The lease ends at another time than before."""

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from aiopartition.backends.base import Entries, Marks, Progress
 from aiopartition.errors import PartitionError
 from aiopartition.group.document import policy_of
-from aiopartition.group.roster import NO_WEIGHT, Roster
+from aiopartition.group.roster import NO_MEMBERS, NO_WEIGHT, Roster
 from aiopartition.group.step import Step
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table, nothing
@@ -25,7 +25,6 @@ Model: TypeAlias = tuple[GroupPolicy, dict[str, int]]
 """A policy, and the weights of members by their ids: what a table is made from."""
 
 _NO_GROUP: Final = "the group does not exist"
-_NO_MEMBERS: Final = "the group has no members"
 _READING: Final = "the members are being read"
 
 
@@ -89,7 +88,7 @@ class ObservedGroup:
             return _READING
         if self.policy is None:
             return _NO_GROUP
-        return NO_WEIGHT if self.names else _NO_MEMBERS
+        return NO_WEIGHT if self.names else NO_MEMBERS
 
     @property
     def handing_over(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -365,6 +365,11 @@ class Registry:
         for followed in self._known(group_id):
             return followed
         raise ConfigurationError("group_id", f"{group_id!r} is neither joined nor observed")
+
+    @property
+    def groups(self) -> Mapping[str, Followed]:
+        """What is joined or observed now, by the ids of the groups."""
+        return {**self.observations, **self.memberships}
 
     @property
     def _followed(self) -> list[Followed]:

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from aiopartition.group.entry import Entry
 
-__all__ = ["EXAMPLES", "NAMES_PER_STEP", "NO_WEIGHT", "Roster"]
+__all__ = ["EXAMPLES", "NAMES_PER_STEP", "NO_MEMBERS", "NO_WEIGHT", "Roster"]
 
 NAMES_PER_STEP: Final = 500
 """Names taken apart between two turns of the event loop: some milliseconds if all of them are new."""
@@ -17,9 +17,11 @@ NAMES_PER_STEP: Final = 500
 EXAMPLES: Final = 3
 """Names that a warning of foreign names gives in full."""
 
-
 NO_WEIGHT: Final = "no member has a weight above 0"
 """Why there is no view of a group that has members."""
+
+NO_MEMBERS: Final = "the group has no members"
+"""Why there is no view of one that has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,14 +69,13 @@ class TableBuilder:
     async def _build(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
         done = self._under_way[key] = asyncio.Event()
         try:
-            return await self._follow(key, wanted) if _can_be_followed(key) else await self._build_anew(key, wanted)
+            table = await (self._follow(key, wanted) if _can_be_followed(key) else _build_anew(key, wanted))
+            if table is not None:
+                self._tables[key] = table
+            return table
         finally:
             del self._under_way[key]
             done.set()
-
-    async def _build_anew(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
-        members, policy = key
-        return self._keep(key, await _take(build_steps(dict(members), policy), wanted))
 
     async def _follow(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
         """Take a table that is nearly this one along, or build one that can be taken along the next time."""
@@ -84,9 +83,10 @@ class TableBuilder:
         following = self._take_nearest(members, policy) or Following(policy)
         table = await _take(following.steps(members), wanted)
         if table is not None and not following.exact:
-            return await self._build_anew(key, wanted)
-        if self._keep(key, table) is not None:
+            return await _build_anew(key, wanted)
+        if table is not None:
             self._followings[key] = following
+            finalize(table, self._followings.pop, key, None).atexit = False  # it goes with its table
             while len(self._followings) > FOLLOWED:
                 del self._followings[next(iter(self._followings))]
         return table
@@ -103,18 +103,16 @@ class TableBuilder:
             return None
         return self._followings.pop(nearest)
 
-    def _keep(self, key: _Key, table: Table | None) -> Table | None:
-        """Keep a table as long as anybody uses it, and no longer what follows it."""
-        if table is not None:
-            self._tables[key] = table
-            finalize(table, self._followings.pop, key, None).atexit = False
-        return table
-
 
 def _can_be_followed(key: _Key) -> bool:
     """Whether it pays to keep more of a table than its owners, so that the next one is cheap."""
     members, policy = key
     return len(members) >= FOLLOWED_FROM and policy.replicas == 1 and not policy.partitions
+
+
+async def _build_anew(key: _Key, wanted: Callable[[], bool]) -> Table | None:
+    members, policy = key
+    return await _take(build_steps(dict(members), policy), wanted)
 
 
 async def _take(steps: Generator[None, None, Table], wanted: Callable[[], bool]) -> Table | None:

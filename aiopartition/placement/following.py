@@ -1,9 +1,9 @@
 """A table that follows its members: after a change only what the change concerns is assigned anew.
 
 The first rank of format 1 is a serial dictatorship: slots have their turns in a fixed order, and each takes the first
-member on its walk that still has room. So whom a slot takes depends on earlier turns alone. After a change the turns
-that it may concern are taken again, in order, and whatever follows from one concerns later turns only. What has come
-out when none is left is what a fresh build gives, bit for bit: nothing of the history remains.
+member on its walk that still has room. So the owner of a slot depends on earlier turns alone. After a change, the turns
+that it may concern are taken again in order, and each of them can affect later turns only. When none is left, the table
+is that of a fresh build, bit for bit: nothing of the history remains.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Following:
         self._names = [""] * policy.slots
         self._ends = [0] * policy.slots  # where a slot's walk ended; beyond the last point it goes on counting
         self._longest = 0  # no walk has gone further than that many slots
-        self._skips: dict[int, list[int]] = {}  # of slots that have passed others by: whom
+        self._skips: dict[int, list[int]] = {}  # the members that a slot has passed by
         self._masks: dict[str, Mask] = {}  # of the table
         self._moved: dict[int, str] = {}  # slots that have another owner than in the table: which owner it has there
 

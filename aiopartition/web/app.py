@@ -41,8 +41,8 @@ def status_app(coordinator: PartitionCoordinator, groups: Collection[str] | None
 
     ``/`` is a page for people, ``/status.json`` the same as data. ``/live`` is 200 while the coordinator's tasks run,
     whether or not it is connected, and 503 after that: restart the process. ``/ready`` is 200 while it is known what
-    this member owns in each of the groups, else 503. They tell whoever can reach them the ids, hosts and metadata of
-    all members: mount them where only operators are.
+    this member owns in each of the groups, else 503. They show the ids, hosts and metadata of all members to
+    everybody who can reach them: mount them where only operators can.
 
     It reads the coordinator, and neither starts nor stops it. It has to run in the coordinator's event loop.
 

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiopartition.coordinator import PartitionCoordinator
 from aiopartition.errors import PartitionError
-from aiopartition.events import KINDS, LONGEST_LIST, Event
+from aiopartition.events import KINDS, Event, as_data
 from aiopartition.group.description import MemberInfo
 from aiopartition.group.registry import Followed
 from aiopartition.group.status import GroupStatus
@@ -60,8 +60,9 @@ class Facts:
             return f"the coordinator {self._runner.state.value}"
         if not self._coordinator.is_active():
             return ""  # everything is ours
+        joined = self._registry.groups
         for group_id in self._group_ids():
-            followed = self._find(group_id)
+            followed = joined.get(group_id)
             if followed is None:
                 return f"group {group_id!r} is neither joined nor observed"
             if followed.view is None:
@@ -75,8 +76,8 @@ class Facts:
         """
         if self._runner.state is State.STARTED:
             self._runner.home.require("status_app")
-        backend, timeout = self._registry.backend, self._coordinator.session_timeout
-        groups = [group for group_id in self._group_ids() if (group := self._find(group_id)) is not None]
+        joined = self._registry.groups
+        groups = [joined[group_id] for group_id in self._group_ids() if group_id in joined]
         infos = await self._describe(groups)
         return {
             "schema": SCHEMA,
@@ -89,9 +90,9 @@ class Facts:
             "reason": self.why_not_live() or self.why_not_ready(),
             "active": self._coordinator.is_active(),
             "connected": self._coordinator.connected,
-            "server": backend.server,
-            "session_timeout": _finite(timeout),
-            "lease_length": _finite(timeout * 2 / 3),
+            "server": self._registry.backend.server,
+            "session_timeout": _finite(self._coordinator.session_timeout),
+            "lease_length": _finite(self._registry.lease_watches[False].length),
             "groups": [_group(group.status(), infos.get(group.group_id, {})) for group in groups],
             "changes": list(reversed(self._changes)),
         }
@@ -101,10 +102,7 @@ class Facts:
     def _group_ids(self) -> tuple[str, ...]:
         if self._chosen is not None:
             return self._chosen
-        return tuple(sorted({*self._registry.memberships, *self._registry.observations}))
-
-    def _find(self, group_id: str) -> Followed | None:
-        return self._registry.memberships.get(group_id) or self._registry.observations.get(group_id)
+        return tuple(sorted(self._registry.groups))
 
     async def _describe(self, groups: list[Followed]) -> dict[str, dict[str, MemberInfo]]:
         infos: dict[str, dict[str, MemberInfo]] = {}
@@ -122,14 +120,7 @@ class Facts:
         group_id = event.facts.get("group")
         if event.name not in KINDS or (self._chosen is not None and group_id not in (None, *self._chosen)):
             return
-        facts: dict[str, Any] = {}
-        for field, fact in event.facts.items():
-            if isinstance(fact, tuple):
-                names = cast("tuple[str, ...]", fact)
-                facts[field], facts[f"{field}_count"] = names[:LONGEST_LIST], len(names)
-            else:
-                facts[field] = fact if isinstance(fact, str | int | float) else str(fact)
-        self._changes.append({"time": _now(), "event": event.name, **facts})
+        self._changes.append({"time": _now(), "event": event.name, **as_data(event.facts)})
 
 
 def _group(status: GroupStatus, infos: Mapping[str, MemberInfo]) -> dict[str, Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from aiopartition import GroupPolicy
-from aiopartition.backends.opening import open_backend
+from aiopartition.cli.access import connected
 from aiopartition.group.document import document_of
 from aiopartition.group.entry import Entry
 from aiopartition.settings import Settings
@@ -30,22 +29,18 @@ class Crowd:
     """
 
     def __init__(self, url: str) -> None:
-        self._backend = open_backend(Settings.resolve(url, session_timeout=300.0), self)
+        self._session = connected(Settings.resolve(url, session_timeout=300.0))
         self._nonces = itertools.count(1)
         self._entries: dict[tuple[str, str], str] = {}
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._backend.run())
-        await self._backend.first_connection()
+        self._backend = await self._session.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._backend.close()
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await self._session.__aexit__(kind, error, traceback)
 
     async def join(self, group_id: str, member_ids: Sequence[str], policy: GroupPolicy | None = None) -> None:
         """They all join a group, which is made at need."""
@@ -63,20 +58,3 @@ class Crowd:
         name = Entry(member_id, 1, 1, f"{next(self._nonces):016x}").name
         self._entries[group_id, member_id] = name
         assert await self._backend.enter(group_id, name, b"")
-
-    # ---- what the session reports is nobody's business here
-
-    def session_opened(self, *, fresh: bool) -> None: ...
-    def session_suspended(self, reason: str) -> None: ...
-    def session_expired(self) -> None: ...
-    def lease_renewed(self, *, quorum: bool) -> None: ...
-    def lease_shortened(self) -> None: ...
-    def needs_quorum(self) -> bool:
-        return False
-
-    def group_activated(self, group_id: str) -> None: ...
-
-    def may_end(self) -> bool:
-        return True
-
-    def group_changed(self, group_id: str) -> None: ...
