@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError, NotEmptyError
+from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.security import ACL, OPEN_ACL_UNSAFE, make_digest_acl
 
 from aiopartition import PartitionCoordinator
@@ -108,6 +109,8 @@ async def end_session(hosts: str, session: Session) -> None:
             if client.client_id[0] != ended:
                 assert attempt, "it had ended already"
                 return
+        except KazooTimeoutError:
+            continue  # while it is taken back, servers may turn us away for as long as kazoo tries
         finally:
             await asyncio.to_thread(client.stop)
             await asyncio.to_thread(client.close)
