@@ -15,7 +15,7 @@ from tests.exploration.handoff_states import CopiedService
 from tests.exploration.internals import Handoff, Mark, Marks, MarksCount, Step
 
 SECONDS = 10.0
-"""For what has nothing to find and is too large to be exhausted. All else ends by itself, however busy the machine is."""
+"""For what has nothing to find and is too large to be exhausted. All else ends by itself, however long it takes."""
 
 
 class TakesUpWhatIsGainedAtOnce(Handoff):
