@@ -1,4 +1,4 @@
-"""Entries of this session in groups that were left. A joined group sees to its own: :mod:`~.leftovers`."""
+"""Entries that this session had in groups it has left. A joined group looks after its own: :mod:`~.leftovers`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Deletions"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _KEPT: Final = 1000
-"""Each costs a question after each reconnection."""
+"""Entries remembered. Each costs a request after each reconnection."""
 
 
 class Deletions:
-    """Deletes entries once more whose deletion the ensemble may have forgotten (ZOOKEEPER-4643).
+    """Deletes entries again if the ensemble has forgotten their deletion (ZOOKEEPER-4643).
 
     Other members would take such an entry for a member that owns keys.
     """
@@ -36,11 +36,11 @@ class Deletions:
         self._deleted.extend((group_id, name) for name in names)
 
     def session_ended(self) -> None:
-        """Every entry went with the session."""
+        """The session has ended, and every entry with it."""
         self._deleted.clear()
 
     async def repeat(self) -> None:
-        """Delete those that are back."""
+        """Delete the entries that have come back."""
         try:
             for group_id, name in list(self._deleted):
                 if await self._backend.owner(group_id, name) is Owner.US:

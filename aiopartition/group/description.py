@@ -1,4 +1,4 @@
-"""What members say of themselves. Nothing in the library goes by it."""
+"""What members say about themselves. The library only shows it, and never relies on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiopartition.placement.view import Member
 __all__ = ["LONGEST_HOST", "LONGEST_WORD", "Descriptions", "MemberInfo"]
 
 _LONGEST_DOCUMENT: Final = 262_144
-"""Bytes. The longest metadata that a member may have takes less than that, however JSON writes it."""
+"""Bytes. The longest metadata allowed takes less than that, however JSON writes it."""
 
 LONGEST_HOST: Final = 255
 LONGEST_WORD: Final = 64
@@ -26,17 +26,18 @@ _PIDS: Final = 2**63
 
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
-    """A member, and what it says of itself.
+    """A member, and what it says about itself.
 
-    All but ``id`` and ``weight`` is text that anybody may have written who may write into the group: any characters may
-    stand in it. A field that does not hold what this library writes is ``None``, and ``metadata`` is empty then.
+    Except for ``id`` and ``weight``, do not trust this text: whoever may write into the group may have written it, with
+    any characters in it. A field that does not hold what this library would write is ``None``; ``metadata`` is empty
+    then.
 
     :ivar id: the member id.
     :ivar weight: how many shares of the work it takes.
     :ivar host: the name of the machine on which it runs; at most 255 characters.
-    :ivar pid: its process there.
+    :ivar pid: its process id there.
     :ivar started: when its coordinator was started, ISO 8601 in UTC, by its own clock.
-    :ivar version: of the library, there.
+    :ivar version: the version of this library that it runs.
     :ivar metadata: what its coordinator was given as ``metadata``.
     """
 
@@ -50,7 +51,7 @@ class MemberInfo:
 
     @classmethod
     def described(cls, member: Member, document: bytes) -> MemberInfo:
-        """``document``: what stands in its entry."""
+        """Return what ``document``, the content of its entry, says about a member."""
         facts = _facts(document)
         pid = facts.get("pid")
         return cls(
@@ -65,20 +66,20 @@ class MemberInfo:
 
 
 class Descriptions:
-    """What the members of one group say of themselves: read once for each entry, and kept while that entry is there."""
+    """Reads what the members of one group say about themselves, once for each entry, and keeps it while that exists."""
 
     def __init__(self, backend: Backend, group_id: str) -> None:
         self._backend = backend
         self._group_id = group_id
         self._roster: Roster | None = None  # the entries last asked about
-        self._live: dict[str, Entry] = {}  # of these
+        self._live: dict[str, Entry] = {}  # the live ones among them, by the member's id
         self._known: dict[str, MemberInfo] = {}  # by the name of the entry
 
     async def of(self, member_id: str, roster: Roster) -> MemberInfo:
-        """Return what a member says of itself.
+        """Return what a member says about itself.
 
         :param roster: the entries that were last read.
-        :raises ConfigurationError: if it is no member.
+        :raises ConfigurationError: if there is no such member.
         :raises BackendError: if its entry cannot be read.
         """
         if roster is not self._roster:

@@ -1,4 +1,4 @@
-"""Documents in the tree: that of a group's node, by which members make sure that they place keys alike, and others."""
+"""The document in a group's node, by which members make sure that they all place keys in the same way."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ _DEFAULT_POLICY: Final = asdict(GroupPolicy())
 
 
 def document_of(policy: GroupPolicy) -> bytes:
-    """What the first member writes into the group."""
+    """Return the document that the first member writes into the group's node."""
     return json.dumps({"format": FORMAT, "policy": policy.as_json()}).encode()
 
 
 def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
-    """:raises PolicyMismatchError: when the group is not what a member with this policy takes it for."""
+    """Check that the group has this policy.
+
+    :raises PolicyMismatchError: if it has another policy or format.
+    """
     number, theirs = _stored(document, group_id)
     ours = asdict(policy)
     differences = {
@@ -42,7 +45,7 @@ def check_document(document: bytes, group_id: str, policy: GroupPolicy) -> None:
 def policy_of(document: bytes, group_id: str) -> GroupPolicy:
     """Return the policy that a group has.
 
-    :raises PolicyMismatchError: when it is none that this version of the library can follow.
+    :raises PolicyMismatchError: if this version of the library cannot follow it.
     """
     number, fields = _stored(document, group_id)
     strange: dict[str, tuple[Any, Any]] = {
@@ -59,7 +62,7 @@ def policy_of(document: bytes, group_id: str) -> GroupPolicy:
 
 
 def _same(value: object, other: object) -> bool:
-    """Whether two values are equal, as JSON has them: ``true`` is not 1."""
+    """Whether two values are equal in JSON, where ``true`` is not 1."""
     return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
@@ -69,9 +72,9 @@ def _as_stored(value: Any, default: Any) -> Any:
 
 
 def _stored(document: bytes, group_id: str) -> tuple[Any, dict[str, Any]]:
-    """Return the format and the fields of the policy, as they stand there.
+    """Return the format and the fields of the policy, unchecked.
 
-    :raises PolicyMismatchError: when it is no document of this library.
+    :raises PolicyMismatchError: if this library did not write the document.
     """
     try:
         stored: Any = parse_json(document)

@@ -1,7 +1,7 @@
-"""Names: of groups as one component of a path, and of entries, in which everything that placement needs stands.
+"""The names of entries, which hold everything that placement needs.
 
-An entry's name is ``<member id>;<weight>;<incarnation>;<nonce>``. Both ids are percent-encoded (RFC 3986, only
-unreserved characters stay), so any text fits into one path component and ``;`` never occurs inside.
+An entry's name is ``<member id>;<weight>;<incarnation>;<nonce>``. The member id is percent-encoded (RFC 3986, all but
+unreserved characters), so any text fits into one path component, and ``;`` never occurs in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiopartition.quoting import quote_component, unquote_component
 __all__ = ["MAX_INCARNATION", "Entry"]
 
 MAX_INCARNATION: Final = 10**18 - 1
-"""No honest member gets there."""
+"""Counting from 1, no honest member gets there."""
 
 _PATTERN: Final = re.compile(
     r"(?P<member>[A-Za-z0-9_.~%-]{1,4096});(?P<weight>0|[1-9][0-9]{0,3});(?P<incarnation>0|[1-9][0-9]{0,17});(?P<nonce>[0-9a-f]{16})"
@@ -25,7 +25,7 @@ _PATTERN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One incarnation of a member, as it stands in a group."""
+    """The entry of one incarnation of a member in a group."""
 
     member_id: str
     weight: int
@@ -40,13 +40,13 @@ class Entry:
     def seniority(self) -> tuple[int, str, str]:
         """Of several incarnations of one member, the one that compares highest is the live one.
 
-        The last part orders them as their names do, so that no two entries are equal, whatever others have written.
+        The last part orders by weight as the names do, so that two entries never compare equal, whoever wrote them.
         """
         return self.incarnation, self.nonce, f"{self.weight};"
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:
-        """The entry of that name; ``None`` when it is not one that this library writes."""
+        """Return the entry that has this name, or ``None`` if this library would not write such a name."""
         match = _PATTERN.fullmatch(name)
         if match is None or int(match["weight"]) > MAX_WEIGHT:
             return None
@@ -58,5 +58,5 @@ class Entry:
             )
         except UnicodeDecodeError:
             return None
-        # Exactly one spelling is ours; any other would be a second name for the same entry.
+        # We write exactly one spelling; any other would be a second name for the same entry.
         return entry if entry.name == name else None

@@ -2,25 +2,25 @@
 
 A member works on its *active* slots alone. At a new generation
 
-1. a member that has to let go of active slots says that it is ready to, and goes on working;
+1. a member that has to let go of active slots says that it is ready to do so, and goes on working;
 2. a member that finds that every entry of the generation is ready releases the generation;
 3. then members let go of the active slots that are no longer their own: work in flight on them ends;
-4. a member that has nothing to let go of, or not any more, acknowledges the generation. That it is ready goes without
-   saying;
+4. a member that has nothing (left) to let go of acknowledges the generation, which implies that it is ready;
 5. a member that finds that every entry has acknowledged makes the generation active;
 6. members that still see exactly that generation make all their slots active;
 7. a member that has seen that deletes its marks, and those of generations that were overtaken.
 
-Why no slot is ever active at two members: for a slot to become active at Y under generation G, every member of G has
-acknowledged exactly G, so each has let go of every slot that G does not give it, and can take one up again only under
-a later generation, which Y must have acknowledged, having let go first. Hence equality: to acknowledge a later
-generation is not to acknowledge G. A process that is not a member of G has lost its session, and was
-fenced off by its lease.
+Why no slot is ever active at two members: before a slot becomes active at Y under generation G, every member of G has
+acknowledged exactly G. So each has let go of every slot that G does not give it, and can take one up again only under
+a later generation, which Y must have acknowledged, having let go first. That is why generations are compared for
+equality: acknowledging a later generation does not acknowledge G. A process that is not a member of G has lost its
+session, and was fenced off by its lease.
 
 Why nobody lets go before all are ready: an entry whose process is dead blocks the handoff until its session ends. Until
-then all others keep what they have. A member that holds nothing acknowledges at once, so its death takes nothing away.
+then all other members keep what they have. A member that holds nothing acknowledges at once; if it dies, it takes
+nothing away from anybody.
 
-Entries are counted, not ids: a superseded incarnation may be at work until its entry is gone.
+Entries are counted, not member ids: a superseded incarnation may be at work until its entry is gone.
 """
 
 from __future__ import annotations
@@ -62,27 +62,27 @@ class Handoff:
         """The slots that may be worked on."""
         self.stage: Stage = Stage.ABSENT
         self.generation: int | None = None
-        """The newest generation viewed; ``None`` in stage ABSENT."""
+        """The newest generation that we have seen; ``None`` in stage ABSENT."""
         self.active_generation: int | None = None
-        """The last generation whose handoff was completed, as far as we have seen."""
+        """The last generation whose handoff was completed, as far as we know."""
         self.names: frozenset[str] = frozenset()
         """All entries of :attr:`generation`."""
         self.missing: frozenset[str] = frozenset()
-        """The entries that the handoff was seen to wait for when we last read the marks."""
+        """The entries that the handoff was waiting for when we last read the marks."""
         self.name: str = ""
         """Our entry at :attr:`generation`."""
         self.in_the_way: set[Work] = set()
         """Work that has to end before we can acknowledge."""
-        self._released = 0  # the last generation that was released, as far as we have seen
+        self._released = 0  # the last generation that was released, as far as we know
         self._mine: Mask = self.nothing  # by the newest generation
         self._works: set[Work] = set()
         self._unrevoked: list[Work] = []
-        self._made: set[Mark] = set()  # in this session, and not deleted since
-        self._conclusion: Step | None = None  # RELEASE or ACTIVATE, if perhaps only we know that it is time
-        self._said = False  # what we had concluded, since we last heard of the active node
+        self._made: set[Mark] = set()  # marks that we made in this session, and have not deleted since
+        self._conclusion: Step | None = None  # RELEASE or ACTIVATE, if perhaps only we know that it is due
+        self._said = False  # whether we have written our conclusion since we last heard of the active node
         self._active_due = True
         self._acknowledgements_due = False
-        self._active_first = False  # before the acknowledgements
+        self._active_first = False  # whether to read the active node before the acknowledgements
 
     @property
     def waiting(self) -> bool:
@@ -97,7 +97,7 @@ class Handoff:
 
     @property
     def obsolete(self) -> Mark | None:
-        """A mark of ours that is of no more use, the oldest first; ``None`` if there is none."""
+        """A mark of ours that is no longer of use, the oldest first; ``None`` if there is none."""
         needed = (self.generation, self.name) if self.waiting else None
         return min((mark for mark in self._made if (mark.generation, mark.name) != needed), default=None)
 
@@ -108,7 +108,7 @@ class Handoff:
 
     @property
     def works(self) -> AbstractSet[Work]:
-        """All that is in flight."""
+        """All work in flight."""
         return self._works
 
     # ---- events: work
@@ -119,7 +119,7 @@ class Handoff:
         self._works.add(work)
 
     def inherited(self, works: Iterable[Work]) -> None:
-        """An earlier participation of this process has these in flight, on whatever slots: they have to end first."""
+        """An earlier participation of this process began these. Whatever their slots, they have to end first."""
         self.in_the_way.update(works)
 
     def ended(self, work: Work) -> None:
@@ -130,14 +130,14 @@ class Handoff:
             self._go_on()
 
     def revocations(self) -> list[Work]:
-        """Return the work that came to be in the way since the last call; the caller revokes it."""
+        """Return the work that has got in the way since the last call. The caller revokes it."""
         unrevoked, self._unrevoked = self._unrevoked, []
         return [work for work in unrevoked if work in self._works]
 
     # ---- events: the group
 
     def viewed(self, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
-        """A generation and the slots it gives us.
+        """We see a generation, and know which slots it gives us.
 
         :param name: our entry.
         :param names: all entries of that generation, ours among them.
@@ -145,11 +145,11 @@ class Handoff:
         if generation == self.generation and mine == self._mine:
             return
         if self.generation is not None and generation < self.generation:
-            # The group is older than it was: the ensemble has forgotten what came since (ZOOKEEPER-4643). What became
-            # active meanwhile was forgotten too, and would never be reached again.
+            # The generation went back: the ensemble has forgotten later changes (ZOOKEEPER-4643). It has also forgotten
+            # which generation had become active since, and may never reach that number again.
             self.active_generation, self._released = None, 0
             self._active_due = True
-        self.missing &= names  # kept, so that operators see whom the handoff waits for even if members change often
+        self.missing &= names  # not emptied: operators see whom the handoff waits for even if members change often
         self._conclusion = None
         self._said = False
         self.generation, self.name, self.names, self._mine = generation, name, names, mine
@@ -157,7 +157,7 @@ class Handoff:
         self._go_on()
 
     def let_go(self) -> None:
-        """Let go of what the newest generation does not give us, whether all are ready or not."""
+        """Let go of the slots that the newest generation does not give us, whether all are ready or not."""
         if self._undecided:
             self.stage = Stage.LETTING_GO
             self._acknowledgements_due = False
@@ -165,7 +165,7 @@ class Handoff:
             self._keep(self._mine)
 
     def lapsed(self) -> None:
-        """We are no member any more: nothing is active, and earlier answers do not count."""
+        """We are no longer a member: nothing is active, and earlier answers no longer count."""
         self.stage = Stage.ABSENT
         self.generation = self.active_generation = None
         self._released = 0
@@ -176,32 +176,32 @@ class Handoff:
         self._keep(self.nothing)
 
     def session_ended(self) -> None:
-        """Our marks went with the session."""
+        """The session has ended, and our marks with it."""
         self._made.clear()
 
     def marking(self, mark: Mark) -> None:
-        """A mark is about to be asked for. From now on it may be there, even if no answer comes."""
+        """We are about to ask for a mark. From now on it may exist, even if no answer comes."""
         self._made.add(mark)
 
     def marked(self, mark: Mark, count: MarksCount) -> None:
-        """Our mark is there. ``count`` says how many there are of its generation."""
+        """Our mark exists. ``count`` says how many marks its generation has."""
         if (mark.generation, mark.name) != (self.generation, self.name):
             return
         if mark.ready and self.stage is Stage.ANNOUNCING:
             self.stage = Stage.READY
         elif not mark.ready and self.stage is Stage.LETTING_GO:
             self.stage = Stage.ACKNOWLEDGED
-        # Others may have put nodes there: see whose they are.
+        # The count may include nodes of strangers, so it only says when to read whose marks they are.
         known = count.acknowledged if self._all_ready else count.ready + count.acknowledged
-        self._acknowledgements_due |= known >= len(self.names) and count.last  # of several one is enough
-        self._go_on()  # if this answer comes after the news that all have
+        self._acknowledgements_due |= known >= len(self.names) and count.last  # it is enough that one member reads
+        self._go_on()  # this answer may come after the news that everybody has acknowledged
 
     def retracted(self, mark: Mark) -> None:
         """A mark of ours was deleted."""
         self._made.discard(mark)
 
     def read_acknowledgements(self, generation: int, marks: Marks) -> None:
-        """These marks of a generation were there. Once it is active, they are deleted again."""
+        """The marks of a generation were read. Once it is active, members delete them."""
         if generation != self.generation or not self.waiting:
             return
         self._acknowledgements_due = False
@@ -216,7 +216,7 @@ class Handoff:
             self.stage = Stage.ANNOUNCING  # likewise
 
     def acknowledgements_refused(self) -> None:
-        """We may not read the acknowledgements. A member that may can conclude: look whether it has."""
+        """We are not allowed to read the acknowledgements. Another member may be, and may have concluded: look."""
         self._active_first = self._active_due = True
 
     def moved(self) -> None:
@@ -228,7 +228,7 @@ class Handoff:
         """How far the group's handoffs have come."""
         self._active_due = self._active_first = False
         if self.generation is not None and progress.active < self.generation and not self._said:
-            # Somebody deleted the node, and others may not have seen it before: say it again.
+            # Somebody deleted the node, perhaps before others had seen it: write it again.
             if self.active_generation == self.generation:
                 self._conclusion = Step.ACTIVATE
             elif self._released == self.generation != progress.released:
@@ -238,14 +238,14 @@ class Handoff:
         self._go_on()
 
     def concluded(self, generation: int) -> None:
-        """That generation is released or active now, as we concluded, or a later one was already."""
+        """That generation is now released or active, as we concluded, unless a later one already was."""
         self._conclusion = None
         self._said = True
         if generation == self.generation:
             self._active_due = True
 
     def overdue(self) -> None:
-        """The handoff takes long: what we know of it may be out of date."""
+        """The handoff has taken so much time that what we know of it may be out of date."""
         if self.waiting:
             self._active_due = True
             self._said = False
@@ -277,16 +277,16 @@ class Handoff:
 
     @property
     def _undecided(self) -> bool:
-        """Whether we wait until all are ready."""
+        """Whether we are waiting until all are ready."""
         return self.stage in (Stage.ANNOUNCING, Stage.READY)
 
     @property
     def _holds_on(self) -> bool:
-        """Whether we have to let go of anything."""
+        """Whether there is anything that we have to let go of."""
         return bool(self.in_the_way) or any(map(gt, self.active, self._mine))
 
     def _go_on(self) -> None:
-        """Enter the stage that what we know leads to."""
+        """Enter the next stage, if what we know allows it."""
         if self._undecided and (self._all_ready or not self._holds_on):
             self.let_go()
         if self.stage is Stage.ACKNOWLEDGED and self.active_generation == self.generation:
@@ -296,11 +296,11 @@ class Handoff:
             self.missing = frozenset()
 
     def _keep(self, mine: Mask) -> None:
-        """Only slots of ``mine`` stay active."""
+        """Let only slots of ``mine`` stay active."""
         active: Mask = tuple([held and given for held, given in zip(self.active, mine, strict=True)])
         if active == self.active:
             return
-        # Masks that are equal are one: many groups have the same members.
+        # Equal masks share one object: many groups have the same members.
         active = self.active = next((each for each in (mine, self.nothing) if each == active), active)
         for work in self._works - self.in_the_way:
             if not work.within(active):

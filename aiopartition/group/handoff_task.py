@@ -17,17 +17,17 @@ __all__ = ["HandoffTask"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _INTERVAL: Final = 1.0
-"""Seconds between looks at a handoff that takes its time."""
+"""Seconds between two looks at a handoff that is under way."""
 
 _REPORT_AFTER: Final = 3.0
 """Seconds until a waiting handoff is reported; then again after ten times as long, and so on."""
 
 _DESCRIBED: Final = 5
-"""Of the members that a handoff waits for, this many are looked up for a report."""
+"""How many of the members that a handoff waits for are looked up for a report."""
 
 
 class HandoffTask:
-    """Does what a :class:`Handoff` decides. All its coroutines run in the one task of the group."""
+    """Carries out what a :class:`Handoff` decides. All its coroutines run in the group's one task."""
 
     STEPS: Final = frozenset(
         {
@@ -49,9 +49,9 @@ class HandoffTask:
         self._report_after = _REPORT_AFTER
         self._descriptions: dict[str, Awaited] = {}  # by the name of the entry
         self.last_error: str = ""
-        """Why a step was refused, if it has not been carried out since."""
+        """Why a step was refused; empty once it has been carried out."""
         self._refused: Step | None = None
-        self._left_behind = False  # whether it was said that an acknowledgement could not be deleted
+        self._left_behind = False  # whether we have warned that a mark could not be deleted
 
     @property
     def waiting(self) -> float:
@@ -61,8 +61,7 @@ class HandoffTask:
         return self._time() - self._waiting_since
 
     def next_look(self) -> float | None:
-        """Return the seconds until :meth:`overdue` is to be called, 0 or less if it is time; ``None`` without a handoff
-        that waits."""
+        """Return the seconds until :meth:`overdue` is to be called (0 or less: now); ``None`` if no handoff waits."""
         if not self._handoff.waiting:
             if self._waiting_since is not None and self._report_after > _REPORT_AFTER:
                 _logger.info("group %r: the handoff that had to wait is complete", self._group_id)
@@ -77,14 +76,14 @@ class HandoffTask:
         return self._looked_at + _INTERVAL - now
 
     def overdue(self) -> None:
-        """Some time has passed: look again, and report work of our own that is in the way."""
+        """Time has passed: look again, and report work of our own that is in the way."""
         self._looked_at = self._time()
         self._handoff.overdue()
         if self._handoff.in_the_way and self._report_is_due():
             self._report()
 
     def awaited(self) -> tuple[Awaited, ...]:
-        """Return the members that have not let go yet, as far as we know."""
+        """Return the members that have not let go yet, as far as we can tell."""
         if not self._handoff.waiting:
             return ()
         if self._handoff.in_the_way:
@@ -94,16 +93,16 @@ class HandoffTask:
         return tuple(self._descriptions.get(name) or Awaited.of_entry(name) for name in sorted(self._handoff.missing))
 
     def refused(self, step: Step, error: PartitionError) -> None:
-        """A step was refused. We keep what is ours; what we gain has to wait until the cause is mended."""
+        """A step was refused. We keep what we have; what we gain has to wait until somebody mends the cause."""
         self._refused = step
         if step is Step.READ_ACKNOWLEDGEMENTS:
             self._handoff.acknowledgements_refused()
-        if str(error) != self.last_error:  # said once, not at each attempt
+        if str(error) != self.last_error:  # logged once, not at each attempt
             self.last_error = str(error)
             _logger.error("group %r: a handoff cannot go on: %s", self._group_id, error)
 
     async def take(self, step: Step) -> bool:
-        """Take one of :attr:`STEPS`. ``False`` if the group is not there any more."""
+        """Take one of :attr:`STEPS`. Return ``False`` if the group no longer exists."""
         if step is Step.RETRACT:
             await self._retract()
             return True
@@ -137,7 +136,7 @@ class HandoffTask:
     # ---- inside
 
     async def _read_marks(self, generation: int) -> Marks:
-        """Read the marks. Before all have acknowledged, it does not matter who has made them."""
+        """Read the marks. Who made them matters only once all seem to have acknowledged."""
         marks = await self._backend.marks(self._group_id, generation)
         names = self._handoff.names
         if not names <= marks.acknowledged:
@@ -145,7 +144,7 @@ class HandoffTask:
         foreign = await self._backend.remove_foreign_marks(self._group_id, generation, names)
         for name in sorted(foreign):
             _logger.warning(
-                "group %r: removed an acknowledgement of generation %s that member %r has not made",
+                "group %r: removed an acknowledgement of generation %s that member %r did not make",
                 self._group_id, generation, Awaited.of_entry(name).member_id,
             )  # fmt: skip
         return Marks(marks.ready, marks.acknowledged - foreign)
@@ -158,7 +157,7 @@ class HandoffTask:
         except BackendUnavailableError:
             raise
         except BackendError as error:
-            # Nobody waits for it, so neither do we. Members that complete a later handoff try again.
+            # Nobody waits for this mark, so we do not either. Members that complete a later handoff try again.
             if not self._left_behind:
                 self._left_behind = True
                 _logger.warning("group %r: a mark of a handoff is left behind: %s", self._group_id, error)

@@ -1,4 +1,4 @@
-"""One heartbeat: whether a notification was lost, in any group."""
+"""One heartbeat: it finds out whether a notification was lost, in any group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aiopartition.group.observation import Observation
 __all__ = ["beat"]
 
 _AT_ONCE: Final = 16
-"""Enough to keep the connection busy; all of a thousand at once would stall the event loop."""
+"""Groups asked about at once: enough to keep the connection busy. A thousand at once would stall the event loop."""
 
 
 async def beat(backend: Backend, followed: Sequence[Membership | Observation]) -> None:
-    """Ask the backend for each group's generation; without groups, whether it is there.
+    """Ask the backend for each group's generation. Without groups, ask only whether the backend answers.
 
-    :raises BackendError: the first failure, after all have been asked.
+    :raises BackendError: the first failure, after all groups have been asked about.
     """
     failures: list[BackendError] = []
     groups = iter(followed)

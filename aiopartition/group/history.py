@@ -1,4 +1,4 @@
-"""What happens in one group, as far as it concerns those who read the log and look at metrics."""
+"""Reports what happens in one group, for logs and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["History"]
 
 
 class History:
-    """Looks at a group at each change of its state, and says what has become different since the last look."""
+    """Looks at a group at each change of its state, and reports the differences since the last look."""
 
     def __init__(self, followed: Membership | Observation, member_id: str, events: Events) -> None:
         self._followed = followed
@@ -22,10 +22,10 @@ class History:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._view: View | None = None  # the last one
-        self._certain = False  # it holds still
+        self._certain = False  # whether it still holds
         self._left = False
-        self._noticed_at: float | None = None  # a change that is not in the view yet
-        self._waiting_since: float | None = None  # of the handoff under way
+        self._noticed_at: float | None = None  # when we heard of a change that the view does not show yet
+        self._waiting_since: float | None = None  # when the handoff under way began to wait
         followed.news.subscribe(self.look)
 
     @property
@@ -35,7 +35,7 @@ class History:
         return 0.0 if since is None else self._loop.time() - since
 
     def noticed(self) -> None:
-        """The backend has told of a change of the membership."""
+        """The backend has reported a change of the membership."""
         if self._noticed_at is None:
             self._noticed_at = self._loop.time()
 
@@ -86,7 +86,7 @@ class History:
             self._noticed_at = None
 
     def _time_handoff(self) -> None:
-        """In an exclusive group, tell how long a handoff took until what was gained is ours."""
+        """In an exclusive group, report how long a handoff took until we have what we gain."""
         handoff = self._followed.group.handoff if isinstance(self._followed, Membership) else None
         if handoff is not None and handoff.waiting:
             if self._waiting_since is None:

@@ -1,4 +1,4 @@
-"""The work that is in flight in one group, and those who wait for its end."""
+"""The work that is in flight in one group, and what waits for its end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _logger: Final = logging.getLogger("aiopartition")
 
 
 class InFlight:
-    """Tells the handoff of each piece of work from its beginning to its end. In ordinary groups it has nothing to tell.
+    """Reports each piece of work to the handoff, when it begins and when it ends. In ordinary groups it does nothing.
 
-    Nor has it before :meth:`adopt`, as nothing is ours before the group's policy is known.
+    Nor does it before :meth:`adopt`, as nothing is ours until the group's policy is known.
 
-    :param ended: called when work has ended for which something may be waiting.
+    :param ended: called when work has ended that something may be waiting for.
     """
 
     def __init__(self, group_id: str, ended: Callable[[], None]) -> None:
@@ -28,12 +28,12 @@ class InFlight:
         self._handoff: Handoff | None = None
         self._ended = ended
         self._calm = asyncio.Event()
-        self._predecessors: list[InFlight] = []  # of earlier participations, until the policy is known
-        self._successors: list[InFlight] = []  # of later participations, which wait for our work to end
+        self._predecessors: list[InFlight] = []  # those of earlier participations, until the policy is known
+        self._successors: list[InFlight] = []  # those of later participations, which wait for our work to end
         self._adopted = False
 
     def adopt(self, handoff: Handoff | None) -> None:
-        """The group's policy is known, and with it whether there is a handoff to tell."""
+        """The group's policy is known, and with it whether there is a handoff to report to."""
         self._handoff, self._adopted = handoff, True
         predecessors, self._predecessors = self._predecessors, []
         for predecessor in predecessors:
@@ -41,7 +41,7 @@ class InFlight:
 
     @property
     def works(self) -> list[Work]:
-        """All that is in flight."""
+        """All work in flight."""
         return [] if self._handoff is None else list(self._handoff.works)
 
     @property
@@ -51,11 +51,11 @@ class InFlight:
 
     @property
     def drain_timeout(self) -> float:
-        """Seconds in which all that is in flight can be expected to end."""
+        """Seconds within which all work in flight can be expected to end."""
         return max((work.drain_timeout for work in self.works), default=0.0)
 
     def begin(self, work: Work) -> None:
-        """Work begins on slots that are active by the membership's view, with no suspension since it was looked at."""
+        """Work begins on slots that are active in the membership's view. Nothing was awaited since that was read."""
         if self._handoff is not None:
             self._handoff.began(work)
 
@@ -71,13 +71,13 @@ class InFlight:
             successor.end(work)
 
     def release(self, task: object) -> None:
-        """The work that ``task`` has in hand ends here: the task is about to wait for us to let go."""
+        """End the work that ``task`` has in hand: the task is about to wait for us to let go."""
         for work in self.works:
             if work.task() is task:
                 self.end(work)
 
     def revoke(self) -> None:
-        """All work has to end at once: ownership may be another member's already."""
+        """End all work at once: other members may own its slots already."""
         for work in self.works:
             try:
                 work.revoke(True)
@@ -85,15 +85,15 @@ class InFlight:
                 _logger.exception("group %r: %s could not be revoked", self._group_id, work.what)
 
     def revoke_lost(self) -> None:
-        """Work on slots that are no longer active has to end, within its drain timeout."""
+        """End work on slots that are no longer active, within its drain timeout."""
         for work in [] if self._handoff is None else self._handoff.revocations():
             work.revoke(False)
 
     def succeed(self, predecessor: InFlight) -> None:
         """Take up nothing before the work of an earlier participation of this process has ended.
 
-        Usually its entry holds us back, for which we wait as for any other. But the session that both are in may
-        expire, and the entry with it, while that work goes on.
+        Usually the earlier entry holds us back, as the handoff waits for it as for any other. But the session that both
+        share may expire, and the entry with it, while that work goes on.
         """
         if not self._adopted:
             self._predecessors.append(predecessor)

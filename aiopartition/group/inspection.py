@@ -1,8 +1,8 @@
-"""What lies among a group's entries and is none: names that no member has written, and nodes behind which there is no
-session, as in a tree that was restored from a copy.
+"""Finds nodes among a group's entries that are no entries: names that no member would write, and nodes that no session
+owns, as in a tree that was restored from a backup.
 
 The first are ignored, with a warning now and then. The second count as members, since membership depends on names
-alone, the same for all. So whoever finds one removes it: that is a generation, at which all agree again.
+alone, so that all members agree on it. So whoever finds one removes it, which makes a new generation.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ __all__ = ["LOOKS", "QUIET", "Inspection"]
 _logger: Final = logging.getLogger("aiopartition")
 
 LOOKS: Final = 3
-"""Entries looked up at each heartbeat. Members begin at different ones, so that a fleet soon knows all."""
+"""Entries looked up at each heartbeat. Members begin at different entries, so together they soon look at all."""
 
 QUIET: Final = 60.0
-"""Seconds between two warnings of foreign names in one group. A program that goes on adding some is told of once a
-minute, with how many there were."""
+"""Seconds between two warnings of foreign names in one group. If a program keeps adding such names, there is one
+warning a minute, which says how many there were."""
 
 
 class Inspection:
-    """Looks at what was read into one group."""
+    """Inspects the entries that were read in one group."""
 
     def __init__(self, backend: Backend, group: Group) -> None:
         self._backend = backend
         self._group = group
-        self._owners: dict[str, Owner] = {}  # of entries that were looked up, and live
+        self._owners: dict[str, Owner] = {}  # of entries that were looked up and belong to a session
         self._queue: deque[str] = deque()  # entries to be looked up
         self._inspected: Roster = group.roster
         self._lapses = 0
-        self._refused = False  # the removal of an entry, and it was said
-        self._untold = 0  # foreign names
+        self._refused = False  # whether we have warned that an entry could not be inspected
+        self._untold = 0  # foreign names that no warning has mentioned yet
         self._examples: tuple[str, ...] = ()
         self._quiet_until = 0.0
 
     def count_foreign(self) -> None:
-        """Entries were read: tell of the foreign names that came since the reading before, now or later."""
+        """Entries were read: warn, now or later, of the foreign names that the previous read did not have."""
         roster = self._group.roster
         self._untold += roster.appeared
         self._examples = self._examples or roster.examples
         self._tell_of_foreign()
 
     async def go_on(self) -> None:
-        """At a heartbeat: look up a few entries that have not been looked up yet.
+        """At a heartbeat, look up a few entries that have not been looked up yet.
 
         :raises BackendUnavailableError: without a connection.
         """
         group = self._group
         self._tell_of_foreign()
-        if group.leaving or isinstance(group.error, PolicyMismatchError):  # what is right there is not ours to know
+        if group.leaving or isinstance(group.error, PolicyMismatchError):  # we cannot judge what belongs there
             return
         self._take_stock()
         still_there: list[str] = []
@@ -72,9 +72,9 @@ class Inspection:
         self._queue += still_there
 
     async def owner(self, name: str) -> Owner | None:
-        """Return whose an entry is, and remove it if it is nobody's.
+        """Return who owns an entry, and remove it if nobody does.
 
-        :returns: ``None`` if it is gone. An entry of which we may not know it counts as another session's.
+        :returns: ``None`` if it is gone. An entry that we are not allowed to look at counts as another session's.
         :raises BackendUnavailableError: without a connection.
         """
         owner = self._owners.get(name)
@@ -87,7 +87,7 @@ class Inspection:
         except BackendUnavailableError:
             raise
         except BackendError as error:
-            if not self._refused:  # once: most refusals have the same reason
+            if not self._refused:  # one warning: most refusals have the same reason
                 self._refused = True
                 _logger.warning("group %r: %s cannot be inspected: %s", self._group.group_id, shown_name(name), error)
             return owner or Owner.ANOTHER
@@ -96,27 +96,27 @@ class Inspection:
         return owner
 
     async def _remove(self, name: str) -> bool:
-        # Between the look and this nobody can have made a real entry of that name: it has the nonce of one
-        # participation, which would find the node in its way.
+        # Nobody can have created a real entry of that name since we looked: the name has the nonce of one
+        # participation, which would have found this node in its way.
         if not await self._backend.remove(self._group.group_id, name):
             return False
         self._refused = False
         _logger.warning(
-            "group %r: removed %s, which counted as a member, but belongs to no session",
+            "group %r: removed %s, which counted as a member but belonged to no session",
             self._group.group_id, shown_name(name),
         )  # fmt: skip
         return True
 
     def _take_stock(self) -> None:
         group = self._group
-        if group.lapses != self._lapses:  # what was not watched may have been replaced
+        if group.lapses != self._lapses:  # entries may have been replaced while we did not watch
             self._owners.clear()
         elif group.roster is self._inspected:
             return
         self._inspected, self._lapses = group.roster, group.lapses
         entries, member_id = group.roster.entries, group.member.id
         self._owners = {name: owner for name, owner in self._owners.items() if name in entries}
-        # First those that may be in our own way, then those that follow our id.
+        # First the entries under our own id, which may be in our way; then, in order, the ids after ours.
         self._queue = deque(
             sorted(
                 entries.keys() - self._owners.keys(),

@@ -1,4 +1,4 @@
-"""Notices the end of a lease. Calls read the clock, and need no telling; work that is in flight does."""
+"""Notices the end of a lease. Calls read the clock for themselves; work in flight has to be told."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_SLEEP: Final = 1.0
 class LeaseWatch:
     """A watch on one of the backend's two leases.
 
-    :param quorum: on the one that counts only answers that took a quorum.
+    :param quorum: watch the lease that counts only answers for which the backend needed a quorum.
     :param ended: called when the lease has ended.
     """
 
@@ -31,11 +31,11 @@ class LeaseWatch:
 
     @property
     def length(self) -> float:
-        """Seconds for which one answer of the backend gives us the lease."""
+        """Seconds that one answer of the backend adds to the lease."""
         return Lease.starting(0.0, self._backend.session_timeout).safe_until
 
     def moved(self) -> None:
-        """The lease ends at another time than before."""
+        """The time at which the lease ends has changed."""
         self._moved.set()
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Entries of this member's session that should not be there."""
+"""Entries of this member's session that should not exist."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ __all__ = ["Leftovers"]
 
 
 class Leftovers:
-    """Which entries to delete, and which were deleted, by their names.
+    """The names of the entries to delete, and of those that were deleted.
 
-    An ensemble can forget that an entry was deleted (ZOOKEEPER-4643). The entry is then back in the middle of our
-    session. Other members would wait for it in each handoff, or take it for a process that has come in our place.
+    An ensemble can forget that an entry was deleted (ZOOKEEPER-4643). Then the entry comes back while our session goes
+    on. Other members would wait for it in each handoff, or take it for a process that has taken our place.
     """
 
     def __init__(self) -> None:
         self.to_delete: set[str] = set()
-        """Entries that are ours to delete."""
+        """Entries that we have to delete."""
         self.deleted: set[str] = set()
         """Entries that were deleted in this session."""
         self.orphans: set[str] = set()
-        """Entries of our session whose participation has ended: nobody need yield to them."""
+        """Entries of our session whose participation has ended, and which count for nobody."""
 
     def disown(self, name: str) -> None:
-        """An entry turned out to be an orphan."""
+        """An entry has turned out to be an orphan."""
         self.orphans.add(name)
         self.to_delete.add(name)
 
@@ -31,12 +31,12 @@ class Leftovers:
         self.deleted.add(name)
 
     def keep(self, name: str) -> None:
-        """An entry is wanted, although an earlier one may have had its name."""
+        """An entry is wanted after all, although it may have been deleted, or marked for deletion, before."""
         self.to_delete.discard(name)
         self.deleted.discard(name)
 
     def delete_again(self) -> None:
-        """Servers that have come together again may have forgotten deletions, and no watch tells of that."""
+        """After a reconnection: the ensemble may have forgotten deletions, and no watch would report that."""
         self.to_delete |= self.deleted
 
     def abandon(self) -> None:
@@ -45,6 +45,6 @@ class Leftovers:
         self.deleted.clear()
 
     def session_ended(self) -> None:
-        """Every entry went with the session."""
+        """The session has ended, and every entry with it."""
         self.abandon()
         self.orphans.clear()

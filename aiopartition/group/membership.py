@@ -1,4 +1,4 @@
-"""One group's task: it does what :mod:`aiopartition.group.state` decides, and announces the outcome."""
+"""One group's task: it carries out what :mod:`aiopartition.group.state` decides, and announces the outcome."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = ["Membership"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _LONGEST_TEXT: Final = 500
-"""Characters of what an unexpected error says."""
+"""Characters that are kept of an unexpected error's message."""
 
 
 class Membership:
-    """This member's part in one group, from joining to having left.
+    """This member's part in one group, from joining until it has left.
 
-    All I/O for the group is done in :meth:`tend`, by one task, so no two steps are ever under way at once. Events
-    from the backend are passed to the group where they occur, and wake that task.
+    One task does all I/O for the group, in :meth:`tend`, so no two steps are ever under way at once. Events from the
+    backend change the group's state at once, and wake that task.
 
     :param description: a document for operators, stored with our entry.
-    :param in_use: whether an entry belongs to a participation of this session that goes on.
+    :param in_use: tells whether an entry belongs to a participation of this session that has not ended.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class Membership:
     ) -> None:
         self.group_id = group_id
         self.options: JoinOptions = options
-        """The options the group was joined with. Its policy is among them once it is known."""
+        """The options the group was joined with. They include its policy once that is known."""
         self.finished: asyncio.Event = asyncio.Event()
         """Set when the group was left and nothing of ours remains in it."""
         self.announced_view: View | None = None
-        """The view by the members that are known. It holds only while there is lease left."""
+        """The view of the members as we know them. It holds only while the lease lasts."""
         self.news: News = News()
-        """Of changes of all that holds now."""
+        """Reports every change of what the properties tell."""
         self.arrived: bool = False
-        """Whether joining has come to a first result, in an exclusive group by the end of a first handoff."""
+        """Whether joining has had a first result; in an exclusive group, whether a first handoff has ended."""
         self._backend = backend
         member = Member(member_id, options.weight)
         policy = options.policy or GroupPolicy()  # the default is for a new group
@@ -77,18 +77,18 @@ class Membership:
         self._requests = Requests(backend, tables, self.group, description, in_use, self._agree)
         self.in_flight: InFlight = InFlight(group_id, self._work_ended)
         self.exclusive: bool | None = None
-        """Whether no key may ever have two owners, so that work in flight has to be told; ``None`` while unknown."""
+        """Whether no key may ever have two owners, so that all work in flight is recorded; ``None`` while unknown."""
         self.lease_left: Callable[[], float] = backend.lease_left
         """Seconds for which the session cannot have expired. Reads the clock."""
         self._handoff: Handoff | None = None
         self._handoff_task: HandoffTask | None = None
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
-        self._defect: PartitionError | None = None  # the last unexpected failure, until all has gone well again
-        self._retry = asyncio.Event()  # the task may go on after one
-        self._inherited = False  # by a forked process
+        self._defect: PartitionError | None = None  # the last unexpected failure, until every step succeeds again
+        self._retry = asyncio.Event()  # set when the task may go on after such a failure
+        self._inherited = False  # whether this is a copy in a forked process
         self._warned = False
-        self._logged = ""  # the last error that was logged, until there is none any more
+        self._logged = ""  # the last error that was logged, until the error has gone
         self._rebalances = RebalanceWatch()
         if options.policy is not None:
             self._adopt(options.policy)
@@ -98,9 +98,9 @@ class Membership:
     # ---- the policy
 
     def join_again(self, options: JoinOptions) -> None:
-        """The group is joined once more. As long as its policy is not known, it can still be given.
+        """The group is joined once more. Until its policy is known, the policy can still be given.
 
-        :raises PartitionError: naming what differs from the options with which the group was joined.
+        :raises PartitionError: if these options differ from those the group was joined with; it names the difference.
         """
         replace(self.options, weight=self.group.member.weight).require_same(self.group_id, options)
         if self.options.policy is None and options.policy is not None:
@@ -129,7 +129,7 @@ class Membership:
     @property
     def view(self) -> View | None:
         """The view by which keys may be handed out at this moment, or ``None``. Reads the clock."""
-        view = self.announced_view  # no event of the group is left unannounced
+        view = self.announced_view  # up to date: every event is announced at once
         return view if view is not None and self.lease_left() > 0 else None
 
     @property
@@ -139,12 +139,12 @@ class Membership:
 
     @property
     def settled(self) -> bool:
-        """Whether joining has come to a first result."""
+        """Whether joining has had a first result."""
         return self._defect is not None or self.group.settled
 
     @property
     def left(self) -> bool:
-        """Whether the group is being left, or was."""
+        """Whether the group is being left, or has been."""
         return self.group.leaving
 
     def unknown(self) -> OwnershipUnknownError:
@@ -159,7 +159,7 @@ class Membership:
         return OwnershipUnknownError(self.group_id, reason)
 
     def warn_once(self) -> None:
-        """One warning for each episode in which the ownership is unknown."""
+        """Log one warning for each episode in which ownership is unknown."""
         if not self._warned:
             self._warned = True
             _logger.warning("%s; nothing is handed out", self.unknown())
@@ -195,7 +195,7 @@ class Membership:
         )
 
     async def describe(self, member_id: str) -> MemberInfo:
-        """Return what a member says of itself. See :meth:`Descriptions.of`."""
+        """Return what a member says about itself. See :meth:`Descriptions.of`."""
         return await self._descriptions.of(member_id, self.group.roster)
 
     async def until_retracted(self) -> None:
@@ -215,7 +215,7 @@ class Membership:
 
     def session_expired(self) -> None:
         self.group.session_expired()
-        self.in_flight.revoke()  # others may have it already, whatever the lease said
+        self.in_flight.revoke()  # others may own what we had, whatever the lease said
         self.wake()
 
     def lease_renewed(self) -> None:
@@ -223,7 +223,7 @@ class Membership:
         self.wake()
 
     def lease_ended(self) -> None:
-        """Nothing is ours until the lease is renewed, and what is in flight has to end before somebody else begins."""
+        """Nothing is ours until the lease is renewed, and work in flight has to end before another member begins."""
         self.in_flight.revoke()
         self.announce()
 
@@ -242,25 +242,25 @@ class Membership:
         self.wake()
 
     def abandon(self) -> None:
-        """Leave without a farewell: the whole session is about to end."""
+        """Leave without deleting our entry: the whole session is about to end."""
         self.group.abandon()
         self._retry.set()
         self.wake()
 
     def fail(self, error: Exception) -> None:
-        """Something unexpected went wrong, in an event or in the task. It concerns this group alone.
+        """Something unexpected went wrong, in an event or in the task. It affects this group alone.
 
-        Nothing in it is ours until, after the next heartbeat, every step has succeeded. Never raises.
+        Nothing in the group is ours until every step has succeeded again, after the next heartbeat. Never raises.
         """
         told = printable(f"{type(error).__name__}: {error}", _LONGEST_TEXT)
         defect = PartitionError(f"group {self.group_id!r} has failed, and is tried again: {told}")
         defect.__cause__ = error
-        if str(defect) != str(self._defect):  # said once, not at each attempt
+        if str(defect) != str(self._defect):  # logged once, not at each attempt
             _logger.error("%s", defect, exc_info=error)
         self._defect = defect
         self._retry.clear()
         self.group.upset(defect)
-        self.in_flight.revoke()  # whatever it was, it may have been the news that others have it already
+        self.in_flight.revoke()  # what failed may have been the news that others own what we had
         self._publish()
 
     def forked(self) -> None:
@@ -272,18 +272,18 @@ class Membership:
     async def heartbeat(self) -> None:
         """Ask for the generation, and try again what failed.
 
-        :raises BackendError: when the backend does not answer, or refuses to.
+        :raises BackendError: if the backend does not answer, or refuses to.
         """
         try:
             generation = await self._backend.generation(self.group_id)
         except BackendUnavailableError:
             raise
         except BackendError as error:
-            self._fail(error)  # what is believed can no longer be checked
+            self._fail(error)  # we can no longer check what we believe
             self.wake()
             raise
         if self._defect is not None:
-            self.group.session_opened(fresh=False)  # which may be what failed; whether it was fresh, a read will tell
+            self.group.session_opened(fresh=False)  # that event may have failed; a read will tell if it was fresh
         self.group.probed(generation)
         self.group.heartbeat()
         self._retry.set()
@@ -291,7 +291,7 @@ class Membership:
         await self._requests.inspection.go_on()
 
     def announce(self) -> None:
-        """Revoke what has to end, and wake those who wait for a change, if there is one."""
+        """Revoke work that has to end. If anything has changed, wake those who wait for a change."""
         if self._handoff is not None:
             self.group.shift()
             self.in_flight.revoke_lost()
@@ -325,7 +325,7 @@ class Membership:
                 await self._go_on()
             except Exception as error:
                 if self._inherited:
-                    raise  # the child only ends what it inherited
+                    raise  # a child process only ends what it inherited
                 self.fail(error)
                 await self._retry.wait()
 
@@ -347,7 +347,7 @@ class Membership:
         try:
             await self._take(step)
         except PartitionError as error:
-            if leaving == self.left:  # else it says nothing of what is to be done now
+            if leaving == self.left:  # otherwise the error is about a step that no longer matters
                 self._failed(step, error)
 
     async def _rest(self) -> None:
@@ -367,7 +367,7 @@ class Membership:
             await self._requests.take(step)
 
     async def _settled(self) -> bool:
-        """Let a burst of changes pass by. Whether nothing more urgent came up."""
+        """Wait for a burst of changes to end. Return whether nothing more urgent came up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.options.settle):
                 while self.group.next_step() is Step.SETTLE:
@@ -386,7 +386,7 @@ class Membership:
 
     def _fail(self, error: PartitionError) -> None:
         self.group.failed(error)
-        # A call that joins gets an exception. Later there may be no call: it is logged, once and not at each attempt.
+        # A call that joins raises the error. Later there may be no call, so it is logged: once, not at each attempt.
         if self.group.established and self._logged != str(error):
             self._logged = str(error)
             _logger.error("in the background of group %r: %s", self.group_id, error)

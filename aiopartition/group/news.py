@@ -1,4 +1,4 @@
-"""How those who wait for a change in one group hear of it."""
+"""Tells those who wait for a change in one group that there is one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["News"]
 
 
 class News:
-    """Tells of changes of a state, in the same turn of the event loop."""
+    """Reports changes of a state, in the same turn of the event loop."""
 
     def __init__(self) -> None:
         self.changed: asyncio.Event = asyncio.Event()
-        """Set at the next change, and replaced. To miss none, take it before the look that it follows."""
+        """Set at the next change, and replaced by a new one. To miss no change, get it before you look at the state."""
         self._state: tuple[object, ...] = ()
         self._subscribers: list[Callable[[], None]] = []
 
     def is_new(self, state: tuple[object, ...]) -> bool:
-        """Whether ``state`` differs from that of the last call."""
+        """Whether ``state`` differs from that of the previous call."""
         known, self._state = self._state, state
         return state != known
 

@@ -1,4 +1,4 @@
-"""One observed group's task: it does what :mod:`aiopartition.group.observed` decides, and announces the outcome.
+"""One observed group's task: it carries out what :mod:`aiopartition.group.observed` decides, and announces the outcome.
 
 An observer has no entry, and writes nothing. To those who follow a group it looks like a
 :class:`~aiopartition.group.membership.Membership` that owns nothing.
@@ -32,17 +32,17 @@ _SETTLE: Final = 0.05
 """Seconds to wait after a change of the membership, as members do by default."""
 
 _INTERVAL: Final = 1.0
-"""Seconds between looks at a handoff that takes its time."""
+"""Seconds between two looks at a handoff that is under way."""
 
 _DESCRIBED: Final = 5
-"""Of the members that a handoff waits for, this many are looked up."""
+"""How many of the members that a handoff waits for are looked up."""
 
 _LONGEST_TEXT: Final = 500
 """Characters of an error's text, parts of which may come from the tree."""
 
 
 class Observation:
-    """An observer's eye on one group. All I/O is done in :meth:`tend`, by one task, but for that of heartbeats."""
+    """An observer's view of one group. One task does all I/O, in :meth:`tend`, except for heartbeats."""
 
     def __init__(self, backend: Backend, tables: TableBuilder, group_id: str, member_id: str) -> None:
         self.group_id = group_id
@@ -51,16 +51,16 @@ class Observation:
         self._group = ObservedGroup(group_id, member_id)
         self._descriptions = Descriptions(backend, group_id)
         self._awaited: dict[str, Awaited] = {}  # by the name of the entry
-        self._waiting_since: float | None = None  # of the handoff under way
+        self._waiting_since: float | None = None  # since when the handoff under way has been waiting
         self._looked_at = 0.0
         self._trouble = ""  # what keeps us from looking at the handoff
         self._rebalances = RebalanceWatch()
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self.news: News = News()
-        """Of changes of all that holds now."""
-        self._told = ""  # the last error, until all is well again
-        self._inherited = False  # by a forked process
+        """Reports every change of what the properties tell."""
+        self._told = ""  # the last error that was logged, until there is a view again
+        self._inherited = False  # whether this is a copy in a forked process
         if backend.connected:
             self._group.session_opened(fresh=True)
 
@@ -79,12 +79,12 @@ class Observation:
 
     @property
     def settled(self) -> bool:
-        """Whether looking has come to a first result."""
+        """Whether looking has had a first result."""
         return self._group.settled
 
     @property
     def arrived(self) -> bool:
-        """Whether there is anything more to wait for than :attr:`settled`; there is not."""
+        """The same as :attr:`settled`: an observer has no handoff to wait for."""
         return self.settled
 
     @property
@@ -108,7 +108,7 @@ class Observation:
         return OwnershipUnknownError(self.group_id, reason)
 
     async def describe(self, member_id: str) -> MemberInfo:
-        """Return what a member says of itself. See :meth:`Descriptions.of`."""
+        """Return what a member says about itself. See :meth:`Descriptions.of`."""
         return await self._descriptions.of(member_id, self._group.roster)
 
     def status(self) -> GroupStatus:
@@ -181,7 +181,7 @@ class Observation:
         self.leave()
 
     def fail(self, error: Exception) -> None:
-        """Something unexpected went wrong. It concerns this group alone, and is tried again at the next heartbeat."""
+        """Something unexpected went wrong. It affects this group alone, and is tried again at the next heartbeat."""
         text = f"group {self.group_id!r} cannot be observed, and is tried again: {type(error).__name__}: {error}"
         defect = PartitionError(printable(text, _LONGEST_TEXT))
         defect.__cause__ = error
@@ -195,7 +195,7 @@ class Observation:
     async def heartbeat(self) -> None:
         """Ask for the generation and the document, and try again what failed.
 
-        :raises BackendError: when the backend does not answer, or refuses to.
+        :raises BackendError: if the backend does not answer, or refuses to.
         """
         try:
             generation = await self._backend.generation(self.group_id)
@@ -203,7 +203,7 @@ class Observation:
         except BackendUnavailableError:
             raise
         except BackendError as error:
-            self._refused(error)  # what is believed can no longer be checked
+            self._refused(error)  # we can no longer check what we believe
             self._wake()
             raise
         self._group.probed(generation, document)
@@ -223,7 +223,7 @@ class Observation:
                 self._refused(error)
             except Exception as error:
                 if self._inherited:
-                    raise  # the child only ends what it inherited
+                    raise  # a child process only ends what it inherited
                 self.fail(error)
             self._time_handoff()
             self._announce()
@@ -264,7 +264,7 @@ class Observation:
             group.built(model, table)
 
     async def _look(self) -> None:
-        """See how far the handoff has come. If it takes long, ask who those are that it waits for."""
+        """Find out how far the handoff has come. If it takes long, look up the members that it waits for."""
         group, backend, generation = self._group, self._backend, self._group.generation
         assert generation is not None  # or there would be no step to take
         self._looked_at = self._loop.time()
@@ -278,7 +278,7 @@ class Observation:
         except BackendUnavailableError:
             raise
         except BackendError as error:
-            self._trouble = str(error)  # who the members are we see all the same
+            self._trouble = str(error)  # we still see who the members are
 
     async def _marks(self, generation: int) -> Marks:
         try:
@@ -286,7 +286,7 @@ class Observation:
         except BackendUnavailableError:
             raise
         except BackendError:
-            self._group.missing = frozenset()  # from now on nobody knows
+            self._group.missing = frozenset()  # from now on we cannot know
             raise
 
     async def _describe(self) -> None:
@@ -319,7 +319,7 @@ class Observation:
 
     def _refused(self, error: PartitionError, cause: Exception | None = None) -> None:
         self._group.failed(error)
-        if str(error) != self._told:  # said once, not at each attempt
+        if str(error) != self._told:  # logged once, not at each attempt
             self._told = str(error)
             _logger.error("observing group %r: %s", self.group_id, error, exc_info=cause)
         self._announce()
@@ -329,7 +329,7 @@ class Observation:
         self._announce()
 
     def _announce(self) -> None:
-        """Wake those who wait for a change, if there is one."""
+        """If anything has changed, wake those who wait for a change."""
         view = self.view
         state = (view, self.error, self.settled, self.left, self._backend.connected)
         if not self.news.is_new(state):

@@ -22,16 +22,16 @@ from aiopartition.placement.view import View
 __all__ = ["Model", "ObservedGroup"]
 
 Model: TypeAlias = tuple[GroupPolicy, dict[str, int]]
-"""A policy, and the weights of members by their ids: what a table is made from."""
+"""A policy, and the weights of members by their ids: a table is built from these."""
 
 _NO_GROUP: Final = "the group does not exist"
 _READING: Final = "the members are being read"
 
 
 class ObservedGroup:
-    """One group, from outside.
+    """One group, seen from outside.
 
-    :param member_id: the observer's. It owns nothing, even if a member has the same.
+    :param member_id: the observer's id. The observer owns nothing, even if a member has the same id.
     """
 
     def __init__(self, group_id: str, member_id: str) -> None:
@@ -42,27 +42,27 @@ class ObservedGroup:
         self.error: PartitionError | None = None
         """What keeps us from seeing the group, other than a missing connection."""
         self.policy: GroupPolicy | None = None
-        """The group's, as it was last read; ``None`` if there is no group."""
+        """The group's policy, as it was last read; ``None`` if there is no group."""
         self.generation: int | None = None
-        """Of the entries that were last read; ``None`` if there is no group."""
+        """The generation of the entries that were last read; ``None`` if there is no group."""
         self.roster: Roster = Roster()
         """The entries that were last read."""
         self.model: Model | None = None
-        """What a table is needed of; ``None`` without members that have a weight."""
+        """What the table is to be built from; ``None`` if no member has a weight."""
         self.active_generation: int = 0
-        """The last generation whose handoff was completed, as far as we have seen."""
+        """The last generation whose handoff was completed, as far as we know."""
         self.missing: frozenset[str] = frozenset()
-        """The entries that the handoff waited for when we last looked."""
+        """The entries that the handoff was waiting for when we last looked."""
 
         self._connected = False
         self._paused = False  # after a failed step, until the next heartbeat or connection
         self._due: Step | None = Step.READ  # or SETTLE
-        self._look_due = False  # at the handoff
-        self._released = 0  # the last generation of which all entries were ready
-        self._insist = False  # on reading the latest state
+        self._look_due = False  # whether to look at the handoff
+        self._released = 0  # the last generation whose entries were all ready
+        self._insist = False  # whether the next read must return the latest state
         self._interruptions = 0  # since the last read
         self._was_read = False
-        self._trusted = False  # nothing speaks against what was read
+        self._trusted = False  # whether there is no reason to doubt what was read
         self._document: bytes | None = None
         self._view: View | None = None
         self._built: Model | None = None
@@ -73,12 +73,12 @@ class ObservedGroup:
 
     @property
     def view(self) -> View | None:
-        """The view that holds; the lease is the caller's to check."""
+        """The view that holds; the caller checks the lease."""
         return self._view if self._trusted and not self.left else None
 
     @property
     def settled(self) -> bool:
-        """Whether looking has come to a first result: a view, that nobody can own anything, or an error."""
+        """Whether looking has had a first result: a view, the fact that nobody can own anything, or an error."""
         return self._view is not None or (self._was_read and self.model is None) or self.error is not None or self.left
 
     @property
@@ -103,7 +103,7 @@ class ObservedGroup:
     # ---- events
 
     def session_opened(self, *, fresh: bool) -> None:
-        """All is read again, as changes may have gone unreported."""
+        """Read everything again, as changes may have gone unreported."""
         self._connected = True
         self._paused = False
         self._due = Step.READ
@@ -131,24 +131,24 @@ class ObservedGroup:
         self._look_due = True
 
     def probed(self, generation: int | None, document: bytes | None) -> None:
-        """A heartbeat: the backend has told both. It is time, too, to try again what failed."""
+        """A heartbeat has read both. It is also time to try again what failed."""
         self._paused = False
         if (generation, document) != (self.generation, self._document):
             self._due = Step.READ
 
     def failed(self, error: PartitionError) -> None:
-        """A step was refused, or went wrong. It is tried again at the next heartbeat."""
+        """A step was refused, or failed. It is tried again at the next heartbeat."""
         self.error = error
         self._paused = True
         self.doubt()
 
     def interrupted(self) -> None:
-        """A step met a missing connection. It is tried again when there is one, or at the next heartbeat."""
+        """The connection was lost during a step. The step is tried again after reconnecting, or at a heartbeat."""
         self._paused = True
         self._due = Step.READ
         self._interruptions += 1
         if self._interruptions > 1:
-            self._trusted = False  # time and again we cannot read what is new: what we believe may be very old
+            self._trusted = False  # reading has failed repeatedly: what we believe may be very old
 
     def leave(self) -> None:
         self.left = True
@@ -156,37 +156,37 @@ class ObservedGroup:
     # ---- reading
 
     def reading(self) -> bool:
-        """A read begins. The watch that it arms tells of later changes.
+        """A read begins. The watch that it arms reports later changes.
 
-        :returns: whether to insist on the latest state.
+        :returns: whether the read must return the latest state.
         """
         self._due = None
         return self._insist
 
     def sift(self, entries: Entries | None) -> Iterator[None]:
-        """Take the names of the entries apart, in steps. What is told of these entries next need not do it at once."""
+        """Parse the names of the entries in steps, so that :meth:`read` need not parse them all at once."""
         self.roster = yield from self.roster.steps(() if entries is None else entries.names)
 
     def read(self, entries: Entries | None, document: bytes | None) -> None:
         """The entries were read, and after them the group's document.
 
-        :raises PolicyMismatchError: for a document that this version of the library cannot follow.
+        :raises PolicyMismatchError: if this version of the library cannot follow the document.
         """
         generation = None if entries is None else entries.generation
         insisted, self._insist = self._insist, False
         self._interruptions = 0
         if not insisted and self.generation is not None and (generation is None or generation < self.generation):
-            # Older than what we have seen: a server that lags, or a group that was deleted. The next read tells.
+            # Older than what we have seen: either a server lags, or the group was deleted. The next read will tell.
             self._insist, self._due = True, Step.READ
             return
         known, self._document = self._document, document
         if known != document and self._due is not None:
-            self._due = Step.READ  # between the two answers the group may have been made anew, with another policy
+            self._due = Step.READ  # between the two answers the group may have been recreated with another policy
             return
         policy = None if document is None else policy_of(document, self.group_id)
         self.error = None
         self._was_read = True
-        if self._due is not Step.READ:  # else something speaks against it already
+        if self._due is not Step.READ:  # otherwise there is a reason to doubt it already
             self._trusted = True
         if policy != self.policy:
             self._view = None
@@ -198,7 +198,7 @@ class ObservedGroup:
         self._take_apart(() if entries is None else entries.names)
 
     def built(self, model: Model, table: Table) -> None:
-        """The table of ``model`` is compiled."""
+        """The table for ``model`` is built."""
         self._built, self._table = model, table
         self._show()
 
@@ -207,21 +207,21 @@ class ObservedGroup:
         self._look_due = False
 
     def read_progress(self, generation: int, progress: Progress) -> None:
-        """How far the group's handoffs have come, at the entries of ``generation``."""
+        """The progress of the group's handoffs was read, while ``generation`` was the newest one known."""
         if generation == self.generation:
             self.active_generation, self._released = progress
             if not self.handing_over:
                 self.missing = frozenset()
 
     def read_marks(self, generation: int, marks: Marks) -> None:
-        """These entries are ready, or have let go of what ``generation`` takes from them."""
+        """The marks of ``generation`` were read: whose entries are ready, or have let go."""
         if generation == self.generation:
             self.missing = marks.missing(self.names, all_ready=self._released == generation)
 
     # ---- decisions
 
     def next_step(self) -> Step:
-        """What to do next. Asking changes nothing."""
+        """Return what to do next. Asking changes nothing."""
         if self.left:
             return Step.FINISH
         if not self._connected or self._paused:
@@ -229,7 +229,7 @@ class ObservedGroup:
         if self._due is not None:
             return self._due
         if self._look_due and self.model is not None and self.model[0].exclusive:
-            return Step.READ_ACTIVE  # before the view is there, so that the status beside it is whole
+            return Step.READ_ACTIVE  # before the view is built, so that the status is complete when the view appears
         return Step.BUILD if self.model != self._built and self.model is not None else Step.REST
 
     # ---- inside
@@ -242,7 +242,7 @@ class ObservedGroup:
             self.model = self._view = None
             return
         model = self.policy, weights
-        if model != self.model:  # a build of the same goes on
+        if model != self.model:  # a build for an equal model goes on
             self.model = model
         self._show()
 
@@ -252,5 +252,5 @@ class ObservedGroup:
         assert self.generation is not None
         policy, weights = self.model
         view = View.of(self.group_id, self.generation, weights, policy, self.member_id, self._table)
-        if view != self._view:  # the object stays the same while nothing changes
+        if view != self._view:  # while nothing changes, the object stays the same
             self._view = replace(view, active=self._nothing)

@@ -1,4 +1,4 @@
-"""The groups in which this member takes part, or that it observes: calls find them here, and events reach them."""
+"""The groups that this member has joined or observes: calls find them here, and events are passed on to them."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ __all__ = ["Followed", "Registry"]
 T = TypeVar("T")
 
 Begin: TypeAlias = Callable[[Callable[[], Awaitable[None]], str], None]
-"""Runs a coroutine function in a task of that name, which the caller owns."""
+"""Runs a coroutine function in a task of that name. Whoever provides this owns the task."""
 
 Followed: TypeAlias = Membership | Observation
-"""One group, as far as it concerns us."""
+"""A group that we have joined, or observe."""
 
 _logger: Final = logging.getLogger("aiopartition")
 
 _LEAVE_TIMEOUT: Final = 1.0
-"""Seconds to wait until others can know; beyond that the entry is deleted as soon as the backend answers again."""
+"""Seconds to wait until other members can know. After that, our entry is deleted once the backend answers again."""
 
 
 class Registry:
-    """All memberships of one coordinator. Implements :class:`~aiopartition.backends.base.Listener`.
+    """All memberships and observations of one coordinator. Implements :class:`~aiopartition.backends.base.Listener`.
 
-    An error that nobody expected in one group fails that group alone.
+    An unexpected error in one group fails that group alone.
 
-    :param open_backend: makes the backend that reports to the given listener.
+    :param open_backend: returns the backend that reports to the given listener.
     :param require_started: raises :class:`NotStartedError`, naming the method, unless the coordinator can be used here.
     :param connect_timeout: seconds for which a call waits for a group to be joined.
     :param raises_unknown: whether unknown ownership is an error rather than empty.
@@ -67,25 +67,25 @@ class Registry:
         self.member_id: str = ""
         """The id of this member, once it is started."""
         self.hand_over: bool = True
-        """Whether the session ends when we do, and our entries with it; else with its timeout."""
+        """Whether to close the session when we stop, which deletes our entries; otherwise it ends with its timeout."""
         self.events: Events = Events()
         self.backend: Backend = open_backend(self)
         self._connect_timeout = connect_timeout
         self._raises_unknown = raises_unknown
         self._description = b""
         self._begin: Begin | None = None
-        self._unfinished: set[Membership] = set()  # the joined ones, and those that are still leaving
+        self._unfinished: set[Membership] = set()  # those of joined groups, and those that are still leaving
         self._deletions = Deletions(self.backend)
         self.histories: dict[str, History] = {}
-        """Of the groups joined or observed last, by their ids."""
+        """The histories of the groups joined or observed last, by the groups' ids."""
         self.lease_watches: dict[bool, LeaseWatch] = {
             quorum: LeaseWatch(self.backend, partial(self._lease_ended, quorum), quorum=quorum)
             for quorum in (False, True)
         }
-        """Each to be run in a task of its own."""
+        """The caller runs each in a task of its own."""
 
     def open(self, member_id: str, description: bytes, begin: Begin) -> None:
-        """From now on groups can be joined.
+        """Allow groups to be joined from now on.
 
         :param description: a document for operators, stored with each of our entries.
         """
@@ -95,9 +95,9 @@ class Registry:
     # ---- calls
 
     async def follow(self, group_id: str) -> Followed:
-        """Find what we have of a group: its observation, or its membership as :meth:`membership` does.
+        """Return a group's observation if there is one; otherwise its membership, as :meth:`membership` does.
 
-        :raises PartitionError: when the group cannot be seen, or this member cannot take part.
+        :raises PartitionError: if the group cannot be seen, or this member cannot take part.
         """
         observation = self.observations.get(group_id)
         if observation is None:
@@ -109,7 +109,7 @@ class Registry:
         return observation
 
     async def observe(self, group_id: str) -> None:
-        """Observe a group, if that has not begun yet, and wait until a first result is known.
+        """Observe a group, unless we do already, and wait for a first result.
 
         :raises ConfigurationError: if the group is joined.
         """
@@ -124,29 +124,29 @@ class Registry:
         await self._first_result(self.observations[group_id])
 
     def require_unobserved(self, group_id: str) -> None:
-        """:raises ConfigurationError: if the group is observed."""
+        """Raise :class:`ConfigurationError` if the group is observed."""
         if group_id in self.observations:
             raise ConfigurationError("group_id", f"{group_id!r} is observed; leave it first to take part in it")
 
     async def membership(self, group_id: str) -> Membership:
-        """Find a group's membership, and join the group with the default options if necessary.
+        """Return a group's membership. If there is none, join the group with the default options.
 
-        :raises PartitionError: when this member cannot take part.
+        :raises PartitionError: if this member cannot take part.
         """
         membership = self.memberships.get(group_id)
         if membership is not None and membership.settled and membership.error is None:
-            return membership  # the common case, without a suspension
+            return membership  # the common case, in which nothing is awaited
         return await self.join(require_id("group_id", group_id), None)
 
     async def join(self, group_id: str, options: JoinOptions | None) -> Membership:
-        """Join a group, if that has not happened yet, and wait until the outcome is known.
+        """Join a group, unless we have already, and wait until the outcome is known.
 
-        :param options: ``None`` for those that the group was joined with, or else the default ones.
-        :raises PartitionError: when this member cannot take part.
+        :param options: ``None``: those that the group was joined with; if it was not joined, the default ones.
+        :raises PartitionError: if this member cannot take part.
         """
         self.require_unobserved(group_id)
         membership = self.memberships.get(group_id)
-        settled_is_enough = membership is not None and options is None  # else it is asked what is ours from the start
+        settled_is_enough = membership is not None and options is None  # otherwise wait for a first handoff too
         if membership is None:
             membership = self._add(group_id, options or JoinOptions())
         elif options is not None:
@@ -171,7 +171,7 @@ class Registry:
         return view
 
     def known_view(self, membership: Membership) -> View | None:
-        """Return the view that holds now; without one, ``None`` or an error, as ``on_unknown`` says."""
+        """Return the view that holds now. If there is none, return ``None`` or raise, as ``on_unknown`` says."""
         view = membership.view
         if view is not None:
             return view
@@ -180,7 +180,7 @@ class Registry:
         return self.unknown(membership, None)
 
     def unknown(self, membership: Membership, nothing: T) -> T:
-        """Return ``nothing``, with one warning an episode; or raise, as ``on_unknown`` says."""
+        """Ownership is unknown: return ``nothing``, with one warning an episode, or raise, as ``on_unknown`` says."""
         if self._raises_unknown:
             raise membership.unknown()
         if not membership.left:
@@ -188,7 +188,7 @@ class Registry:
         return nothing
 
     def leave(self, group_id: str) -> None:
-        """Begin to leave a group, if it is joined or observed; the rest happens in the background."""
+        """Begin to leave a group, if it is joined or observed. The rest happens in the background."""
         observation = self.observations.pop(group_id, None)
         if observation is not None:
             observation.leave()
@@ -199,13 +199,13 @@ class Registry:
     async def leave_and_wait(self, group_id: str) -> None:
         """Leave a group, and wait until other members can know.
 
-        :raises PartitionError: why our entry could not be deleted. Others count on us until the session ends.
+        :raises PartitionError: if our entry could not be deleted. Others count us as a member until the session ends.
         """
         membership = self.memberships.get(group_id)
         if membership is None:
             self.leave(group_id)  # it may be observed
             return
-        membership.in_flight.release(asyncio.current_task())  # before its work is revoked: it is the one that lets go
+        membership.in_flight.release(asyncio.current_task())  # before work is revoked: this task lets go by itself
         self.leave(group_id)
         with anyio.move_on_after(_LEAVE_TIMEOUT + membership.in_flight.drain_timeout):
             while self.backend.connected and not membership.finished.is_set() and membership.error is None:
@@ -219,25 +219,25 @@ class Registry:
             membership.in_flight.release(task)
 
     async def heartbeat(self) -> None:
-        """Ask the backend for each group's generation; without groups, whether it is there.
+        """Ask the backend for each group's generation. Without groups, ask only whether the backend answers.
 
-        :raises BackendError: the first failure, after all have been asked.
+        :raises BackendError: the first failure, after all groups have been asked about.
         """
         await beat(self.backend, self._followed)
 
     # ---- the end
 
     def abandon(self) -> None:
-        """Own nothing from now on, in any group. The entries go with the session, which is about to end."""
+        """Own nothing from now on, in any group. The session is about to end, and our entries with it."""
         followed = self._followed
         self.memberships.clear()
         self.observations.clear()
         self._tell(lambda group: group.abandon(), followed)
 
     async def drain(self, extra: float) -> bool:
-        """Wait until no work of exclusive groups is in flight, as other members may begin when the session ends.
+        """Wait until no work of exclusive groups is in flight, because other members may begin when the session ends.
 
-        :param extra: seconds beyond the longest ``drain_timeout``, as work that is cancelled takes a moment to end.
+        :param extra: seconds to add to the longest ``drain_timeout``, as cancelled work takes a moment to end.
         :returns: whether all work has ended.
         """
         memberships = list(self._unfinished)
@@ -255,13 +255,13 @@ class Registry:
         return not busy
 
     async def until_retracted(self) -> None:
-        """Wait until acknowledgements are deleted: with many of them, the end of the session would be a transaction
-        that is too long for servers to read."""
+        """Wait until our marks are deleted. If there were many, ending the session would be a transaction that is too
+        long for the servers to read."""
         for membership in list(self._unfinished):
             await membership.until_retracted()
 
     def forked(self) -> None:
-        """In a child process no group is joined, and no task is woken."""
+        """This is a child process now: no group is joined, and no task is woken."""
         self.events.forked()
         for group in self._followed:
             group.forked()
@@ -331,7 +331,7 @@ class Registry:
 
     async def _tend(self, membership: Membership) -> None:
         await membership.tend()
-        # Not if it is cancelled: its work in flight counts until the session has ended.
+        # Not reached if the task is cancelled: its work in flight counts until the session has ended.
         self._unfinished.discard(membership)
         self._deletions.add(membership.group_id, membership.group.leftovers.deleted)
         self._forget(membership.group_id)
@@ -349,8 +349,8 @@ class Registry:
         await self.until(group, lambda: (settled_is_enough and group.settled) or group.arrived)
 
     async def until(self, group: Followed, reached: Callable[[], bool]) -> None:
-        """Wait until something is reached in a group, or ``connect_timeout`` is over, or there is no connection."""
-        hopeful = self.backend.connected  # then a connection that is lost meanwhile may well come back in time
+        """Wait until ``reached()``, at most for ``connect_timeout``, and not at all without a connection."""
+        hopeful = self.backend.connected  # if it is lost while we wait, it may well come back in time
         with anyio.move_on_after(self._connect_timeout):
             changed = group.news.changed
             while hopeful and not reached():
@@ -361,23 +361,26 @@ class Registry:
         return [membership for membership in self._unfinished if membership.group_id == group_id]
 
     def known(self, group_id: str) -> Followed:
-        """:raises ConfigurationError: unless the group is joined or observed."""
+        """Return what follows a group.
+
+        :raises ConfigurationError: unless the group is joined or observed.
+        """
         for followed in self._known(group_id):
             return followed
         raise ConfigurationError("group_id", f"{group_id!r} is neither joined nor observed")
 
     @property
     def groups(self) -> Mapping[str, Followed]:
-        """What is joined or observed now, by the ids of the groups."""
+        """The groups that are joined or observed now, by their ids."""
         return {**self.observations, **self.memberships}
 
     @property
     def _followed(self) -> list[Followed]:
-        """All memberships, those that are still leaving too, and all observations."""
+        """All memberships, including those that are still leaving, and all observations."""
         return [*self._unfinished, *self.observations.values()]
 
     def _known(self, group_id: str) -> list[Followed]:
-        """What is joined or observed under that id: one, or none."""
+        """The membership or the observation of a group, in a list; an empty list if there is neither."""
         known = self.memberships.get(group_id) or self.observations.get(group_id)
         return [] if known is None else [known]
 
@@ -389,7 +392,7 @@ class Registry:
         self._tell(lambda group: group.lease_ended(), self._going_by(quorum))
 
     def _tell(self, event: Callable[[Followed], None], groups: list[Followed]) -> None:
-        """Tell these. What goes wrong with it in one group concerns no other."""
+        """Tell each of these groups of an event. If that fails in one group, the others are told all the same."""
         for group in groups:
             try:
                 event(group)

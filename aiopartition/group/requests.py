@@ -22,12 +22,12 @@ _logger: Final = logging.getLogger("aiopartition")
 
 
 class Requests:
-    """Does what a :class:`~aiopartition.group.state.Group` decides, and tells it the outcome.
+    """Carries out what a :class:`~aiopartition.group.state.Group` decides, and tells it the outcome.
 
-    All its coroutines run in the one task of the group, and raise what the backend raises.
+    All its coroutines run in the group's one task, and raise what the backend raises.
 
     :param description: a document for operators, stored with our entry.
-    :param in_use: whether an entry belongs to a participation of this session that goes on.
+    :param in_use: tells whether an entry belongs to a participation of this session that has not ended.
     :param agree: called with the group's document before we enter; raises if we cannot take part in such a group.
     """
 
@@ -49,7 +49,7 @@ class Requests:
         self.inspection: Inspection = Inspection(backend, group)
 
     async def take(self, step: Step) -> None:
-        """Take a step that is not the handoff's."""
+        """Take a step, unless it is one of the handoff's."""
         group, backend = self._group, self._backend
         match step:
             case Step.JOIN:
@@ -76,7 +76,7 @@ class Requests:
             if group.leaving:
                 return
             self._agree(document)
-            # The latest, as the entries that we find here count as having been there before us.
+            # The latest state, because the entries that we find here count as older than ours.
             entries = await self._read(watch=False, latest=True)
             if group.leaving:
                 return
@@ -98,11 +98,11 @@ class Requests:
             _logger.error("group %r: the weight stays %s: %s", group.group_id, old.weight, error)
             group.candidacy.refused(error)
         else:
-            group.changed()  # whatever the answer: a read shows which entry is there, as after a lost answer
+            group.changed()  # whatever the answer was, a read shows which entry exists, as after a lost answer
 
     async def _read(self, *, watch: bool, latest: bool) -> Entries | None:
         entries = await self._read_once(watch, latest)
-        if await self._look_for_orphans():  # some have gone; but a program may go on adding more
+        if await self._look_for_orphans():  # read again without those removed, but only once: more may keep coming
             entries = await self._read_once(watch, latest)
             await self._look_for_orphans()
         return entries
@@ -115,9 +115,9 @@ class Requests:
         return entries
 
     async def _look_for_orphans(self) -> bool:
-        """Ask for the sessions of other entries under our id; usually there are none.
+        """Ask who owns the other entries under our id. Usually there are none.
 
-        :returns: whether one was removed since it was read, as nobody's.
+        :returns: whether one is gone since it was read; an entry that nobody owns is removed.
         """
         removed = False
         for name in self._group.candidacy.namesakes(self._group.roster):
@@ -135,5 +135,5 @@ class Requests:
             members, group.policy, lambda: group.wanted is members and not group.leaving
         )
         if table is not None:
-            table.mask(group.member.id)  # made now rather than by the first call
+            table.mask(group.member.id)  # built now rather than by the first call
             group.built(members, table)

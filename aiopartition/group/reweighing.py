@@ -1,4 +1,4 @@
-"""A call that changes this member's weight in a group. How that is done: :mod:`~.candidacy`, :mod:`~.requests`."""
+"""The call that changes this member's weight in a group. :mod:`~.candidacy` and :mod:`~.requests` carry it out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["reweigh"]
 async def reweigh(registry: Registry, group_id: str, weight: int) -> None:
     """Change this member's weight in a group, and wait until that is done.
 
-    :raises PartitionError: if the group is not joined, or the weight stays, or this member cannot take part.
+    :raises PartitionError: if the group is not joined, the change is refused, or this member cannot take part.
     """
     registry.require_unobserved(group_id)
     membership = registry.memberships.get(group_id)
@@ -30,8 +30,8 @@ async def reweigh(registry: Registry, group_id: str, weight: int) -> None:
 
 
 def _decided(membership: Membership, caller: object) -> bool:
-    """Whether the weight has taken effect, or will not. In an exclusive group the handoff belongs to it, but for a
-    caller for whose own work it may have to wait."""
+    """Whether the weight has taken effect, or will not. In an exclusive group that includes the handoff, unless the
+    caller itself has work in flight, which the handoff may be waiting for."""
     group = membership.group
     if membership.left or membership.error is not None or group.candidacy.refusal is not None:
         return True

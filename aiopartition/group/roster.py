@@ -1,4 +1,4 @@
-"""The entries of a group as they were last read. Their names are taken apart in steps, as there may be very many."""
+"""The entries of a group as they were last read. Their names are parsed in steps, as there may be very many."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from aiopartition.group.entry import Entry
 __all__ = ["EXAMPLES", "NAMES_PER_STEP", "NO_MEMBERS", "NO_WEIGHT", "Roster"]
 
 NAMES_PER_STEP: Final = 500
-"""Names taken apart between two turns of the event loop: some milliseconds if all of them are new."""
+"""Names parsed in one turn of the event loop, which takes some milliseconds if all of them are new."""
 
 EXAMPLES: Final = 3
-"""Names that a warning of foreign names gives in full."""
+"""How many names a warning of foreign names quotes."""
 
 NO_WEIGHT: Final = "no member has a weight above 0"
 """Why there is no view of a group that has members."""
 
 NO_MEMBERS: Final = "the group has no members"
-"""Why there is no view of one that has none."""
+"""Why there is no view of a group that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """What the names of one reading say.
+    """What the names found by one read say.
 
-    :ivar names: all of them, as they were read.
-    :ivar entries: those that members have written, by their names.
-    :ivar foreign: the others, which are ignored.
-    :ivar examples: the first few of the foreign names that the reading before did not have.
-    :ivar appeared: how many of those there are.
+    :ivar names: all names, as they were read.
+    :ivar entries: the entries of members, by their names.
+    :ivar foreign: the other names, which are ignored.
+    :ivar examples: the first few foreign names that the previous read did not find.
+    :ivar appeared: how many foreign names the previous read did not find.
     """
 
     names: tuple[str, ...] = ()
@@ -42,9 +42,9 @@ class Roster:
     appeared: int = 0
 
     def steps(self, names: tuple[str, ...]) -> Generator[None, None, Roster]:
-        """Return the roster of the next reading, in steps, each of which does a bounded number of things.
+        """Return the roster of the next read, in steps, each of which does a bounded amount of work.
 
-        Of a thousand names few are new: what this roster knows is not taken apart again.
+        Of a thousand names few are new: names that this roster knows are not parsed again.
         """
         if names is self.names:
             return self
@@ -68,11 +68,11 @@ class Roster:
 
     @property
     def members(self) -> frozenset[str]:
-        """The names that members have written."""
+        """The names of all entries of members."""
         return frozenset(self.entries)
 
     def after(self, names: tuple[str, ...]) -> Roster:
-        """Return the roster of the next reading at once."""
+        """Return the roster of the next read, without steps."""
         steps = self.steps(names)
         while True:
             try:
@@ -81,13 +81,13 @@ class Roster:
                 return cast("Roster", finished.value)
 
     def of_member(self, member_id: str) -> list[Entry]:
-        """Return the entries under one id."""
+        """Return the entries under one member id."""
         return [entry for entry in self.entries.values() if entry.member_id == member_id]
 
     def live(self, orphans: Collection[str] = ()) -> dict[str, Entry]:
         """Return the members by their ids: of several entries under one id, the live one.
 
-        :param orphans: names of entries that count for nobody.
+        :param orphans: names of entries that do not count.
         """
         live: dict[str, Entry] = {}
         for name, entry in self.entries.items():

@@ -1,4 +1,4 @@
-"""What operators want to know of one group, as one member sees it."""
+"""What operators want to know about one group, as one member sees it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ GroupState: TypeAlias = Literal["unknown", "refused", "handing over", "steady", 
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """Somebody who has not let go yet of what a handoff takes from them.
+    """A member that has not yet let go of what a handoff takes from it.
 
     :ivar member_id: the member.
     :ivar host: where it runs, as it says itself; ``None`` if that was not looked up (yet).
-    :ivar pid: its process there.
-    :ivar started: when that coordinator was started, ISO 8601 in UTC, by its own clock.
-    :ivar works: what is still in flight; known of this member alone.
+    :ivar pid: its process id there.
+    :ivar started: when its coordinator was started, ISO 8601 in UTC, by its own clock.
+    :ivar works: its work that is still in flight; only known for this member itself.
     """
 
     member_id: str
@@ -36,13 +36,13 @@ class Awaited:
 
     @classmethod
     def of_entry(cls, name: str) -> Awaited:
-        """The member whose entry has that name, of which no more is known."""
+        """Return the member whose entry has that name, without its description."""
         entry = Entry.parse(name)
         return cls(name if entry is None else entry.member_id)
 
     @classmethod
     def described(cls, member_id: str, description: bytes | None) -> Awaited:
-        """``description``: the document of its entry. Whatever stands in it, it is only shown."""
+        """Return a member with its description, the document of its entry: untrusted, and only displayed."""
         info = MemberInfo.described(Member(member_id), description or b"")
         return cls(
             member_id,
@@ -62,9 +62,9 @@ class Awaited:
 class Rebalance:
     """The last change of the membership that this member has seen.
 
-    :ivar seconds_ago: when its view began to hold here.
-    :ivar joined: ids of members that came, sorted.
-    :ivar left: ids of members that went, sorted.
+    :ivar seconds_ago: how long ago its view began to hold here.
+    :ivar joined: ids of members that joined, sorted.
+    :ivar left: ids of members that left, sorted.
     :ivar moved: the share of slots that changed owners.
     """
 
@@ -78,24 +78,24 @@ class Rebalance:
 class GroupStatus:
     """A snapshot of one group, for people and dashboards.
 
-    :ivar state: ``"steady"``; ``"handing over"``, in an exclusive group, until what this member gains is its own;
-        ``"observing"``: this is no member, and sees the group; ``"unknown"``: nothing can be proven to be ours, or an
-        observer cannot tell who the members are; ``"refused"``: this member cannot take part, or the observer may not
-        look, or cannot make sense of what it sees; ``"left"``.
+    :ivar state: ``"steady"``; ``"handing over"``: in an exclusive group, this member does not have all that it gains
+        yet; ``"observing"``: this is an observer, and sees the group; ``"unknown"``: this member cannot prove that
+        anything is its own, or the observer cannot tell who the members are; ``"refused"``: this member cannot take
+        part, or the observer is not allowed to look, or cannot make sense of what it sees; ``"left"``.
     :ivar reason: why the state is ``"unknown"`` or ``"refused"``, or what keeps a handoff from going on, or from being
-        observed; else empty.
-    :ivar generation: of the view that holds; ``None`` without one.
-    :ivar active_generation: the last one whose handoff was completed, as far as this member knows; ``None`` in groups
-        that are not exclusive.
-    :ivar members: of the view, sorted by id.
+        observed; otherwise empty.
+    :ivar generation: the generation of the view that holds; ``None`` without one.
+    :ivar active_generation: the last generation whose handoff was completed, as far as this member knows; ``None`` in
+        groups that are not exclusive.
+    :ivar members: the members of that view, sorted by id.
     :ivar shares: each member's share of the slots, by its id.
-    :ivar waiting_for: who has not let go yet.
+    :ivar waiting_for: the members that have not let go yet.
     :ivar waiting: seconds for which the handoff has been waiting; 0 without one.
-    :ivar in_flight: how many pieces of work are, in an exclusive group.
-    :ivar lease_left: seconds for which what is ours is certain to remain so without another word from the backend.
-    :ivar server: what the session is connected to; ``None`` while it is not.
-    :ivar last_rebalance: ``None`` before the second view.
-    :ivar policy: the group's; ``None`` as long as it was not read.
+    :ivar in_flight: how many pieces of work are in flight, in an exclusive group.
+    :ivar lease_left: seconds for which what is ours is certain to remain ours if the backend does not answer again.
+    :ivar server: the server that the session is connected to; ``None`` while it is not.
+    :ivar last_rebalance: the last change of the membership; ``None`` before the second view.
+    :ivar policy: the group's policy; ``None`` until it has been read.
     """
 
     group_id: str
@@ -116,7 +116,7 @@ class GroupStatus:
 
 
 class RebalanceWatch:
-    """Remembers the last two generations that a member has seen."""
+    """Remembers the views of the last two generations that a member has seen."""
 
     def __init__(self) -> None:
         self._before: View | None = None
@@ -124,7 +124,7 @@ class RebalanceWatch:
         self._at = 0.0
 
     def saw(self, view: View, now: float) -> None:
-        """A view holds."""
+        """This view holds now."""
         if self._after is None or self._after.generation != view.generation:
             self._before, self._after, self._at = self._after, view, now
 

@@ -1,4 +1,4 @@
-"""What a group's task may be asked to do next: by :mod:`~aiopartition.group.state`, and by its handoff."""
+"""The steps that :mod:`~aiopartition.group.state`, and the handoff in it, may ask a group's task to take next."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ __all__ = ["Step"]
 
 
 class Step(Enum):
-    """What the owner of a group has to do next."""
+    """What a group's task has to do next."""
 
     REST = auto()
-    """Nothing until the next event."""
+    """Wait for the next event."""
     JOIN = auto()
     """Create our entry."""
     READ = auto()
-    """Read the entries and arm the watch: now."""
+    """Read the entries and arm the watch, without delay."""
     SETTLE = auto()
-    """The same after the settling time, so that a burst of changes is one read."""
+    """Do the same after the settling time, so that a burst of changes needs one read."""
     PROBE = auto()
-    """Compare generations: is what we know still true?"""
+    """Ask for the generation, to see whether what we know is still true."""
     BUILD = auto()
-    """Compile the table of :attr:`Group.wanted`."""
+    """Build the table for :attr:`Group.wanted`."""
     REWEIGH = auto()
     """Put an entry with another weight in the place of ours."""
     WITHDRAW = auto()
     """Delete the entries in :attr:`Group.leftovers`."""
     FINISH = auto()
-    """Left, and nothing remains to be done."""
+    """End the task: the group is left, and nothing remains to be done."""
 
-    # Of a handoff:
+    # Steps of a handoff:
     ANNOUNCE = auto()
-    """Make a mark that says: we are ready to let go of what the newest generation does not give us."""
+    """Make a mark that says that we are ready to let go of what the newest generation does not give us."""
     ACKNOWLEDGE = auto()
-    """Make a mark that says: we have let go of it."""
+    """Make a mark that says that we have let go of it."""
     READ_ACKNOWLEDGEMENTS = auto()
-    """Read who has made such marks."""
+    """Read which members have made such marks."""
     RELEASE = auto()
     """Write that all are ready."""
     ACTIVATE = auto()

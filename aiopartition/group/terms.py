@@ -1,4 +1,4 @@
-"""What one member joins a group with."""
+"""The options with which a member joins a group."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["JoinOptions"]
 
 @dataclass(frozen=True, slots=True)
 class JoinOptions:
-    """What one member joins a group with, validated; the fields as ``join_group`` describes them.
+    """The options with which a member joins a group, validated. ``join_group`` describes them.
 
-    Without a ``policy`` it is the one that the group has.
+    If ``policy`` is ``None``, it is the policy that the group has.
     """
 
     weight: int = 1
@@ -23,7 +23,10 @@ class JoinOptions:
     settle: float = 0.05
 
     def require_same(self, group_id: str, asked: JoinOptions) -> None:
-        """:raises PartitionError: naming what differs from these options, with which the group was joined."""
+        """Check that the group, joined with these options, could have been joined with those asked for now.
+
+        :raises PartitionError: if not; it names the difference.
+        """
         if self.policy is not None and asked.policy is not None and self.policy != asked.policy:
             raise PolicyMismatchError(group_id, self.policy.differences(asked.policy))
         for option in fields(self):

@@ -1,4 +1,4 @@
-"""Work in flight on keys of ours."""
+"""Work in flight on our keys."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Work"]
 
 
 def _tell_nobody(_at_once: bool) -> None:
-    """It ends by itself, or is waited for."""
+    """For work that ends by itself: the handoff waits for it."""
 
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """Something in flight on slots of ours, which nobody else may have before it has ended.
+    """Work in flight on our slots, which no other member may have before it has ended.
 
-    :ivar what: what it is, for operators.
-    :ivar slots: the number of its slot, or the mask of all those that it may touch.
-    :ivar since: when it began, on the clock of its owner.
-    :ivar task: tells the task that has it in hand, which may come to wait for it; ``None`` if there is none.
-    :ivar drain_timeout: seconds in which it can be expected to end once it is revoked.
-    :ivar revoke: called when it has to end; with ``True`` at once, as the lease is over.
+    :ivar what: says what it is, for operators.
+    :ivar slots: the number of its slot, or the mask of all slots that it may touch.
+    :ivar since: when it began, on the event loop's clock.
+    :ivar task: returns the task that has the work in hand, or ``None``; that task must not have to wait for itself.
+    :ivar drain_timeout: seconds within which it can be expected to end once it is revoked.
+    :ivar revoke: called when it has to end; with ``True`` if it has to end at once, because the lease has ended.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Work:
     revoke: Callable[[bool], Any] = _tell_nobody
 
     def within(self, mask: Mask) -> bool:
-        """Whether all its slots are in ``mask``."""
+        """Return whether ``mask`` includes all its slots."""
         if isinstance(self.slots, int):
             return mask[self.slots]
         return not any(map(gt, self.slots, mask))

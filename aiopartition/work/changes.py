@@ -1,4 +1,4 @@
-"""``changes()``: the changes of a group, from one view to the next."""
+"""``changes()``: iterates over the changes of a group, from one view to the next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ __all__ = ["follow_changes"]
 
 
 async def follow_changes(registry: Registry, group_id: str) -> AsyncGenerator[Change, None]:
-    """Iterate over changes, the current view first, until the group is left. A slow consumer misses no last state."""
+    """Iterate over changes until the group is left. The first leads to the current view. A slow consumer may miss
+    changes in between, but never the last one."""
     registry.require_started("changes")
     followed = await registry.follow(group_id)
     view = known = followed.view

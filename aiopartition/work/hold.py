@@ -20,12 +20,12 @@ _logger: Final = logging.getLogger("aiopartition")
 
 
 class Hold:
-    """An async context manager, for one use. Made by :meth:`PartitionCoordinator.hold`.
+    """An async context manager that can be entered once. Made by :meth:`PartitionCoordinator.hold`.
 
-    The body is cancelled once, not in each turn of the loop as by an anyio scope, which would cancel its cleaning up
-    as well. The cancellation is told from others by counting, as :class:`asyncio.Timeout` does it.
+    The body is cancelled once, not in each turn of the loop as an anyio scope would do, which would cancel its
+    clean-up too. Our cancellation is told apart from others by counting, as :class:`asyncio.Timeout` does it.
 
-    :param drain_timeout: seconds that the body has to end once another member waits for it.
+    :param drain_timeout: seconds that the body may take to end once another member waits for it.
     """
 
     def __init__(self, registry: Registry, group_id: str, drain_timeout: float) -> None:
@@ -34,12 +34,12 @@ class Hold:
         self._drain_timeout = drain_timeout
         self._asked_by = running_task()
         self._holder = Holder(self._asked_by, self._orphaned)
-        self._cancelling: dict[Task, int] = {}  # how many cancellations of a task were under way at the beginning
+        self._cancelling: dict[Task, int] = {}  # how many cancellations of each task were under way on entry
         self._entered = False
         self._timer: asyncio.TimerHandle | None = None
         self._reason = ""
         self._cancelled: Task | None = None
-        self._lost = False  # the body went on when nobody could cancel it
+        self._lost = False  # whether ownership ended, and the body went on because nothing could cancel it
 
     async def __aenter__(self) -> View:
         if self._entered:
@@ -49,8 +49,8 @@ class Hold:
         self._registry.require_unobserved(self._group_id)
         self._require_exclusive(self._registry.memberships.get(self._group_id))
         membership = await self._registry.membership(self._group_id)
-        self._require_exclusive(membership)  # which may not have been known before
-        view = self._registry.certain_view(membership)  # no suspension from here on
+        self._require_exclusive(membership)  # its policy may not have been known before
+        view = self._registry.certain_view(membership)  # nothing is awaited from here on
         now = asyncio.get_running_loop().time()
         self._cancelling = {task: task.cancelling() for task in (self._asked_by, running_task()) if task is not None}
         work = Work("a hold()", view.mask, now, self._holder.task, self._drain_timeout, self._revoke)
@@ -71,7 +71,7 @@ class Hold:
     # ---- inside
 
     def _require_exclusive(self, membership: Membership | None) -> None:
-        # To join one just for this would be of no use: if the group is new, it is not exclusive.
+        # Joining the group just for this would be of no use: if it is new, it is not exclusive.
         if membership is None or membership.exclusive is False:
             raise ConfigurationError(
                 "hold", f"group {self._group_id!r} is not exclusive: join it with that policy first"
@@ -79,7 +79,7 @@ class Hold:
 
     def _revoke(self, at_once: bool) -> None:
         if self._cancelled is not None or self._lost:
-            return  # for the reason that was given then
+            return  # the first reason stands
         delay = 0.0 if at_once else self._drain_timeout
         if at_once:
             self._reason = "the backend has not answered for so long that the session may have expired"

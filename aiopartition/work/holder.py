@@ -1,4 +1,4 @@
-"""The task that has a piece of work in hand, so that the work ends with it, and can be interrupted through it."""
+"""Finds the task that has a piece of work in hand. The work ends with that task, and is interrupted through it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Task: TypeAlias = asyncio.Task[Any]
 class Holder:
     """Ties one piece of work at a time to a task.
 
-    That is the task in which it was taken. If that task fails, its work ends with it. If it ends well with the work
-    still in hand, it took it for another: Python 3.11's :func:`asyncio.wait_for` runs what it waits for in a task of
-    its own. From then on it is the task that asked for the work.
+    That is the task in which the work was taken. If that task fails, the work ends with it. If it succeeds and still
+    has the work in hand, it took it on behalf of another task: in Python 3.11 :func:`asyncio.wait_for` runs what it
+    waits for in a task of its own. From then on, the work belongs to the task that asked for it.
 
-    :param asked_by: the task in which the user called ``hold()`` or ``my_subset()``, if it was in one.
-    :param orphaned: called when the task that took the work has ended well, and there is no other.
+    :param asked_by: the task in which the user called ``hold()`` or ``my_subset()``, if any.
+    :param orphaned: called when the task that took the work has succeeded, and no other task has the work.
     """
 
     def __init__(self, asked_by: Task | None, orphaned: Callable[[], None] | None = None) -> None:
@@ -33,14 +33,14 @@ class Holder:
         self._taken_by: Task | None = None
 
     def task(self) -> Task | None:
-        """The task that has the work in hand; ``None`` if there is no such task any more."""
+        """Return the task that has the work in hand; ``None`` if there is no such task any longer."""
         for task in (self._taken_by, self._asked_by):
             if task is not None and not task.done():
                 return task
         return None
 
     def take(self, membership: Membership, work: Work) -> None:
-        """Work begins, in the running task, with no suspension since ownership was looked at."""
+        """Work begins in the running task. Nothing was awaited since ownership was checked."""
         taken_by = running_task()
         if taken_by is not self._taken_by:
             self._watch(taken_by)
@@ -54,7 +54,7 @@ class Holder:
             membership.in_flight.end(work)
 
     def close(self) -> None:
-        """As :meth:`drop`; and no other work will come."""
+        """Drop the work, and expect no more."""
         self.drop()
         self._watch(None)
 
@@ -76,7 +76,7 @@ class Holder:
 
 
 def running_task() -> Task | None:
-    """The task that runs at this moment; ``None`` outside of tasks, and where no event loop runs."""
+    """Return the task that is running now; ``None`` outside of tasks, and where no event loop runs."""
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -84,7 +84,7 @@ def running_task() -> Task | None:
 
 
 def _has_failed(task: Task) -> bool:
-    """Whether a task ended by an error, or by being cancelled. An error may be kept for long, and keeps alive what the
-    task had open, which then nobody closes."""
-    # exception() would count as somebody having looked at the error, and it would be reported to nobody.
+    """Whether a task ended with an error or was cancelled. Whoever keeps the error keeps the task's frames alive, and
+    with them an iterator or a hold that nobody will close."""
+    # exception() would mark the error as retrieved, and asyncio would no longer report it.
     return task.cancelled() or getattr(task, "_exception", None) is not None

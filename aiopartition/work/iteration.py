@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class Iteration(AsyncGenerator[T, None]):
-    """An async generator that belongs to the event loop of a coordinator, as the call does that returned it.
+    """An async generator that works only in the event loop of its coordinator, like the call that returned it.
 
-    A step that is taken elsewhere is refused before the generator hears of it, so the iteration goes on where it
-    belongs.
+    A step in another loop or thread is refused before it reaches the generator, so the iteration can go on in the right
+    one.
     """
 
     def __init__(self, home: Home, operation: str, steps: AsyncGenerator[T, None]) -> None:
@@ -28,7 +28,7 @@ class Iteration(AsyncGenerator[T, None]):
 
     def __anext__(self) -> Coroutine[Any, Any, T]:
         try:
-            if get_running_loop() is self._home.loop:  # here rather than by a call, which costs as much again
+            if get_running_loop() is self._home.loop:  # inline: a call of require() would double the cost
                 return self._next()
         except RuntimeError:  # no loop is running
             pass
@@ -44,6 +44,6 @@ class Iteration(AsyncGenerator[T, None]):
         return self._steps.athrow(*error)
 
     def aclose(self) -> Coroutine[Any, Any, None]:
-        if self._home.loop is not None:  # a child closes what it inherited on its way out
+        if self._home.loop is not None:  # it is None in a forked child, which closes what it inherited as it exits
             self._home.require(self._operation)
         return self._steps.aclose()

@@ -1,4 +1,4 @@
-"""What a ``run()`` was given to work on, by key; asked for again and again where it is a callable."""
+"""The resources of a ``run()``, by key. If they are given as a callable, it is called again and again."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ Resources: TypeAlias = Iterable[T] | Callable[[], Awaitable[Iterable[T]]] | Call
 _logger: Final = logging.getLogger("aiopartition")
 
 _CHUNK: Final = 64
-"""Resources between two turns of the event loop."""
+"""Resources handled in one turn of the event loop."""
 
 _PAUSE: Final = 1.0
-"""Seconds from one question to the next at least, if ``refresh`` is not shorter, however often something is gained."""
+"""Least seconds from one question to the next (or ``refresh``, if that is shorter), however often slots are gained."""
 
 _TOLD: Final = 3
-"""Of the resources that something is wrong with, this many are named in one message."""
+"""How many of the resources that something is wrong with are named in one message."""
 
 
 class Listing(Generic[T]):
-    """Keeps the last complete answer. Whatever the user's callables do, what is known stays known.
+    """Keeps the last complete answer, even if the user's callables fail later.
 
     :param where: begins each message in the log.
     :param refresh: seconds between two questions.
-    :param strict: raise whatever goes wrong. Else it is logged: a question that fails is asked again after
-        ``refresh``, and a resource whose key cannot be told is left out.
+    :param strict: raise whatever goes wrong. Otherwise it is logged: a question that fails is asked again after
+        ``refresh``, and a resource that has no valid key is left out.
     :param changed: called when there is a new answer.
     :param failed: called when a question has failed.
     """
@@ -66,35 +66,35 @@ class Listing(Generic[T]):
         self._failed = failed
         self._partitions: int | None = None
         self._closing = False
-        self._due = asyncio.Event()  # another question, before ``refresh`` is over
-        self._left_out = ""  # what was last reported of resources without a key
+        self._due = asyncio.Event()  # set to ask before ``refresh`` is over
+        self._left_out = ""  # what was last reported about resources without a key
         self._shared: set[bytes] = set()  # the keys that several resources of the last answer have
         self.by_key: dict[bytes, T] = {}
-        """The last answer. Replaced whole, never changed."""
+        """The last answer. It is replaced as a whole, never changed."""
 
     def close(self) -> None:
-        """:meth:`follow` is about to be cancelled: an error is not to be retried, an answer is of no use."""
+        """:meth:`follow` is about to be cancelled: do not retry after an error, and do not ask again."""
         self._closing = True
 
     def ask_again(self) -> None:
-        """Something was gained, and its last owner may have had a newer answer: ask at once, if not too often."""
+        """Slots were gained, and their last owner may have had a newer answer: ask at once, but not too often."""
         self._due.set()
 
     async def follow(self, partitions: int | None = None) -> None:
-        """Ask until cancelled, or just once for what is no callable.
+        """Ask until cancelled. If the resources are not a callable, look at them once.
 
         :param partitions: how many partitions the group has; ``None`` if there is no group.
-        :raises Exception: with ``strict``, or of what is no callable: whatever went wrong.
+        :raises Exception: whatever went wrong, with ``strict`` or if the resources are not a callable.
         """
         self._partitions = partitions
         resources = self._resources
-        # It may be iterable and callable, as a class of enumeration members is. What is neither is refused as a list.
+        # A class of enumeration members is iterable and callable. What is neither gets the error of a wrong list.
         if isinstance(resources, Iterable) or not callable(cast("object", resources)):
             self.by_key = await self._index(cast("Iterable[T]", cast("object", resources)), strict=True)
             self._changed()
             return
         while True:
-            self._due.clear()  # now, so that a gain during the question leads to another one
+            self._due.clear()  # before asking, so that a gain during the question leads to another one
             asked_at = asyncio.get_running_loop().time()
             try:
                 self.by_key = await call_user(self._ask, resources)
@@ -105,13 +105,13 @@ class Listing(Generic[T]):
                     return
                 if self._strict:
                     raise
-                # What was listed before is worked on; a database that is away for a minute must not end the work.
+                # Work on what was listed before goes on: a database that is away for a minute must not end it.
                 _logger.exception(
                     "%sthe resources could not be listed; they are asked for again in %g s", self._where, self._refresh
                 )
             else:
                 self._changed()
-            if self._closing:  # resources() has kept its cancellation to itself
+            if self._closing:  # resources() has swallowed its cancellation
                 return
             await self._pause(asked_at)
 
@@ -138,7 +138,7 @@ class Listing(Generic[T]):
                 key = encode(resource if self._key is None else self._key(resource))
                 if self._partitions is not None:
                     require_in_range(key, self._partitions)
-            except (Exception, asyncio.CancelledError) as error:  # nothing is awaited: nobody has cancelled us
+            except (Exception, asyncio.CancelledError) as error:  # nothing is awaited, so nobody has cancelled us
                 if strict:
                     raise
                 left_out.append(f"number {number}, {shown(resource)}: {shown_error(error)}")
@@ -158,15 +158,14 @@ class Listing(Generic[T]):
         return by_key
 
     def _report_left_out(self, left_out: list[str]) -> None:
-        """One error for each set of resources that are left out, not one for each question."""
+        """Log one error for each set of resources that are left out, not one for each question."""
         told = _told(left_out)
         if told and told != self._left_out:
             _logger.error("%sresources without a usable key are left out: %s", self._where, told)
         self._left_out = told
 
     def _report_shared(self, shared: list[str]) -> None:
-        """One warning for each key from the answer in which several resources have it, until one in which they have
-        not."""
+        """Log one warning for each key that several resources share, and no other until an answer without that."""
         if shared:
             _logger.warning("%sof resources with one key only the first counts: key %s", self._where, _told(shared))
 

@@ -30,13 +30,13 @@ OnChange: TypeAlias = Literal["keep", "restart"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _CHUNK: Final = 64
-"""Workers started or cancelled between two turns of the event loop: they all run at the next one."""
+"""Workers started or cancelled in one turn of the event loop: all of them run in the next turn."""
 
 
 class Supervisor(Generic[T]):
-    """Keeps what runs equal to what should run, which is a function of the view and the listing.
+    """Keeps the running workers equal to those that should run, which is a function of the view and the listing.
 
-    All of it happens in the task that calls :meth:`run`, and in tasks that it awaits before it ends.
+    Everything happens in the task that calls :meth:`run`, and in tasks that it awaits before it ends.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Supervisor(Generic[T]):
         self._membership = membership
         self._where = "" if membership is None else f"group {membership.group_id!r}: "
         self._restarts_changed = on_change == "restart"
-        self._comparison_failed = False  # which is said once
+        self._comparison_failed = False  # which is logged once
         self._woken = asyncio.Event()
         self._failures: list[tuple[str, BaseException]] = []
         self._listing = Listing(
@@ -63,22 +63,22 @@ class Supervisor(Generic[T]):
             failed=partial(events.tell, "listing_failed", group="" if membership is None else membership.group_id),
         )  # fmt: skip
         self._workers = Workers(self._where, membership, worker, drain_timeout, on_error, self._worker_ended, events)
-        # By these two it was last decided what should run.
+        # The view and the listing by which we last decided what should run.
         self._view: View | None = None
         self._listed: dict[bytes, T] = {}
         self._unchecked: dict[bytes, None] = {}
-        """The keys that were not compared since, or whose worker has ended since, in order."""
+        """The keys that have not been compared since then, or whose worker has ended since then, in order."""
 
     async def run(self) -> None:
         """Supervise until cancelled, until a worker or the listing fails, or until the group is left.
 
-        :raises BaseException: what a worker raised, with ``on_error="raise"``; of several, a group.
+        :raises BaseException: what a worker raised, with ``on_error="raise"``; a group if several did.
         """
         try:
             async with self._companions():
                 await self._supervise()
         except BaseException:
-            for what, failure in self._all_failures():  # another error is raised, or our cancellation
+            for what, failure in self._all_failures():  # they are not raised, as we raise another error
                 _logger.error("%s failed as run() ended", what, exc_info=failure)
             raise
         failures = [failure for _, failure in self._all_failures()]
@@ -105,8 +105,8 @@ class Supervisor(Generic[T]):
     async def _reconcile(self) -> None:
         """Compare what runs with what should run, key by key, and act on each difference.
 
-        A key stays unchecked until it was compared under the view and the listing that hold at that very moment, and
-        whenever either is replaced, every key is unchecked again. So nothing is lost wherever this is interrupted.
+        A key stays unchecked until it has been compared under the view and the listing that hold at that very moment.
+        Whenever either is replaced, every key is unchecked again. So nothing is lost wherever this is interrupted.
         """
         self._look()
         # Losses first: other members wait for them.
@@ -114,7 +114,7 @@ class Supervisor(Generic[T]):
         for count, key in enumerate(tuple(self._unchecked), start=1):
             if count % _CHUNK == 0:
                 await checkpoint()
-            if self._look():  # or the lease is over
+            if self._look():  # the end of the lease counts as a new view
                 self._woken.set()
                 return
             del self._unchecked[key]
@@ -125,13 +125,13 @@ class Supervisor(Generic[T]):
         workers = self._workers
         if key in workers:
             if self._has_changed(key, workers.resource(key), resource):
-                workers.cancel(key)  # when it has ended, the key is compared once more
+                workers.cancel(key)  # once it has ended, the key is compared again
         elif key not in workers.returned or self._has_changed(key, workers.returned[key], resource):
             workers.returned.pop(key, None)
             workers.start(key, resource, self._view)
 
     def _has_changed(self, key: bytes, known: T, listed: T) -> bool:
-        """Whether a worker is to be restarted with another object. If they cannot be compared, the work goes on."""
+        """Whether to restart a worker with another object. If the objects cannot be compared, the worker goes on."""
         if not self._restarts_changed or known is listed:
             return False
         try:
@@ -149,7 +149,7 @@ class Supervisor(Generic[T]):
         return not equal
 
     def _look(self) -> bool:
-        """See by what view and what listing it is decided now. Whether either was replaced since the last look."""
+        """Get the view and the listing that hold now. Return whether either was replaced since the last look."""
         view = None if self._membership is None else self._membership.view
         if view is self._view and self._listing.by_key is self._listed:
             return False
@@ -162,7 +162,7 @@ class Supervisor(Generic[T]):
         return True
 
     def _is_wanted(self, key: bytes) -> bool:
-        """Whether a worker should run on ``key``, as of the last look."""
+        """Whether a worker should run on ``key``, according to the last look."""
         if key not in self._listed:
             return False
         if self._membership is None:
@@ -170,7 +170,7 @@ class Supervisor(Generic[T]):
         return self._view is not None and self._view.mask[self._view.table.slot(key)]
 
     async def _wait(self) -> None:
-        """Wait for news, or until the patience with some worker ends."""
+        """Wait for news, or until some worker is to be cancelled again."""
         due = self._workers.cancel_overdue()
         try:
             async with asyncio.timeout_at(due):
@@ -185,9 +185,10 @@ class Supervisor(Generic[T]):
                 await checkpoint()
 
     async def _end_all(self) -> None:
-        """Cancel all workers and wait for them, even if cancelled meanwhile: no other member may begin before."""
+        """Cancel all workers and wait for them, even if we are cancelled meanwhile: no other member may begin before
+        they have ended."""
         cancelled: asyncio.CancelledError | None = None
-        with anyio.CancelScope(shield=True):  # anyio cancels in each turn of the loop: this would turn with it
+        with anyio.CancelScope(shield=True):  # anyio cancels in each turn of the loop, so this loop would spin
             while self._workers:
                 self._woken.clear()
                 try:
@@ -201,13 +202,13 @@ class Supervisor(Generic[T]):
     # ---- what wakes the loop
 
     def _worker_ended(self, key: bytes) -> None:
-        self._unchecked[key] = None  # if it was cancelled, and is wanted again by now
+        self._unchecked[key] = None  # it may have been cancelled, and be wanted again by now
         self._woken.set()
 
     @asynccontextmanager
     async def _companions(self) -> AsyncGenerator[None]:
-        """The watch on the membership; and the listing, in a task of its own, as a slow one must not delay a
-        revocation. When they are to end, the workers end first: other members may wait for them."""
+        """Subscribe to news of the membership, and follow the listing in a task of its own, as a slow listing must not
+        delay a revocation. On the way out the workers end first, as other members may wait for them."""
         listing = asyncio.create_task(self._list(), name="aiopartition resources")
         listing.add_done_callback(self._listing_ended)
         if self._membership is not None:
@@ -225,7 +226,7 @@ class Supervisor(Generic[T]):
                 await _ended(listing)
 
     async def _list(self) -> None:
-        """Follow the listing, once the group's policy is known, with which every key has to agree. Before that nothing
+        """Follow the listing once the group's policy is known, which decides which keys are valid. Until then nothing
         is ours."""
         membership, partitions = self._membership, None
         if membership is not None:
@@ -244,14 +245,14 @@ class Supervisor(Generic[T]):
 
 
 def _has_gained(before: View | None, now: View | None) -> bool:
-    """Whether anything is ours that was not before."""
+    """Whether anything is ours now that was not before."""
     if now is None:
         return False
     return any(now.mask) if before is None else any(map(gt, now.mask, before.mask))
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    """Wait for a task that is being cancelled, even when cancelled ourselves."""
+    """Wait for a task that is being cancelled, even if we are cancelled ourselves."""
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not task.done():

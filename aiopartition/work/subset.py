@@ -1,6 +1,6 @@
-"""Filtering: what of a list, or of a stream, is this member's.
+"""Filtering: the items of a list, or of a stream, that are this member's.
 
-In a stream ownership and lease are looked at for each item when it is handed out. In an exclusive group an item is in
+In a stream, ownership and lease are checked for each item when it is handed out. In an exclusive group an item is in
 flight until the loop asks for the next one, or is closed.
 """
 
@@ -31,15 +31,15 @@ _NOT_MINE: Final = -1
 _UNKNOWN: Final = -2  # ownership is unknown; the group may have been left
 
 PAUSE: Final = 512
-"""Items between two checkpoints. An item costs some seven times of what it does in ``Table.filter()``, and other tasks
-wait for up to four such turns."""
+"""Items between two checkpoints. An item costs about seven times as much as in ``Table.filter()``, and other tasks wait
+for up to four such turns."""
 
 _DRAIN_TIMEOUT: Final = 30.0
-"""Seconds for which a stop waits until the body of a loop has finished with its item."""
+"""Seconds that a stop waits for the body of a loop to finish with its item."""
 
 
 async def filter_list(registry: Registry, group_id: str, resources: Iterable[T], key: KeyOf[T]) -> list[T]:
-    """Return the resources that are ours, by one view of the group."""
+    """Return the resources that are ours, according to one view of the group."""
     if group_id in registry.observations:
         return []
     membership = await registry.membership(group_id)
@@ -53,7 +53,7 @@ async def filter_list(registry: Registry, group_id: str, resources: Iterable[T],
     for chunk in chunks:
         await checkpoint()
         mine += chunk
-    # It may have taken a while, and the caller must not act on a lease that has ended meanwhile.
+    # Filtering may have taken a while, and the caller must not act if the lease has ended meanwhile.
     if registry.known_view(membership) is None:
         return []
     return mine if membership.group.lapses == lapses else registry.unknown(membership, [])
@@ -80,7 +80,7 @@ async def _all_async(source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
 
 
 class _Stream:
-    """What one iteration of ``my_subset()`` goes by."""
+    """One iteration of ``my_subset()``."""
 
     def __init__(self, registry: Registry, group_id: str, key: Callable[[Any], Key] | None) -> None:
         self._registry = registry
@@ -95,7 +95,7 @@ class _Stream:
             return None
         return await self._registry.membership(self._group_id)
 
-    # Two loops that are alike, as an async wrapper around a plain iterable would cost each item.
+    # Two similar loops, because an async wrapper around a plain iterable would make each item more expensive.
 
     async def of(self, source: Iterable[T]) -> AsyncGenerator[T, None]:
         membership = await self._join()
@@ -151,7 +151,7 @@ class _Stream:
                     if slot == _UNKNOWN and membership.left:
                         return
                     continue
-                # The body of a loop cannot be told; it is waited for.
+                # The body of a loop cannot be told to end, so it is waited for.
                 work = Work("an item of my_subset()", slot, loop.time(), holder.task, _DRAIN_TIMEOUT)
                 holder.take(membership, work)
                 try:
@@ -163,7 +163,7 @@ class _Stream:
 
 
 def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Callable[[T], int]:
-    """Return what tells an item's slot if it is ours at the moment of asking, else a negative number."""
+    """Return a function that tells an item's slot if the item is ours at that moment, otherwise a negative number."""
     view: View | None = None
     mask: Mask = ()
     shift = 0
@@ -171,16 +171,16 @@ def _ownership(registry: Registry, membership: Membership, key: KeyOf[T]) -> Cal
 
     def slot_of_mine(item: T) -> int:
         nonlocal view, mask, shift, lease_left
-        encoded = encode(item if key is None else key(item))  # first, as the user's key() may take its time
+        encoded = encode(item if key is None else key(item))  # first, as the user's key() may take a while
         now = membership.announced_view
-        # As membership.view, without a call that costs each item a tenth. Which lease counts is known with a view.
+        # The same as membership.view, but a call would cost each item a tenth. A view tells which lease counts.
         if now is None or now is not view or lease_left() <= 0:
             now = registry.known_view(membership)
             if now is None:
                 return _UNKNOWN
         if now is not view:
             view, mask, shift, lease_left = now, now.mask, now.table.shift, membership.lease_left
-        # As table.slot(), without a call that costs each item a tenth.
+        # The same as table.slot(), but a call would cost each item a tenth.
         slot = hash_key(encoded) >> shift if type(encoded) is bytes else now.table.slot(encoded)
         return slot if mask[slot] else _NOT_MINE
 

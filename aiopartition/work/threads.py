@@ -1,4 +1,4 @@
-"""Work in threads, which cannot be cancelled, and so has to be waited for."""
+"""Work in threads, which cannot be cancelled and so has to be waited for."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _logger: Final = logging.getLogger("aiopartition")
 
 
 async def finish_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``function`` in a thread, as :func:`asyncio.to_thread` does, and never leave before it has returned.
+    """Call ``function`` in a thread, as :func:`asyncio.to_thread` does, but do not return before the function has.
 
     No library can stop a thread. When a task that awaits :func:`asyncio.to_thread` is cancelled, only the waiting ends:
-    the thread goes on, while another member may begin with the same resource. This waits for the thread and is
-    cancelled then, so the worker of ``run()``, the body of ``hold()`` or the item of ``my_subset()`` that awaits it is
-    in flight until the thread is back: in an exclusive group no other member begins before.
+    the thread goes on, while another member may begin with the same resource. This call waits for the thread, and only
+    then is cancelled. So the worker of ``run()``, the body of ``hold()`` or the item of ``my_subset()`` that awaits it
+    is in flight until the thread has finished, and in an exclusive group no other member begins before that.
 
-    Have long functions look at something like a :class:`threading.Event` from time to time, that is set when the call
-    is cancelled: ``drain_timeout`` applies to them as well, and cannot end them.
+    A long function should check from time to time whether it is to end, for example a :class:`threading.Event` that you
+    set when the call is cancelled: ``drain_timeout`` applies to such functions as well, but cannot end them.
 
     :param function: called with the other arguments, in the default executor of the event loop, with a copy of the
-        present :mod:`contextvars` context. If it is cancelled before a thread was free to begin, it is not called.
+        current :mod:`contextvars` context. If the call is cancelled before a thread is free, it is not called.
     :returns: what ``function`` returns.
-    :raises asyncio.CancelledError: if cancelled, however often, once the thread is back. What ``function`` returned is
-        lost then, and what it raised is logged as an error.
+    :raises asyncio.CancelledError: if cancelled, however often, once the thread has finished. What ``function``
+        returned is then lost, and what it raised is logged as an error.
     :raises BaseException: what ``function`` raises.
     """
     call = _Call(partial(contextvars.copy_context().run, partial(function, *args, **kwargs)))
     thread = asyncio.get_running_loop().run_in_executor(None, call.run)
     cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):  # anyio cancels in each turn of the loop: this would turn with it
+    with anyio.CancelScope(shield=True):  # anyio cancels in each turn of the loop, so this loop would spin
         while not thread.done():
             try:
                 await asyncio.wait({thread})
@@ -58,11 +58,11 @@ async def finish_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs:
 
 
 class _Call(Generic[T]):
-    """A call that is made in a thread, unless it is given up before that has begun."""
+    """A call that is made in a thread, unless it is given up before the thread begins it."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
-        self._taken = threading.Lock()  # by the thread, or by the one who gives up; never released
+        self._taken = threading.Lock()  # acquired by the thread, or by whoever gives up; never released
         self._results: list[T] = []
         self.error: BaseException | None = None
 
@@ -74,7 +74,7 @@ class _Call(Generic[T]):
                 self.error = error
 
     def give_up(self) -> bool:
-        """Whether the thread had not begun; then it never will."""
+        """Give the call up, unless the thread has begun it. Return whether it was given up."""
         return self._taken.acquire(blocking=False)
 
     def result(self) -> T:

@@ -1,4 +1,4 @@
-"""The workers of one ``run()``: a task for each resource that is worked on, from its start until it has ended."""
+"""The workers of one ``run()``: one task for each resource that is being worked on."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Worker: TypeAlias = Callable[[T], Awaitable[object]]
 
 _logger: Final = logging.getLogger("aiopartition")
 
-_FIRST_BACKOFF: Final = 0.1  # seconds before a worker that failed is started again, doubled with each failure
+_FIRST_BACKOFF: Final = 0.1  # seconds until a worker that failed is started again, doubled with each failure
 _LONGEST_BACKOFF: Final = 30.0
 _STABLE_AFTER: Final = 60.0  # seconds after which a worker's earlier failures are forgotten
-_CANCEL_AGAIN_AFTER: Final = 1.0  # seconds between cancellations of a worker that outstays its drain_timeout
+_CANCEL_AGAIN_AFTER: Final = 1.0  # seconds between cancellations of a worker that exceeds its drain_timeout
 
 
 class NoAwaitableError(TypeError):
-    """What the user gave as a worker is none: no later call can be better."""
+    """The user's worker is not an async function, so calling it again would be of no use."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,19 +45,19 @@ class _Job(Generic[T]):
     task: asyncio.Task[None] | None = None
     cancelled_at: float | None = None
     patience: float = 0.0
-    """Seconds from the first cancellation to the next."""
+    """Seconds from the first cancellation until it is cancelled again."""
 
 
 class Workers(Generic[T]):
-    """Starts workers and cancels them. A worker counts as running until its task is done, however it was told to end.
+    """Starts workers and cancels them. A worker counts as running until its task is done, even once it is cancelled.
 
     A worker is cancelled once, as :meth:`asyncio.Task.cancel` does it, so that it can clean up in a ``finally``. Only
-    one that has not ended after ``drain_timeout`` seconds is cancelled again, each second.
+    a worker that has not ended after ``drain_timeout`` seconds is cancelled again, every second.
 
     :param where: begins each message in the log.
-    :param membership: is told of each worker from its start to its end; ``None``: no group is concerned.
+    :param membership: told when each worker starts and ends; ``None`` if there is no group.
     :param ended: called with the key of each worker that has ended.
-    :param events: is told of starts, ends and failures, never of keys.
+    :param events: told of starts, ends and failures, never of keys.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class Workers(Generic[T]):
         self._group_id = "" if membership is None else membership.group_id
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[bytes, _Job[T]] = {}
-        self._ending: dict[bytes, _Job[T]] = {}  # those of them that were cancelled
-        self._unfit = False  # the worker is none: it is not called again
+        self._ending: dict[bytes, _Job[T]] = {}  # the jobs that were cancelled
+        self._unfit = False  # whether the worker is not an async function, and so is not called again
         self.returned: dict[bytes, T] = {}
-        """Keys whose workers returned by themselves, with the resources that those had."""
+        """The keys whose workers returned by themselves, with the resources that they worked on."""
         self.failures: list[tuple[str, BaseException]] = []
-        """What workers raised that is not to be retried, with words that say which worker it was."""
+        """Errors of workers that are not retried, each with words that say which worker it was."""
 
     @property
     def running(self) -> tuple[bytes, ...]:
-        """The keys that are worked on."""
+        """The keys that are being worked on."""
         return tuple(self._jobs)
 
     def __contains__(self, key: bytes) -> bool:
@@ -99,20 +99,20 @@ class Workers(Generic[T]):
         return bool(self._jobs)
 
     def resource(self, key: bytes) -> T:
-        """The resource that the running worker on ``key`` was started with."""
+        """Return the resource that the running worker on ``key`` was started with."""
         return self._jobs[key].resource
 
     def start(self, key: bytes, resource: T, view: View | None) -> None:
-        """Start the worker of a resource that is ours by ``view``, which holds at this moment."""
+        """Start the worker of a resource that is ours according to ``view``, which holds at this moment."""
         work = None
         if self._membership is not None and view is not None and self._membership.exclusive:
             what = f"a worker of run() on key {shown_key(key)}"
-            # Not told by a call: a new view, or the end of the lease, comes first.
+            # It needs no call to revoke it: the loop of run() sees the new view, or the end of the lease.
             work = Work(what, view.table.slot(key), self._loop.time(), _no_task, self._drain_timeout)
             self._membership.in_flight.begin(work)
         job = self._jobs[key] = _Job(resource, work)
         try:
-            # An eager task runs its first step here, and out of that come KeyboardInterrupt and SystemExit.
+            # An eager task runs its first step here, which may raise KeyboardInterrupt or SystemExit.
             job.task = asyncio.create_task(self._work(job, key), name=f"aiopartition worker {shown_key(key)}")
         except BaseException:
             self._forget(key, job)
@@ -121,7 +121,7 @@ class Workers(Generic[T]):
         self._tell("worker_started")
 
     def cancel(self, key: bytes) -> None:
-        """Tell the worker on ``key`` to end, if there is one that was not told yet."""
+        """Cancel the worker on ``key``, if there is one that has not been cancelled yet."""
         job = self._jobs.get(key)
         if job is not None and job.task is not None and job.cancelled_at is None:
             job.cancelled_at, job.patience = self._loop.time(), self._drain_timeout
@@ -129,7 +129,7 @@ class Workers(Generic[T]):
             job.task.cancel()
 
     def cancel_overdue(self) -> float | None:
-        """Cancel those again that have outstayed their time, and report it. When the next one is due."""
+        """Cancel again, and report, the workers that exceed their time. Return when the next one will be due."""
         now = self._loop.time()
         due: float | None = None
         for key, job in self._ending.items():
@@ -157,7 +157,7 @@ class Workers(Generic[T]):
                 await call_user(self._worker, job.resource)
                 return
             except NoAwaitableError:
-                self._unfit = True  # before others, which were started in the same turn, call it
+                self._unfit = True  # so that workers started in the same turn do not call it as well
                 raise
             except Exception:
                 self._tell("worker_failed")
@@ -181,7 +181,7 @@ class Workers(Generic[T]):
         return f"{self._where}the worker of run() on key {shown_key(key)}"
 
     def _done(self, key: bytes, job: _Job[T], task: asyncio.Task[None]) -> None:
-        """A worker's task is done: only now may another member begin."""
+        """A worker's task is done. Only now may another member begin."""
         self._forget(key, job)
         self._tell("worker_ended")
         if job.cancelled_at is not None:
@@ -202,10 +202,10 @@ class Workers(Generic[T]):
 
 
 async def call_user(function: Callable[..., Awaitable[T]], *arguments: object) -> T:
-    """Call what the user gave, and await what it returns. That something inside was cancelled, but not the task that
-    runs it, is an error like any other; else a resource would be taken for done.
+    """Call the user's function, and await what it returns. If something inside was cancelled, but not the task that
+    runs it, that is an error like any other; otherwise the resource would count as done.
 
-    :raises NoAwaitableError: if it returns none.
+    :raises NoAwaitableError: if the function does not return an awaitable.
     """
     try:
         awaitable = function(*arguments)
@@ -220,4 +220,4 @@ async def call_user(function: Callable[..., Awaitable[T]], *arguments: object) -
 
 
 def _no_task() -> None:
-    """A worker that waits for its own work is cancelled first."""
+    """No task ends this work early: a worker that waits for its own work to end is cancelled anyway."""

@@ -75,7 +75,7 @@ async def test_a_node_with_no_session_is_removed(
     await wait_until(removed)
     await share_all("g", first, second)
     assert len(await cluster.entries("g")) == 2
-    assert any(repr(ghost.name) in warning for warning in logged(caplog, "belongs to no session"))
+    assert any(repr(ghost.name) in warning for warning in logged(caplog, "belonged to no session"))
 
 
 @pytest.mark.parametrize("exclusive", [False, True], ids=["ordinary", "exclusive"])
