@@ -158,6 +158,11 @@ class Backend(Protocol):
         """Seconds, as negotiated with the service."""
         ...
 
+    @property
+    def lease_length(self) -> float:
+        """Seconds that one answer adds to the lease."""
+        ...
+
     async def run(self) -> None:
         """Hold the session, and reconnect whenever the connection is lost, until cancelled. Needs a task of its own."""
         ...

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Final
 
 from aiopartition.backends.base import Backend
-from aiopartition.backends.lease import Lease
 
 __all__ = ["LeaseWatch"]
 
@@ -28,11 +27,6 @@ class LeaseWatch:
         self._quorum = quorum
         self._ended = ended
         self._moved = asyncio.Event()
-
-    @property
-    def length(self) -> float:
-        """Seconds that one answer of the backend adds to the lease."""
-        return Lease.starting(0.0, self._backend.session_timeout).safe_until
 
     def moved(self) -> None:
         """The time at which the lease ends has changed."""

@@ -92,7 +92,7 @@ class Facts:
             "connected": self._coordinator.connected,
             "server": self._registry.backend.server,
             "session_timeout": _finite(self._coordinator.session_timeout),
-            "lease_length": _finite(self._registry.lease_watches[False].length),
+            "lease_length": _finite(self._registry.backend.lease_length),
             "groups": [_group(group.status(), infos.get(group.group_id, {})) for group in groups],
             "changes": list(reversed(self._changes)),
         }

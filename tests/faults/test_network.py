@@ -162,6 +162,23 @@ class TestSilence:
         assert seen.sightings[0].last <= silent + 4.0 * 2 / 3
         await fleet.settle()
 
+    async def test_counts_by_the_timeout_that_was_asked_for(self, fleet: Fleet, namespace: str) -> None:
+        """A server may also grant more: an hour. When it freezes, its member lets go as if it had granted what was
+        asked for. The others have to wait for the hour."""
+        hour = 3_600_000
+        async with ZooKeeperServer(settings={"minSessionTimeout": hour, "maxSessionTimeout": hour}) as server:
+            member = await fleet.start(server.url(namespace), "a", session_timeout=2.0, heartbeat=0.1)
+            assert member.session_timeout == 3600.0
+            seen, session = await fleet.watch(member), session_of(member).session_id
+            await server.freeze()
+            frozen = time.monotonic()
+            await wait_until(lambda: not seen.mine)
+            assert seen.sightings[0].last <= frozen + 2.0 * 2 / 3
+            await wait_until(lambda: not member.connected)
+            await server.thaw()
+            await fleet.settle()
+            assert session_of(member).session_id == session
+
     async def test_slow_network(
         self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
     ) -> None:

@@ -68,6 +68,10 @@ class MemoryBackend:
     def lease_left(self, *, quorum: bool = False) -> float:  # every answer comes from the whole cluster
         return self._lease.safe_until - self.cluster.clock()
 
+    @property
+    def lease_length(self) -> float:
+        return Lease.starting(0.0, self.session_timeout).safe_until
+
     async def run(self) -> None:
         tell_child(self)
         self.cluster.attach(self)

@@ -10,6 +10,7 @@ import anyio
 
 from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.layout import active_path, entry_path, group_ids, group_path, members_path
+from aiopartition.backends.lease import Lease
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode
 from aiopartition.backends.zookeeper.handoffs import Handoffs
@@ -67,7 +68,11 @@ class ZooKeeperBackend:
 
     @property
     def session_timeout(self) -> float:
-        return self._session.timeout
+        return self._session.granted
+
+    @property
+    def lease_length(self) -> float:
+        return Lease.starting(0.0, self._session.timeout).safe_until
 
     async def run(self) -> None:
         await self._session.run()

@@ -6,7 +6,8 @@ Each of these rules is broken by some client in use:
 * The leases follow P4 in ``docs/explanation/guarantees.md``, which also says why. There are two: any answer
   renews one; only an answer that took a quorum, as to a write, renews the other. After a reconnection, neither is
   renewed before a quorum has answered.
-* The session timeout is the shortest that any server has granted. Servers may differ, and the leader hears from all.
+* Leases and silence go by the shortest timeout of all that a server has granted and the one that was asked for. Servers
+  may differ, and the leader hears from all. One that grants an hour must not make us believe for so long.
 * After a silence longer than the timeout, the session may or may not have expired. The next connection offers it again,
   because otherwise its entries would stay for another timeout. But it offers no last transaction: an ensemble that was
   wiped would refuse a client that has seen a later one.
@@ -74,7 +75,7 @@ class Session:
         auth: tuple[str, str] | None = None,
     ) -> None:
         self._requested_timeout = timeout
-        self._granted = {round(timeout, 3)}  # the timeouts that need no warning any more
+        self._known_grants = {round(timeout, 3)}  # the timeouts that need no warning any more
         self._listener = listener
         self._watch_fired = watch_fired
         self._clock = clock
@@ -91,6 +92,8 @@ class Session:
         self.ephemerals: Ephemerals = Ephemerals()
         """The ephemeral nodes of this session."""
         self.timeout: float = timeout
+        """Seconds: the one by which leases and silence go."""
+        self.granted: float = timeout
         """Seconds: the shortest timeout that a server has granted to this session."""
         self.lease: Lease = NO_LEASE
         """Renewed by any answer."""
@@ -189,7 +192,7 @@ class Session:
         self._connection, self.peer = connection, address
         _logger.info(
             "%s session 0x%x with %s, timeout %.1f s",
-            "new" if fresh else "resumed", self.session_id & (1 << 64) - 1, address, self.timeout,
+            "new" if fresh else "resumed", self.session_id & (1 << 64) - 1, address, self.granted,
         )  # fmt: skip
         self._listener.session_opened(fresh=fresh)
 
@@ -198,7 +201,7 @@ class Session:
         offered = self.session_id
         if self._clock() >= self.lease.lost_at:
             self._last_zxid = 0
-        # A session that goes on asks for the timeout that it has. A server that would grant more then grants the same.
+        # A session that goes on asks for the timeout by which it goes. A server that would grant more then grants that.
         timeout = self.timeout if offered else self._requested_timeout
         frame = codec.connect_frame(offered, self._password, timeout, self._last_zxid)
         reply, sent = await connection.handshake(frame)
@@ -209,9 +212,10 @@ class Session:
             raise _SessionExpiredError("the session has expired")
         self.session_id, self._password = reply.session_id, reply.password
         fresh = reply.session_id != offered
+        self.granted = reply.timeout if fresh else min(self.granted, reply.timeout)
         if fresh:
             self._compare_with_request(reply.timeout)
-            self.timeout = reply.timeout
+            self.timeout = min(self._requested_timeout, reply.timeout)
             self._renew(sent, quorum=True)
         elif reply.timeout < self.timeout:
             self._shorten(reply.timeout)
@@ -295,11 +299,11 @@ class Session:
 
     def _compare_with_request(self, granted: float) -> None:
         """Warn of a session timeout that is not the one asked for, once for each that is granted."""
-        if granted not in self._granted:
-            self._granted.add(granted)
+        if granted not in self._known_grants:
+            self._known_grants.add(granted)
             _logger.warning(
                 "the server granted a session timeout of %g s, not the %g s asked for; it grants 2 to 20 of its ticks, "
-                "unless minSessionTimeout and maxSessionTimeout say otherwise",
+                "unless minSessionTimeout and maxSessionTimeout say otherwise; the lease goes by the shorter one",
                 granted, self._requested_timeout,
             )  # fmt: skip
 

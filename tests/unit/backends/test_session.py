@@ -51,8 +51,11 @@ class Heard:
 
 
 @asynccontextmanager
-async def started(server: PeerServer, timeout: float) -> AsyncIterator[tuple[Session, Heard, Peer]]:
-    """A session with its first connection, at which ``timeout`` was granted."""
+async def started(
+    server: PeerServer, timeout: float, grants: float | None = None
+) -> AsyncIterator[tuple[Session, Heard, Peer]]:
+    """A session with its first connection, at which ``timeout`` was asked for and, unless ``grants`` is another,
+    granted."""
     heard = Heard()
     hosts = [("127.0.0.1", server.port)]
     session = Session(hosts, timeout, heard, lambda path: None, clock=asyncio.get_running_loop().time)
@@ -60,7 +63,7 @@ async def started(server: PeerServer, timeout: float) -> AsyncIterator[tuple[Ses
     try:
         peer = await server.accept()
         await peer.frame()
-        peer.send(connect_reply(7, round(timeout * 1000)))
+        peer.send(connect_reply(7, round((grants or timeout) * 1000)))
         await wait_until(lambda: session.connected)
         yield session, heard, peer
     finally:
@@ -98,6 +101,36 @@ async def test_a_handshake_shortens_the_leases_at_once(anyio_backend: str, grant
         assert session.timeout == least
         assert session.lease == session.quorum_lease == Lease.starting(sent, least)
         assert ("shortened" in heard.told) == (least < 30.0)
+
+
+HOUR, LONGEST = 3_600.0, (2**31 - 1) / 1000
+"""Seconds."""
+
+
+@pytest.mark.parametrize("granted", [HOUR, LONGEST])
+async def test_more_than_was_asked_for_lengthens_no_lease(anyio_backend: str, granted: float) -> None:
+    """Neither in a new session nor in one that is resumed, wherever that is."""
+    async with scripted_peer() as server, started(server, 4.0, granted) as (session, heard, peer):
+        assert (session.granted, session.timeout) == (granted, 4.0)
+        assert session.lease == session.quorum_lease == Lease.starting(session.lease.sent, 4.0)
+        first = session.lease
+        peer.reset()
+        peer, asked = await shake_hands(server, HOUR)
+        assert struct.unpack_from("!iqi", asked)[2] == 4_000
+        xid, _ = await request(peer)
+        peer.send(reply(xid, struct.pack("!i?i", -1, True, -1)))  # a transaction without results
+        await wait_until(lambda: session.connected)
+        assert session.lease == Lease.starting(session.lease.sent, 4.0) != first
+        assert session.granted == HOUR
+        assert "shortened" not in heard.told
+
+
+@pytest.mark.parametrize("granted", [HOUR, LONGEST])
+async def test_a_frozen_server_that_granted_much_is_left_as_soon_as_any(anyio_backend: str, granted: float) -> None:
+    async with scripted_peer() as server, started(server, 0.6, granted) as (session, heard, _):
+        await wait_until(lambda: not session.connected)
+        assert heard.told[-1].startswith("suspended: no answer from the server")
+        await wait_until(lambda: session.lease.lapsed(asyncio.get_running_loop().time()))
 
 
 async def test_a_session_asks_for_what_it_has(anyio_backend: str) -> None:
