@@ -1,7 +1,5 @@
 """What every test can ask for: real servers, a network in front of them, a place of its own, and a check for leaks."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import gc

@@ -1,7 +1,5 @@
 """Checks an installation, not a checkout: run by the Python that it was installed for, from another directory."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import sysconfig

@@ -4,8 +4,6 @@ Each prints its tables, and replaces its part of a JSON file. The picture is dra
 it can be made of several runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import gc

@@ -11,8 +11,6 @@ sorted hashes; that this is what ``get_node()`` and ``get_nodes()`` say is check
 for a short time, as in a restart, is the same twice.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,8 +26,6 @@ from aiopartition.placement.assign import build
 from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring
-
-__all__ = ["measure"]
 
 DEFAULT = GroupPolicy()
 POLICIES = (

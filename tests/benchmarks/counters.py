@@ -1,14 +1,10 @@
 """What a server says that it was asked and has answered."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import astuple, dataclass
 from typing import Self
 
 from tests.support import ZooKeeperServer
-
-__all__ = ["Counters"]
 
 OF_A_QUESTION = (1, 4, 2)
 """Requests, their bytes, and packets sent that the server counts for being asked for its counters."""

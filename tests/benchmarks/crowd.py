@@ -1,7 +1,5 @@
 """Many members for the price of one session."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 from collections.abc import Sequence
@@ -13,8 +11,6 @@ from aiopartition.cli.access import connected
 from aiopartition.group.document import document_of
 from aiopartition.group.entry import Entry
 from aiopartition.settings import Settings
-
-__all__ = ["Crowd"]
 
 AT_ONCE = 20  # requests under way: in memory all of them in one turn of the event loop, whose stalls are measured
 

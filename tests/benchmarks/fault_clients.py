@@ -4,8 +4,6 @@
 and writes a line of JSON for whatever happens to them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys
@@ -20,8 +18,6 @@ from kazoo.client import KazooClient
 
 from aiopartition import BackendError, PartitionCoordinator
 from tests.support.admin import session_of
-
-__all__ = ["KINDS", "Client", "Event", "Kazoo", "Ours", "Scale"]
 
 Event = Literal["gone", "lost", "back"]
 """``gone``: the connection. ``lost``: the right to work; for kazoo its state LOST. ``back``: all is well again."""

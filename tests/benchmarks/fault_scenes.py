@@ -1,7 +1,5 @@
 """Faults, each befalling clients of every kind at the same moment."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal
@@ -17,8 +15,6 @@ from kazoo.client import KazooClient
 
 from tests.benchmarks.fault_clients import KINDS, Client, Event, Scale
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
-
-__all__ = ["ALONE", "LONG", "Outcome", "Scene", "on_ensemble"]
 
 Outcome: TypeAlias = float | bool | str
 

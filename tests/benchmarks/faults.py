@@ -10,8 +10,6 @@ row names the test that holds the library to it.
 Faults that last long are measured side by side, each on a server of its own; quick ones alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from dataclasses import dataclass, field
@@ -20,8 +18,6 @@ from statistics import median
 from tests.benchmarks.fault_clients import KINDS, Scale
 from tests.benchmarks.fault_scenes import ALONE, LONG, Outcome, Scene, on_ensemble
 from tests.benchmarks.report import Cell, Report, Table, Target
-
-__all__ = ["ROWS", "measure"]
 
 ROWS: dict[str, tuple[str, str]] = {
     "killed": ("server killed, client idle: noticed", "servers::is_missed_at_once_and_found_again"),

@@ -44,8 +44,6 @@ from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
 from tests.support import ZooKeeperServer
 
-__all__ = ["measure"]
-
 GROUP = "switches"
 POLICY = GroupPolicy(exclusive=True)
 RESOURCES = switches(500)

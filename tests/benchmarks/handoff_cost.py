@@ -1,7 +1,5 @@
 """What a change of the membership costs in an exclusive group, in requests to the server."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -11,8 +9,6 @@ from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Table
 from tests.support import ZooKeeperServer, wait_until
-
-__all__ = ["cost_table"]
 
 GROUP = "switches"
 

@@ -5,8 +5,6 @@ ID``, ``stop ID``) and writes a line of JSON for what it was told to do and for 
 to. Moments are the monotonic clock's, which all processes of a machine share.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json
@@ -18,8 +16,6 @@ from contextlib import suppress
 from typing import Final, NamedTuple, Protocol, Self
 
 from aiopartition import NotStartedError, PartitionCoordinator
-
-__all__ = ["GROUP", "Host", "LocalHost", "RemoteHost", "Roll", "Sight"]
 
 GROUP: Final = "switches"
 

@@ -1,11 +1,7 @@
 """What all are measured on: the same keys and the same members at every run."""
 
-from __future__ import annotations
-
 import random
 import uuid
-
-__all__ = ["member_ids", "switches"]
 
 
 def switches(count: int) -> list[str]:

@@ -1,7 +1,5 @@
 """What metrics cost: the same calls at a member that is instrumented and at one that is not, in turns."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -12,8 +10,6 @@ from aiopartition.opentelemetry import instrument
 from tests.benchmarks.inputs import switches
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.timing import Candidate, race
-
-__all__ = ["measure"]
 
 GROUP = "switches"
 

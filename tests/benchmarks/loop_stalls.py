@@ -16,8 +16,6 @@ shown without it as well. The rings of others have no way to give way: they hold
 take.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import struct
@@ -42,8 +40,6 @@ from tests.benchmarks.rings import tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Sample, Ticker
 from tests.benchmarks.workers import PlainTasks, Workers
 from tests.support import ZooKeeperServer, wait_until
-
-__all__ = ["measure"]
 
 FILTER, WALK, RUN = "extract_my_subset", "my_subset", "run()"
 NO_COLLECTOR = ", no collector"

@@ -9,8 +9,6 @@ another fleet in each group. tooz's groups are ``join_partitioned_group()``, wit
 Joining is timed without ``tracemalloc``: one ``join_group()`` after the other, and all at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading
@@ -30,8 +28,6 @@ from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMember
 from tests.support import ZooKeeperServer
-
-__all__ = ["measure"]
 
 MEMBERS = 10
 EXCLUSIVE = GroupPolicy(exclusive=True)

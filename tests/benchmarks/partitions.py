@@ -9,8 +9,6 @@ a member, load 1.1). ``SetPartitioner`` deals out a sorted list like cards. *Has
 partitions. Times are of the processor.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from bisect import bisect_left
@@ -29,8 +27,6 @@ from aiopartition import GroupPolicy
 from aiopartition.placement.assign import build, build_steps
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table, Target
-
-__all__ = ["measure"]
 
 Owners: TypeAlias = list[str]
 """The owner of each partition."""

@@ -10,8 +10,6 @@ the members, gets each tenth key. Every answer is compared with the one that it 
 Times are the processor's: what other processes take meanwhile does not count.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -29,8 +27,6 @@ from tests.benchmarks.inputs import member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import tooz_partitioner, tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Candidate, Sample, race
-
-__all__ = ["measure"]
 
 T = TypeVar("T")
 

@@ -1,14 +1,10 @@
 """Draws the picture that the README shows: an SVG of four panels, by hand, in light and dark."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-
-__all__ = ["NEEDED", "draw"]
 
 NEEDED = ("per_key", "polling_cycle", "rebalance", "balance")
 """The benchmarks whose figures it shows."""

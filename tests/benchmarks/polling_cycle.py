@@ -12,8 +12,6 @@ the server's own count over all cycles (``mntr``), divided by their number; noth
 but pings.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
@@ -27,8 +25,6 @@ from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
 from tests.benchmarks.tooz_members import ToozMembers
 from tests.support import ZooKeeperServer
-
-__all__ = ["measure"]
 
 MEMBERS = 10
 RESOURCES = 1_000

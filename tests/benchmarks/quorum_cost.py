@@ -5,8 +5,6 @@ are not exclusive write nothing while they are at rest. All members live in one 
 They share groups of ten, as what a member asks does not depend on the size of its group.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter
@@ -17,8 +15,6 @@ from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
 from tests.support import ZooKeeperServer, wait_until
-
-__all__ = ["measure"]
 
 GROUP_SIZE = 10
 SESSION_TIMEOUT = 10.0

@@ -34,8 +34,6 @@ from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
 from tests.support import ZooKeeperServer
 
-__all__ = ["measure"]
-
 SETTLE = 0.05
 SESSION_TIMEOUT = 2.0
 MOST_PROCESSES = 10

@@ -1,7 +1,5 @@
 """What a benchmark hands back: tables of figures, and the targets that were set for some of them."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys
@@ -13,8 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from aiopartition.version import __version__
-
-__all__ = ["Cell", "Report", "Table", "Target", "circumstances"]
 
 Cell: TypeAlias = str | int | float | None
 """``None`` where nothing was measured."""

@@ -9,8 +9,6 @@ import uhashring  # type: ignore[import-untyped]
 from tooz.hashring import HashRing
 from tooz.partitioner import Partitioner
 
-__all__ = ["CEILOMETER_PARTITIONS", "tooz_partitioner", "tooz_ring", "uhashring_ring"]
-
 CEILOMETER_PARTITIONS: Final = 100
 """Points a member in Ceilometer's ring; tooz's own default is 32."""
 

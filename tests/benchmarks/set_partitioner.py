@@ -1,7 +1,5 @@
 """Members that use kazoo's ``SetPartitioner``, in threads of this process."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence
@@ -10,8 +8,6 @@ from typing import Any, Self
 
 from kazoo.client import KazooClient
 from kazoo.recipe import partitioner
-
-__all__ = ["SetMember", "SetMembers"]
 
 
 class SetMember:

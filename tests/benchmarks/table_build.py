@@ -26,8 +26,6 @@ from tests.benchmarks.report import Report, Table
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring
 from tests.benchmarks.timing import Sample, timed
 
-__all__ = ["measure"]
-
 POLICY = GroupPolicy()
 
 

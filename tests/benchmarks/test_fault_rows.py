@@ -1,7 +1,5 @@
 """The rows of the benchmark of faults are promises that tests hold."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The benchmarks run. At these sizes what they measure means nothing."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -15,8 +15,6 @@ from statistics import median
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["Candidate", "Sample", "Ticker", "percentile", "race", "timed"]
-
 BREATH: Final = 0.005
 """Seconds for the event loop before each candidate: those that block it must not cost others their sessions."""
 

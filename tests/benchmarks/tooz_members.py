@@ -1,7 +1,5 @@
 """Members that use tooz's driver for ZooKeeper, which stands on kazoo."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
@@ -11,8 +9,6 @@ from tooz import coordination
 from tooz.hashring import HashRing
 
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS
-
-__all__ = ["ToozMember", "ToozMembers"]
 
 
 class ToozMember:

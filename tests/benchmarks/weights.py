@@ -7,8 +7,6 @@ as a multiple of what has to move; *excess* is how much more than that moves at 
 By the rule of format 1 it is about the difference of the member's weight from the average.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -20,8 +18,6 @@ from aiopartition.placement import ring
 from aiopartition.placement.assign import build
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table, Target
-
-__all__ = ["measure"]
 
 POLICY = GroupPolicy()
 

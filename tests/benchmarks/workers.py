@@ -1,13 +1,9 @@
 """Ten thousand tasks: those of ``run()``, and those that asyncio is asked for directly."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 
 from aiopartition import PartitionCoordinator
-
-__all__ = ["PlainTasks", "Workers"]
 
 AT_ONCE = 256
 """Plain tasks that are started between two turns of the loop: as many as a careful service would."""

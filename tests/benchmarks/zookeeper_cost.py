@@ -13,8 +13,6 @@ it has come back, and 0.2 s after the one before at the earliest. For comparison
 at rest is part of the figures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -27,8 +25,6 @@ from tests.benchmarks.memory import Groups
 from tests.benchmarks.report import Report, Table
 from tests.benchmarks.tooz_members import ToozMembers
 from tests.support import ZooKeeperServer, wait_until
-
-__all__ = ["measure"]
 
 GROUP = "switches"
 POLICY = GroupPolicy(slots=16, vnodes=1)

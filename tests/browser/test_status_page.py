@@ -1,7 +1,5 @@
 """The status page in a real browser, while the group changes. Pictures of it are left in ``build/browser``."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import socket

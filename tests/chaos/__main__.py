@@ -3,8 +3,6 @@
 The seed repeats the schedule of faults, not the interleaving, which is the machine's.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import itertools

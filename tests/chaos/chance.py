@@ -1,7 +1,5 @@
 """Which faults strike when, drawn at random."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Collection
 
@@ -10,8 +8,6 @@ from tests.chaos.faults import EVERYBODY, Fault
 from tests.chaos.nuisances import FORGED, JUNK, NUISANCES
 from tests.chaos.program import ENDS
 from tests.chaos.workloads import TROUBLES
-
-__all__ = ["WEIGHTS", "kinds_of_round", "random_schedule"]
 
 NUISANCES_ALONE = 4
 """Of so many rounds, one has nothing but these: only then can be seen whether members keep all of their work."""

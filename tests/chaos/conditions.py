@@ -1,10 +1,6 @@
 """Under which circumstances a run takes place."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-
-__all__ = ["STOCK", "Conditions"]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,11 @@
 """What one server has in its own copy of the tree. Where an ensemble has forgotten something, copies may differ."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
-
-__all__ = ["Node", "copy_of"]
 
 Node: TypeAlias = tuple[str, int, int, int, int]
 """Path, who owns it (a session, or 0), and which transactions made it, wrote it, and changed its children last."""

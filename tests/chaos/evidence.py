@@ -1,7 +1,5 @@
 """What there is to look at when a promise was broken: the ensemble's own history, and what its servers have said."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,8 +8,6 @@ from tests.chaos.judge import Violation
 from tests.chaos.ledger import Ledger
 from tests.chaos.transactions import Transaction, forgotten, history, read_log
 from tests.support import ZooKeeperServer
-
-__all__ = ["keep", "keep_servers"]
 
 
 def keep(

@@ -1,7 +1,5 @@
 """What can go wrong. A schedule is data: when, what, to whom, for how long; :func:`play` makes it happen."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,8 +9,6 @@ from functools import partial
 from tests.chaos.member import Member
 from tests.chaos.world import GROUP_PATH, LITTER, LONGEST_TIMEOUT, MEMBERS_PATH, World
 from tests.support import Frame, Proxy, ZooKeeperServer
-
-__all__ = ["EVERYBODY", "KINDS", "Fault", "play"]
 
 CREATE = 1
 EVERYBODY = "all"

@@ -1,11 +1,7 @@
 """How much of the work is in hand at each moment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
-
-__all__ = ["Steps", "fewest"]
 
 Steps: TypeAlias = Sequence[tuple[float, int]]
 """From which moment on somebody holds which keys, in order; one bit for each key."""

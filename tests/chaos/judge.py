@@ -1,7 +1,5 @@
 """The checks. What members handed out is compared with what the ensemble did, and with each other."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,8 +15,6 @@ from tests.chaos.pieces import collisions, gaps
 from tests.chaos.sightings import Sighting
 from tests.chaos.transactions import forgotten
 from tests.chaos.workloads import KEYS, digest_of
-
-__all__ = ["Judge", "Offset", "Violation"]
 
 ROUNDING = 0.002
 """Seconds: the servers write milliseconds down, and it takes a moment to compare two clocks."""

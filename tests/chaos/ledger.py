@@ -16,8 +16,6 @@ from aiopartition.placement.keys import encode
 from aiopartition.placement.table import Table
 from tests.chaos.transactions import Change, Transaction
 
-__all__ = ["Entry", "Generation", "Ledger", "is_entry"]
-
 ENTRY = re.compile(r"([A-Za-z0-9_.~%-]+);(0|[1-9][0-9]{0,2}|1000);(0|[1-9][0-9]{0,17});([0-9a-f]{16})")
 
 

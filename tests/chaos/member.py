@@ -1,7 +1,5 @@
 """A member's process and its own network, as the rest of the run sees them."""
 
-from __future__ import annotations
-
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,8 +11,6 @@ from tests.chaos.sightings import Sighting
 from tests.chaos.workloads import NAMESPACE
 from tests.support import Proxy
 from tests.support.member import MemberProcess
-
-__all__ = ["Member"]
 
 
 class Member(MemberProcess):

@@ -4,8 +4,6 @@ Each is applied in a member's own process, by name, before it takes part. What t
 of something that has gone would break nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 from collections.abc import Callable
@@ -22,8 +20,6 @@ from aiopartition.group.roster import Roster
 from aiopartition.placement import builder as table_builder
 from aiopartition.placement.view import View
 from aiopartition.work import run
-
-__all__ = ["MUTATIONS"]
 
 MUTATIONS: dict[str, Callable[[], None]] = {}
 

@@ -3,8 +3,6 @@
 While nothing else goes wrong, the members that live all along keep the work they hold.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +15,6 @@ from tests.chaos.member import Member
 from tests.chaos.workloads import NAMESPACE
 from tests.chaos.world import GROUP_PATH, HANDOFF_PATH, MEMBERS_PATH, World
 from tests.support import wait_until
-
-__all__ = ["FORGED", "JUNK", "NUISANCES", "kept_at_least", "nuisances_alone"]
 
 NUISANCES = ("crash_loop", "fail_listing", "fork_member", "junk_node")
 

@@ -1,11 +1,7 @@
 """For how long keys have two owners."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-__all__ = ["Span", "overlaps"]
 
 
 @dataclass(frozen=True, slots=True)

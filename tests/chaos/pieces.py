@@ -1,14 +1,10 @@
 """Exclusive work: who was at work on which key from when to when, and whether anybody else was meanwhile."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from tests.chaos.workloads import LONGEST_CLEANUP
-
-__all__ = ["Piece", "Presence", "collisions", "gaps"]
 
 SILENCE = 0.3
 """Seconds without a line in the journal, after which a process is taken to have been stopped: it writes each 50 ms."""

@@ -5,8 +5,6 @@ and ``join`` the group, ``report`` what it uses, ``listing`` and how it goes wro
 ``stop``.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import gc

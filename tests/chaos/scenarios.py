@@ -3,8 +3,6 @@
 The library as it is passes all of them.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -16,8 +14,6 @@ from tests.chaos.faults import Fault
 from tests.chaos.judge import Violation
 from tests.chaos.trial import Trial
 from tests.chaos.world import World
-
-__all__ = ["SCENARIOS", "Scenario", "checks_of"]
 
 CALM = Conditions(members=3, seats=6, servers_fail=False)
 EXCLUSIVE = replace(CALM, workload="exclusive", convergence=10.0)

@@ -1,13 +1,9 @@
 """What a member hands out, as it writes it down. Times are those of :data:`aiopartition.clock.now`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from aiopartition.clock import now
 from tests.support.journal import Journal
-
-__all__ = ["STILL", "Sighting", "Track"]
 
 STILL = 0.05
 """Seconds after which it is written down that nothing has changed: what a SIGKILL may hide."""

@@ -1,7 +1,5 @@
 """A short run of chaos, and a few mutations that it has to find out. ``nox -s chaos`` does both at length."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 from pathlib import Path

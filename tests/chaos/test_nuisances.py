@@ -1,7 +1,5 @@
 """What one member suffers, and what others leave in the tree, does no harm: how that is struck and judged."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

@@ -1,7 +1,5 @@
 """What the referee goes by: the servers' logs, and the comparison of what members say with them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable

@@ -6,8 +6,6 @@ as much, however fast it asks. What is logged but was never agreed on (by a lead
 when that server joins the others again.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import ZooKeeperServer
-
-__all__ = ["Change", "Transaction", "epochs_of", "forgotten", "history", "logged", "read_log"]
 
 MAGIC = b"ZKLG"
 FILE_HEADER = 16

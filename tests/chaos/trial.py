@@ -23,8 +23,6 @@ from tests.chaos.workloads import GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
 from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, TREES, World
 from tests.support import wait_until
 
-__all__ = ["Trial"]
-
 EVERYTHING = (1 << len(KEYS)) - 1
 LEFTOVERS = 5.0
 """Seconds for what a fault has left at the servers to go: sessions that nobody knows of expire."""

@@ -4,8 +4,6 @@ A workload is chosen by name, for all members of a run. The faults know nothing 
 class here, and a check of what it writes in :mod:`tests.chaos.judge`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import random
@@ -26,18 +24,6 @@ from aiopartition.clock import now
 from aiopartition.placement.table import Table
 from tests.chaos.sightings import STILL, Track
 from tests.support.journal import Journal
-
-__all__ = [
-    "CHILDREN",
-    "GROUP",
-    "KEYS",
-    "LONGEST_CLEANUP",
-    "NAMESPACE",
-    "TROUBLES",
-    "WORKLOADS",
-    "Workload",
-    "digest_of",
-]
 
 NAMESPACE = "/chaos"
 CHILDREN = f"{NAMESPACE}-of-children"

@@ -1,7 +1,5 @@
 """Servers, networks and members: everything that faults befall."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Sequence
@@ -23,8 +21,6 @@ from tests.chaos.transactions import forgotten, history
 from tests.chaos.workloads import CHILDREN, GROUP, NAMESPACE, WORKLOADS
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
 from tests.support.proxy import Episode
-
-__all__ = ["GROUP_PATH", "HANDOFF_PATH", "LITTER", "LONGEST_TIMEOUT", "MEMBERS_PATH", "TREES", "World"]
 
 GROUP_PATH = f"{NAMESPACE}/{GROUP}"
 MEMBERS_PATH = f"{GROUP_PATH}/members"

@@ -1,13 +1,9 @@
 """Cancelling a coroutine at each of its suspensions in turn."""
 
-from __future__ import annotations
-
 import asyncio
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
-
-__all__ = ["cancelled_at"]
 
 T = TypeVar("T")
 

@@ -1,7 +1,5 @@
 """One face for both backends: coordinators on a cluster, and what operators and faults do to it."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any, Self, cast
@@ -17,8 +15,6 @@ from aiopartition.backends.zookeeper.connection import Address, Connection, Conn
 from aiopartition.clock import now
 from aiopartition.quoting import quote_component
 from tests.support import OpenProxy, Proxy, ZooKeeperServer
-
-__all__ = ["Cluster", "MemoryWorld", "ZooKeeperWorld"]
 
 SESSION_TIMEOUT = 1.0
 """Seconds: as short as the servers of the tests allow without trouble on a busy machine."""

@@ -1,7 +1,5 @@
 """The suite's one parameter: the backend."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """Members of an exclusive group, and how to wait for its handoffs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from aiopartition import (

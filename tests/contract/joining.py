@@ -1,15 +1,11 @@
 """Joining a group whose other members may take their time."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from typing import Any
 
 from aiopartition import PartitionCoordinator
 from tests.support import wait_until
-
-__all__ = ["enter"]
 
 
 async def enter(member: PartitionCoordinator, group_id: str = "g", **arguments: Any) -> PartitionCoordinator:

@@ -1,7 +1,5 @@
 """Exclusive groups: nobody leaves acknowledgements behind. A session that owns too many nodes cannot be ended."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

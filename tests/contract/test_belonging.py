@@ -1,7 +1,5 @@
 """A coordinator belongs to the event loop in which it was started, and its tasks to nobody else."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import sys

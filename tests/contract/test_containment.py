@@ -1,7 +1,5 @@
 """What goes wrong in one group in a way that nobody had thought of concerns neither the others nor the coordinator."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Exclusive groups: who had a key lets go of it before somebody else begins."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """Joining an exclusive group ends with the first handoff: what is asked from then on is answered by what is ours."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """Nodes among a group's entries that no member has made: names that are none, and entries that nobody stands behind."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from itertools import chain

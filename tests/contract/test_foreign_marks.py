@@ -1,7 +1,5 @@
 """P7 and P9: an acknowledgement counts only if the member made it whose entry it names."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,7 +1,5 @@
 """hold(): while inside, nothing that is mine passes to another."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack

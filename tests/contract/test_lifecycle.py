@@ -1,7 +1,5 @@
 """From start() to stop(), in any order, cancelled anywhere."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine

@@ -1,7 +1,5 @@
 """What operators read in the log when nothing is wrong, and when something is."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from typing import Any

@@ -1,7 +1,5 @@
 """What the command line reads of a group, on both backends: the list of groups, a snapshot, an audit."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator, PolicyMismatchError

@@ -1,7 +1,5 @@
 """Who is a member, and that all agree on it: joining, leaving, crashing, restarting, expiring."""
 
-from __future__ import annotations
-
 import logging
 
 import anyio

@@ -1,7 +1,5 @@
 """Calls that are written wrongly: each is refused with the mistake and the remedy, before anything is begun."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Looking at a group without taking part in it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """Groups with numbered partitions: each member has its quota, whatever call asks for it."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import Counter

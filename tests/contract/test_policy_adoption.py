@@ -1,7 +1,5 @@
 """A member that gives no policy takes the one that its group has."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress

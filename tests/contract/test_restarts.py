@@ -1,7 +1,5 @@
 """stop(hand_over=False): a process that comes back under its id finds its keys, and none of the others' has moved."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress

@@ -1,7 +1,5 @@
 """run(): a worker for each resource that is mine, and none for any that is not."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

@@ -1,7 +1,5 @@
 """How run() ends, and what it waits for."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

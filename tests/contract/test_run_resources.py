@@ -1,7 +1,5 @@
 """run() and its resources: they are asked for again, and may fail, be slow or be wrong."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from typing import Any

@@ -1,7 +1,5 @@
 """run() and its workers: they return, fail, are cancelled, and take their time."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable

@@ -1,7 +1,5 @@
 """A session owns only as many ephemeral nodes as an ensemble survives when it ends."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator, SessionFullError

@@ -1,7 +1,5 @@
 """Changing a member's weight: one change of the membership for all, and nobody loses what it need not."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

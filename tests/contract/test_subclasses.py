@@ -1,7 +1,5 @@
 """Arguments whose types extend ``str`` and ``int``, as members of enumerations do: their value counts."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 import pytest

@@ -1,7 +1,5 @@
 """What is mine: subsets of lists, of streams, and the changes of a group."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import logging

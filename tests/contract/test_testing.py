@@ -1,7 +1,5 @@
 """What users test their own services with."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """finish_in_thread(): work in a thread is in flight until the thread is back, however often it is cancelled."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import logging

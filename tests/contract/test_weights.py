@@ -1,7 +1,5 @@
 """Weights: relative, 0 for a standby, and a bound on what a table may cost."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,7 +1,5 @@
 """Workers of run(), and what became of them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine

@@ -12,8 +12,6 @@ A program with ``stop_on_signal()`` runs until it has printed a line, and then h
 with tests is given to pytest. Any other has to end by itself, with status 0.
 """
 
-from __future__ import annotations
-
 import ast
 import asyncio
 import inspect

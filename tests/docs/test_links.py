@@ -1,7 +1,5 @@
 """Links that the builder of the site does not follow: to files of the repository, and in documents of its root."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

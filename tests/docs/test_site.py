@@ -1,7 +1,5 @@
 """The site as it was built, by the command that ``nox -s docs`` runs first."""
 
-from __future__ import annotations
-
 import re
 import zlib
 

@@ -1,7 +1,5 @@
 """Where the examples run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

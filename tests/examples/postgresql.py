@@ -1,15 +1,11 @@
 """A PostgreSQL server for one test, if Debian's postgresql is installed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-__all__ = ["BINARIES", "postgresql"]
 
 BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 """Where its programs are; ``None``: nowhere."""

@@ -1,7 +1,5 @@
 """Examples, started as users start them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -9,8 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-
-__all__ = ["ENVIRONMENT", "EXAMPLES", "ROOT", "RUNNING", "command", "processes_with", "read_until", "run", "start"]
 
 ROOT = Path(__file__).parents[2]
 RUNNING: Final = {

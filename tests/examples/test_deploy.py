@@ -1,7 +1,5 @@
 """What is in ``deploy/`` fits the schemas of those that read it, and the commands in it run."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Every example does what it says, as it stands, on the embedded backend and on a real server."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import pty

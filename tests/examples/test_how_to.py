@@ -1,7 +1,5 @@
 """The examples of the how-tos do what their pages say, on the embedded backend and on a real server."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

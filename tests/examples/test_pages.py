@@ -1,7 +1,5 @@
 """The how-tos and the examples belong together: each page names files that exist, and each example has a page."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The examples stop as services are stopped: SIGTERM ends them in good order, with the conventional status."""
 
-from __future__ import annotations
-
 import signal
 
 import pytest

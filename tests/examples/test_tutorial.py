@@ -1,7 +1,5 @@
 """The tutorial: its programs do what its pages say, and every line of output that a page quotes is printed."""
 
-from __future__ import annotations
-
 import re
 import signal
 import subprocess

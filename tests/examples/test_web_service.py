@@ -1,7 +1,5 @@
 """The web service when something is wrong."""
 
-from __future__ import annotations
-
 import re
 import signal
 

@@ -1,7 +1,5 @@
 """Explore for long: every single fault first, then pairs of faults until the time is over; or handoffs."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -1,7 +1,5 @@
 """What must hold: after each turn of the event loop, and when all faults have ended and time has passed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,8 +7,6 @@ from aiopartition import View
 from tests.exploration.fleet import GROUP, Claim, Fleet, Participation
 from tests.exploration.internals import ROUNDING, belongs_to, is_drained, usable_view
 from tests.exploration.work import kind_of
-
-__all__ = ["EachTurn", "what_is_unsettled"]
 
 TURNS_TO_CANCEL: Final = 6
 """Turns from the one in which a loss can be known to the one in which the worker sees its cancellation: a timer, the

@@ -1,7 +1,5 @@
 """Which schedules are tried, and in which order."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -13,8 +11,6 @@ from tests.exploration.faults import FAULTS, GENERAL, Injection
 from tests.exploration.fingerprint import fingerprint
 from tests.exploration.scenarios import Scenario
 from tests.exploration.trial import Outcome, Schedule, try_out
-
-__all__ = ["Exploration", "every_injection", "sample"]
 
 SECONDS_TO_ONE_FIRST: Final = 40
 """So many second faults are tried after each first one, before it is another's turn."""

@@ -10,8 +10,6 @@ from aiopartition.testing import expire, reconnect, silence
 from tests.exploration.fleet import GROUP, LEASE, SESSION_TIMEOUT, Fleet, Process
 from tests.exploration.internals import cluster_of, grant_less, toggle_weight
 
-__all__ = ["FAULTS", "GENERAL", "Injection", "inject"]
-
 MOST_PRESENT: Final = 4
 A_MOMENT: Final = 0.01
 SHORTER: Final = SESSION_TIMEOUT * 2 / 3

@@ -4,8 +4,6 @@ Two states with one fingerprint may still differ in what only local variables kn
 over a few that it should not. Single faults are explored without it.
 """
 
-from __future__ import annotations
-
 import asyncio
 from asyncio import events
 from collections.abc import Iterator, Mapping
@@ -16,8 +14,6 @@ from typing import Any, cast
 from aiopartition import View
 from tests.exploration.fleet import GROUP, Fleet
 from tests.exploration.internals import Candidacy, Group, Handoff, Leftovers, Work, cluster_of, state_machines
-
-__all__ = ["fingerprint"]
 
 
 def fingerprint(fleet: Fleet) -> int:

@@ -12,19 +12,6 @@ from aiopartition.testing import PartitionCluster, cut_off, reconnect
 from tests.exploration.internals import backend_of, seconds_of_silence
 from tests.exploration.loop import TurnLoop
 
-__all__ = [
-    "GROUP",
-    "HEARTBEAT",
-    "LEASE",
-    "SESSION_TIMEOUT",
-    "BrokenPromise",
-    "Claim",
-    "Fleet",
-    "Kind",
-    "Participation",
-    "Process",
-]
-
 GROUP: Final = "work"
 SESSION_TIMEOUT: Final = 3.0
 LEASE: Final = SESSION_TIMEOUT * 2 / 3

@@ -16,8 +16,6 @@ from tests.exploration.internals import Group, GroupPolicy, Handoff, MemberSuper
 from tests.unit.group.group_model import Request
 from tests.unit.group.handoff_model import advanced
 
-__all__ = ["Client", "Machine", "copied", "work_on"]
-
 POLICY: Final = GroupPolicy(slots=16, vnodes=1, exclusive=True)
 """Of its slots only the first few belong to anybody."""
 

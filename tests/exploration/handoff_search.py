@@ -1,7 +1,5 @@
 """All interleavings of a small handoff: whether a slot is ever at two members, and whether all of them complete."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -9,8 +7,6 @@ from typing import Final
 
 from tests.exploration.handoff_states import Action, State
 from tests.exploration.internals import Handoff, Step
-
-__all__ = ["MODELS", "Model", "Search"]
 
 MOST_QUIET_ACTIONS: Final = 2_000
 

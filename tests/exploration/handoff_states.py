@@ -16,8 +16,6 @@ from tests.exploration.internals import Handoff, Progress, Step
 from tests.unit.group.group_model import Request
 from tests.unit.group.handoff_model import BarrierService
 
-__all__ = ["Action", "LetGoTooSoonError", "State", "TwoAtWorkError"]
-
 
 class TwoAtWorkError(AssertionError):
     """A slot is at two members."""

@@ -1,7 +1,5 @@
 """All that the exploration knows of the library beyond its public surface: when rooms move, this follows."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,13 +1,9 @@
 """An event loop in virtual time that calls somebody between any two of its turns."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, cast
 
 from aiopartition.testing import VirtualTimeLoop
-
-__all__ = ["TurnLoop"]
 
 
 class TurnLoop(VirtualTimeLoop):

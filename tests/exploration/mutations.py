@@ -3,8 +3,6 @@
 Those of ``run()`` are made around the public call, so they do not depend on how it is built.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -34,8 +32,6 @@ from tests.support.mistakes import (
     one_acknowledgement_is_enough,
     what_is_gained_is_taken_at_once,
 )
-
-__all__ = ["MUTATIONS", "Found", "Mutation", "find"]
 
 Worker = Callable[[str], Awaitable[object]]
 

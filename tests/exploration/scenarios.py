@@ -1,15 +1,11 @@
 """What happens in a fleet by itself, before any fault is injected."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiopartition import GroupPolicy
 from tests.exploration.work import KINDS, Work
-
-__all__ = ["EAGER_TASKS", "SCENARIOS", "Scenario"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """What the exploration itself expects, where it once expected something else of a library that kept its promises."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.exploration.trial import Schedule, try_out

@@ -1,7 +1,5 @@
 """A bounded part of the exploration; ``python -m tests.exploration`` is the whole."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

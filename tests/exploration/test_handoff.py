@@ -1,7 +1,5 @@
 """The smallest handoffs explored exhaustively; ``python -m tests.exploration --handoff`` explores larger ones."""
 
-from __future__ import annotations
-
 import time
 from operator import or_
 from typing import Any

@@ -16,8 +16,6 @@ from tests.exploration.internals import numbered_nonces
 from tests.exploration.loop import TurnLoop
 from tests.exploration.scenarios import EAGER_TASKS, SCENARIOS, Scenario
 
-__all__ = ["Outcome", "Schedule", "try_out"]
-
 AFTERMATH: Final = SESSION_TIMEOUT + HEARTBEAT
 """Seconds from the end of a scenario until all networks are healed: sessions of those that are cut off end before."""
 AFTER_HEALING: Final = 0.5

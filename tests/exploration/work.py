@@ -1,7 +1,5 @@
 """What a participation does: workers under ``run()``, batches in ``hold()``, items of ``my_subset()``."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
@@ -19,8 +17,6 @@ from aiopartition import (
 )
 from tests.exploration.fleet import GROUP, Claim, Fleet, Kind, Participation
 from tests.exploration.internals import belongs_to, usable_view
-
-__all__ = ["DRAIN_TIMEOUT", "REFRESH", "Work", "kind_of"]
 
 DRAIN_TIMEOUT: Final = 0.4
 REFRESH: Final = 0.7

@@ -1,7 +1,5 @@
 """What the fault tests share."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any

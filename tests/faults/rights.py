@@ -1,7 +1,5 @@
 """Users, and what they may do on a server."""
 
-from __future__ import annotations
-
 from urllib.parse import quote
 
 from tests.support import ZooKeeperServer

@@ -3,8 +3,6 @@
 A blocked event loop, and a process that is stopped until its session has ended, are in ``test_processes.py``.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The command line as operators use it: processes of its own, on a real server."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

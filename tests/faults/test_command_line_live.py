@@ -1,7 +1,5 @@
 """``watch`` on a terminal and into a pipe, and ``doctor`` on servers of several kinds."""
 
-from __future__ import annotations
-
 import asyncio
 import codecs
 import os

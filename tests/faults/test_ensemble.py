@@ -1,7 +1,5 @@
 """An ensemble that loses servers: members move on to the others, and keys stay where they are."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -1,7 +1,5 @@
 """Sessions that the server has ended."""
 
-from __future__ import annotations
-
 import time
 
 from tests.faults.conftest import Measure

@@ -1,7 +1,5 @@
 """Nodes of kinds that only ZooKeeper has, with the names of entries, and what may not be removed."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import pytest

@@ -1,7 +1,5 @@
 """Nothing of a coordinator acts in a process that did not start it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What attacks on the session have found, each of them once a defect."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys

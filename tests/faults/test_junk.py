@@ -1,7 +1,5 @@
 """Nodes and values that no member has written, in a group whose members are at work."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

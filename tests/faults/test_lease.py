@@ -1,7 +1,5 @@
 """Where the lease of an exclusive group could outlast the session: servers that differ, and that are cut off."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

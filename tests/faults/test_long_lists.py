@@ -1,7 +1,5 @@
 """A list of more than 16 MB in one group: that group is refused, and no other notices."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable

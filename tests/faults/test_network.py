@@ -1,7 +1,5 @@
 """Between a member and its server: silence, interruptions, rubbish."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

@@ -1,7 +1,5 @@
 """An observer needs the right to read, and no other."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition import AuthenticationError, GroupPolicy, PartitionCoordinator

@@ -1,7 +1,5 @@
 """What people do to the tree with ZooKeeper's shell, and what other programs leave there."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """Members in processes of their own: crash, farewell, restart, being stopped and being blocked."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

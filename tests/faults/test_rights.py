@@ -1,7 +1,5 @@
 """Servers that do not let everybody do everything."""
 
-from __future__ import annotations
-
 import logging
 import time
 from contextlib import suppress

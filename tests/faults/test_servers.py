@@ -1,7 +1,5 @@
 """A single server that goes away and comes back, and servers that serve without a quorum."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """The end of a session with as many ephemeral nodes as it may have: servers can read what they wrote of it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 

@@ -1,7 +1,5 @@
 """Starting before the backend does, and stopping after it is gone."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

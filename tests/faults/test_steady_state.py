@@ -1,7 +1,5 @@
 """Nothing happens, and so nothing is sent."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter

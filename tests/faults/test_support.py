@@ -1,7 +1,5 @@
 """The support itself: that a server, an ensemble and a network do what the fault tests take for granted."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

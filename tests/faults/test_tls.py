@@ -1,7 +1,5 @@
 """TLS, and what it looks like when it fails."""
 
-from __future__ import annotations
-
 import logging
 import ssl
 import time

@@ -1,7 +1,5 @@
 """uvloop, on which many services run: an event loop with transports of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """A server that does not let a member change its entry."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition import AuthenticationError

@@ -1,7 +1,5 @@
 """A port that is not what the URL takes it for: the error names what is there, and what to change."""
 
-from __future__ import annotations
-
 import asyncio
 import http.server
 import logging

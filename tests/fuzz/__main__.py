@@ -4,8 +4,6 @@ Each target runs in a process of its own, for so many seconds. What is found is 
 the next time, and belongs into ``test_targets.py``.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import re

@@ -1,7 +1,5 @@
 """What the search begins with: good input of each kind, of which it makes bad."""
 
-from __future__ import annotations
-
 import json
 import struct
 from typing import Final
@@ -9,8 +7,6 @@ from typing import Final
 from aiopartition.placement.policy import GroupPolicy
 from tests.fuzz.targets import FRAME_BORDER
 from tests.unit.backends.scripted_peer import connect_reply, event, reply, stat
-
-__all__ = ["DICTIONARY", "SEEDS"]
 
 NONCE: Final = "0123456789abcdef"
 POLICY: Final = GroupPolicy().as_json()

@@ -4,8 +4,6 @@ A target is called with any bytes. It raises when the library does: when an erro
 longer than anybody would read, when more is kept than was received, or when an answer is waited for in vain.
 """
 
-from __future__ import annotations
-
 import asyncio
 import atexit
 from collections.abc import Callable, Sequence
@@ -23,8 +21,6 @@ from aiopartition.group.document import check_document
 from aiopartition.group.entry import MAX_INCARNATION, Entry
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.url import URL_OPTIONS, parse_url
-
-__all__ = ["FRAME_BORDER", "TARGETS", "document", "entry_name", "frames", "url"]
 
 LONGEST_TEXT: Final = 1_000
 """Characters of an error."""

@@ -1,7 +1,5 @@
 """The targets of the fuzzer under many inputs, and under each that was ever found to do harm."""
 
-from __future__ import annotations
-
 import json
 import struct
 import tracemalloc

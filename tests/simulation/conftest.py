@@ -1,7 +1,5 @@
 """What the simulations share."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What may happen in a simulation, drawn by hypothesis."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,8 +7,6 @@ from typing import Final
 from hypothesis import strategies as st
 
 from aiopartition import GroupPolicy
-
-__all__ = ["POLICY", "SESSION_TIMEOUT", "Event", "Schedule", "exclusive_schedules", "schedules"]
 
 SESSION_TIMEOUT: Final = 3.0
 

@@ -1,7 +1,5 @@
 """P9: a member that joins and dies, again and again, takes from the others no more than it would if it lived."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

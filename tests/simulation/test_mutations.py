@@ -1,7 +1,5 @@
 """The simulation can fail: it finds each of these mistakes, made in the library on purpose."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import re

@@ -1,7 +1,5 @@
 """A fleet whose service is away writes a bounded number of lines."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import Counter

@@ -1,7 +1,5 @@
 """What the library promises, under hundreds of schedules of faults of every kind."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -1,7 +1,5 @@
 """run() in virtual time: faults in the midst of what it does, at chosen moments rather than at random ones."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable

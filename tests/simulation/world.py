@@ -32,8 +32,6 @@ from aiopartition.group.entry import Entry
 from aiopartition.testing import VirtualTimeLoop
 from tests.simulation.schedules import SESSION_TIMEOUT, Event, Schedule
 
-__all__ = ["GROUP", "KEYS", "Member", "World", "simulate"]
-
 GROUP: Final = "work"
 KEYS: Final = [f"key-{number}" for number in range(20)]
 HEARTBEAT: Final = 0.5

@@ -1,7 +1,5 @@
 """An operator at ZooKeeper's shell: what the tests do to the tree behind the library's back, with another client."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib
@@ -17,8 +15,6 @@ from kazoo.security import ACL, OPEN_ACL_UNSAFE, make_digest_acl
 from aiopartition import PartitionCoordinator
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from aiopartition.backends.zookeeper.session import Session
-
-__all__ = ["Operator", "end_session", "rights", "session_of", "super_user_properties"]
 
 T = TypeVar("T")
 

@@ -1,7 +1,5 @@
 """The network between the servers of an ensemble, which can be broken between any two of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from itertools import permutations
@@ -9,8 +7,6 @@ from typing import NamedTuple
 
 from tests.support.ports import LOOPBACK, free_ports
 from tests.support.proxy import Episode, Proxy
-
-__all__ = ["Backbone"]
 
 
 class _Way(NamedTuple):

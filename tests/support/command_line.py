@@ -1,7 +1,5 @@
 """The command line, run as a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -13,8 +11,6 @@ from importlib.resources import files
 from typing import Any
 
 import jsonschema
-
-__all__ = ["Ended", "command", "data"]
 
 
 @dataclass(frozen=True)

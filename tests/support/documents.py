@@ -1,14 +1,10 @@
 """The documents of the repository, and the blocks of code in them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-__all__ = ["INCLUDED", "ROOT", "Block", "blocks", "documents"]
 
 ROOT: Final = Path(__file__).parents[2]
 

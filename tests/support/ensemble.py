@@ -1,7 +1,5 @@
 """Servers that form a quorum."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 
@@ -11,8 +9,6 @@ from tests.support.proxy import Episode
 from tests.support.server import ZooKeeperServer
 from tests.support.started import Started
 from tests.support.waiting import wait_until
-
-__all__ = ["Ensemble"]
 
 
 class Ensemble(Started):

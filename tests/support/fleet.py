@@ -1,7 +1,5 @@
 """The coordinators of one test, in its own process."""
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from contextlib import AsyncExitStack
@@ -17,8 +15,6 @@ from tests.support.lookout import Lookout
 from tests.support.split import is_split_among
 from tests.support.waiting import wait_until
 from tests.support.watched import WatchedMember
-
-__all__ = ["GROUP", "KEYS", "Fleet"]
 
 GROUP = "switches"
 KEYS = [f"switch-{number}" for number in range(400)]

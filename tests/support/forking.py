@@ -5,8 +5,6 @@ with what it inherited and end in some way, and then sees whether it still takes
 JSON: what the child found, and what the parent found afterwards. The log of both goes to the standard error.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import inspect
@@ -29,8 +27,6 @@ from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from tests.support.split import is_split_among
 from tests.support.waiting import wait_until
-
-__all__ = ["ENDS", "Outcome", "fork"]
 
 GROUP = "forked"
 KEYS = [f"key-{number}" for number in range(200)]

@@ -1,13 +1,9 @@
 """ZooKeeper's frames, as far as a network needs to know them."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
-
-__all__ = ["Frame", "FrameSplitter", "Towards"]
 
 Towards = Literal["server", "client"]
 

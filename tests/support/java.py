@@ -3,16 +3,12 @@
 Run as a program it prints the class path, or says on standard error how to get one and exits with 1.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os
 import shutil
 import sys
 from pathlib import Path
-
-__all__ = ["INSTALL_COMMAND", "ZooKeeperMissingError", "find_class_path", "find_java"]
 
 INSTALL_COMMAND = "apt-get install -y --no-install-recommends libzookeeper-java"
 

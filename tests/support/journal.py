@@ -3,8 +3,6 @@
 A file of JSON lines: writing never waits for a reader, and what was written outlives a SIGKILL.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -13,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from aiopartition.clock import Clock, now
-
-__all__ = ["Journal", "JournalHandler", "JournalReader"]
 
 
 class Journal:

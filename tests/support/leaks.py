@@ -1,15 +1,11 @@
 """What a test leaves behind in its process."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
-
-__all__ = ["LeakCheck"]
 
 # A transport that was told to close gives its socket up in the next turn of the loop, TLS ones a little later.
 TURNS_TO_CLOSE = 5

@@ -1,12 +1,8 @@
 """What was logged during a test."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest
-
-__all__ = ["logged"]
 
 
 def logged(caplog: pytest.LogCaptureFixture, part: str = "", *, level: int = logging.WARNING) -> list[str]:

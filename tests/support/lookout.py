@@ -1,7 +1,5 @@
 """What a member hands out, looked at again and again."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,8 +9,6 @@ from types import TracebackType
 from typing import Self
 
 from aiopartition import NotStartedError, OwnershipUnknownError, PartitionCoordinator, PartitionError
-
-__all__ = ["Lookout", "Sighting", "overlap"]
 
 
 @dataclass(slots=True)

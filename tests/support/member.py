@@ -1,7 +1,5 @@
 """A member in a process of its own: how it is started, told what to do, and ended, and what it has written down."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
@@ -14,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.journal import JournalReader
-
-__all__ = ["LISTENING", "MemberProcess", "words"]
 
 REPOSITORY = Path(__file__).parents[2]
 LISTENING = 0.01

@@ -1,7 +1,5 @@
 """Mistakes made in the library on purpose, which both the simulation and the exploration must find."""
 
-from __future__ import annotations
-
 from operator import or_
 
 import pytest

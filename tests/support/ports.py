@@ -1,7 +1,5 @@
 """Ports for servers that are going to be stopped and started again."""
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import os
@@ -11,8 +9,6 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
-
-__all__ = ["LOOPBACK", "free_port", "free_ports"]
 
 LOOPBACK = "127.0.0.1"
 

@@ -1,7 +1,5 @@
 """A network that can be broken on purpose."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct

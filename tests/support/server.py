@@ -1,7 +1,5 @@
 """One real ZooKeeper server, in a process of its own that can be killed, frozen and brought back."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re
@@ -16,8 +14,6 @@ from tests.support.java import find_class_path, find_java
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.started import Endpoint
 from tests.support.waiting import wait_until
-
-__all__ = ["ServerStartError", "ZooKeeperServer"]
 
 LEADERSHIP = re.compile(r"Snapshotting: 0x([0-9a-f]+)|starting up and setting last processed zxid: 0x([0-9a-f]+)")
 """A leader writes its state down before it begins its epoch."""

@@ -1,14 +1,10 @@
 """Who has what, and whether that is a split."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
 from tests.support.waiting import wait_until
-
-__all__ = ["RESOURCES", "current_view", "is_exact", "is_split_among", "owners", "split_exactly", "steady"]
 
 RESOURCES = [f"host-{number}.example.org" for number in range(500)]
 

@@ -1,12 +1,8 @@
 """What is started when a block is entered, and closed when it is left."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
-
-__all__ = ["Endpoint", "Started"]
 
 
 class Started(ABC):

@@ -1,7 +1,5 @@
 """Certificates of the tests' own authority, as ZooKeeper's server and Python's ``ssl`` want them."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
 
@@ -9,8 +7,6 @@ import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from tests.support.ports import LOOPBACK
-
-__all__ = ["Certificates"]
 
 ORGANIZATION = "aiopartition"
 UNIT = "tests"

@@ -1,13 +1,9 @@
 """Waiting for a fact instead of sleeping and hoping."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
-
-__all__ = ["wait_until"]
 
 T = TypeVar("T")
 Description = str | Callable[[], object] | None

@@ -4,8 +4,6 @@
 hand out, its errors, its log. Told to ``stop`` by a line of input, it stops its coordinator and ends.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import logging
@@ -21,8 +19,6 @@ from tests.support.lookout import Lookout, Sighting
 from tests.support.member import MemberProcess, words
 from tests.support.split import is_exact
 from tests.support.waiting import wait_until
-
-__all__ = ["WatchedMember", "packages", "packages_split"]
 
 GROUP = "packages"
 READING = 0.005

@@ -1,7 +1,5 @@
 """What a member really works on, from the first step of a worker to the last one of its cleanup."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import defaultdict
@@ -12,8 +10,6 @@ from typing import NoReturn, Self
 
 from aiopartition import OwnershipLostError, OwnershipUnknownError, PartitionCoordinator
 from tests.support.waiting import wait_until
-
-__all__ = ["Work", "longest_overlap"]
 
 
 class Work:

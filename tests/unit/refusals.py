@@ -1,7 +1,5 @@
 """Values that no setting takes, and what is said of them."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Callable, Iterator
 from decimal import Decimal

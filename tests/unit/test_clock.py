@@ -1,7 +1,5 @@
 """The clock of leases: it never goes back, ignores the wall clock, and counts the time of a suspended machine."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """What a package index is given: the source distribution, and the README as it is shown there."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

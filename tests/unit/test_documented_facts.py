@@ -1,7 +1,5 @@
 """Facts about placement that the how-tos state."""
 
-from __future__ import annotations
-
 import asyncio
 import unicodedata
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the documents promise their readers about themselves: the README is short, and sentences are read once."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

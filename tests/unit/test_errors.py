@@ -1,7 +1,5 @@
 """Errors: one root, the hierarchy as drawn, texts built from facts, and nothing lost on the way to another process."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 import pickle

@@ -1,7 +1,5 @@
 """Events of a coordinator: their lines, their facts, and the page that documents them."""
 
-from __future__ import annotations
-
 import logging
 import re
 from pathlib import Path

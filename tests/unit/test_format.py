@@ -1,7 +1,5 @@
 """Format 1 as docs/reference/format-1.md writes it down for other languages: its example is what the library does."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """The rules of the house: imports go one way, modules stay small, the map shows what is there."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Metrics: what each counts, where they are documented, and that an exporter's endpoint has them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,7 +1,5 @@
 """No secret gets out, wherever a user may have put it."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Settings: everything that can be configured is validated once, and each mistake is named."""
 
-from __future__ import annotations
-
 import dataclasses
 import ssl
 import uuid

@@ -1,7 +1,5 @@
 """Whatever text comes from outside, what is shown of it is one short line that any terminal and any log can take."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """stop_on_signal(), in processes of its own: what signals do to them, and with what status they end."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import subprocess

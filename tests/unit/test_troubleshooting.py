@@ -1,7 +1,5 @@
 """The page on troubleshooting quotes messages that the library really has."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """URLs: all that is right is understood, each mistake is named, and any text is one or the other."""
 
-from __future__ import annotations
-
 import dataclasses
 import string
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Mistakes in URLs that are often made: forgiven where the meaning is plain, or else named with the remedy."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition import ConfigurationError

@@ -1,7 +1,5 @@
 """A server that says exactly the bytes that a test tells it to, over a real socket."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct
@@ -9,8 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import anyio
-
-__all__ = ["Peer", "PeerServer", "connect_reply", "event", "framed", "reply", "scripted_peer", "stat"]
 
 _PATIENCE = 5.0
 """Seconds after which a test gives up waiting for a peer."""

@@ -1,7 +1,5 @@
 """ZooKeeper's wire format: what we lean on in aiozk is there, the bytes are right, and rubbish does no harm."""
 
-from __future__ import annotations
-
 import itertools
 import struct
 import time

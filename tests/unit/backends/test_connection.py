@@ -1,7 +1,5 @@
 """One connection: over a real socket, with a peer that says exactly the bytes that the test tells it to."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import random

@@ -1,7 +1,5 @@
 """Which servers a session tries, in which order, for how long, and what their errors mean."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final

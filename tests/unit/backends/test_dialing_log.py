@@ -1,7 +1,5 @@
 """An ensemble that cannot be reached is reported early, and not over and over."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 

@@ -1,7 +1,5 @@
 """What answers prove about a session, and what a handshake takes back."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition.backends.lease import NO_LEASE, Lease

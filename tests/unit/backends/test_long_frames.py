@@ -1,7 +1,5 @@
 """Frames that are too long to be kept: the rest is skipped as it arrives, and one request fails."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import struct

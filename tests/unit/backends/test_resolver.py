@@ -1,7 +1,5 @@
 """From names to addresses, whatever the system's resolver does."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import threading

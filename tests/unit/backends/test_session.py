@@ -1,7 +1,5 @@
 """A session and the servers that it is resumed at, each of which says exactly what the test tells it to."""
 
-from __future__ import annotations
-
 import asyncio
 import struct
 from collections.abc import AsyncIterator

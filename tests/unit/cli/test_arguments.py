@@ -1,7 +1,5 @@
 """The command line's arguments: what is refused, with which status, in one line, and without any secret."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """What the command line calculates from a group's members: fair shares, plans, owners, keys."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition import ConfigurationError, GroupPolicy, OwnershipUnknownError, View, partitions

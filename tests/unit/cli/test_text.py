@@ -1,7 +1,5 @@
 """How the command line shows what it has found: aligned, in one line each, within the terminal's width."""
 
-from __future__ import annotations
-
 import io
 import os
 import pty

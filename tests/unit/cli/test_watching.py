@@ -1,7 +1,5 @@
 """What watch shows of a group, and what doctor reads in a server's answer."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import pytest

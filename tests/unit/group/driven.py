@@ -1,7 +1,5 @@
 """One group's state machine, driven by hand without any I/O: how tests bring it into a state."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from aiopartition.backends.base import Entries

@@ -1,7 +1,5 @@
 """The model of a coordination service with marks and the active generation, and members with work."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

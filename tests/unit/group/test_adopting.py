@@ -1,7 +1,5 @@
 """A group whose policy becomes known while it is joined."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from typing import Any

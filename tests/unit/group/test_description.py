@@ -1,7 +1,5 @@
 """What members say of themselves: whatever stands there, it is an answer and no error."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The document of a group: what is written, and what is made of whatever stands there."""
 
-from __future__ import annotations
-
 import json
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Names: any id fits into one component of a path, and back, with exactly one spelling."""
 
-from __future__ import annotations
-
 import re
 import string
 from dataclasses import replace

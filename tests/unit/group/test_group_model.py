@@ -6,8 +6,6 @@ started again with the same id while the old one lives, and leave at any moment.
 :meth:`aiopartition.group.membership.Membership.tend` does, one request at a time.
 """
 
-from __future__ import annotations
-
 import random
 from typing import Any, Final
 

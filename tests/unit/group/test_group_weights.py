@@ -1,7 +1,5 @@
 """Members of weight 0, and groups that are too large, in the state of a group."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition.errors import GroupTooLargeError

@@ -1,7 +1,5 @@
 """One member's part in a handoff, driven by hand: what it decides at each event, without any I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Final
 

@@ -8,8 +8,6 @@ Sessions end as leases promise: a member is fenced before the service may give i
 tests.unit.group.test_handoff_model --generations 100000`` runs for long.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import random

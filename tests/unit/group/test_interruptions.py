@@ -1,7 +1,5 @@
 """What one group's state machine does when sessions end, leases lapse and steps fail."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition.errors import PartitionError, PolicyMismatchError

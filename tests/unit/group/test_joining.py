@@ -1,7 +1,5 @@
 """How one group's state machine gets into its group: its entry, its incarnation, its successors and predecessors."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition.errors import MemberSupersededError

@@ -1,7 +1,5 @@
 """Leaving a group in every phase, and that asking its state machine changes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """What an observer knows of a group while it takes a long list of entries apart, between turns of the event loop."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

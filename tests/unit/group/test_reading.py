@@ -1,7 +1,5 @@
 """What one group's state machine makes of what it reads: views, supersession, too few members, news of changes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

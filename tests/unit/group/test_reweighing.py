@@ -1,7 +1,5 @@
 """How an entry with another weight comes in the place of ours, in the state of a group."""
 
-from __future__ import annotations
-
 import pytest
 
 from aiopartition.errors import MemberSupersededError

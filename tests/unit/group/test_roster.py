@@ -1,7 +1,5 @@
 """The entries last read: names taken apart in bounded steps, each once while it is there."""
 
-from __future__ import annotations
-
 from collections.abc import Generator
 
 import pytest

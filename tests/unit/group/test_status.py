@@ -1,7 +1,5 @@
 """What operators are told: whatever stands in an entry, it is only shown."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Enumerations that are harder to tell from plain keys than most."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Self
 

@@ -1,7 +1,5 @@
 """What a table says, in full and in short, and ids of members to make it of."""
 
-from __future__ import annotations
-
 import hashlib
 
 from aiopartition.placement.table import Table

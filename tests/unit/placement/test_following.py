@@ -1,7 +1,5 @@
 """A table that follows its members is that of a fresh build, whatever has happened before; and few are followed."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import random

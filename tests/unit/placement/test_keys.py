@@ -1,7 +1,5 @@
 """Keys: the same bytes for the same resource in every process, and an error instead of a guess."""
 
-from __future__ import annotations
-
 import sys
 from enum import Enum, IntEnum, IntFlag, StrEnum
 from pathlib import PurePath, PurePosixPath, PureWindowsPath

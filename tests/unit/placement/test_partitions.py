@@ -1,7 +1,5 @@
 """Numbered partitions: every member has exactly its quota, everybody agrees, few move, and no release moves any."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import random

@@ -1,7 +1,5 @@
 """Policies: validated once, each mistake is named, and compared by value."""
 
-from __future__ import annotations
-
 import dataclasses
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """The slot table: every slot has its owners, everybody agrees on them, few move, and no release moves any."""
 
-from __future__ import annotations
-
 import math
 import os
 import random

@@ -1,7 +1,5 @@
 """Filtering by a table: one hash and one index a key, and never another answer than the plain question gives."""
 
-from __future__ import annotations
-
 from enum import IntEnum, StrEnum
 from pathlib import PurePosixPath
 from typing import Any

@@ -1,7 +1,5 @@
 """Views and changes: what a member sees, frozen at one generation."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from collections.abc import AsyncIterator, Iterator

@@ -1,7 +1,5 @@
 """The event loop on which waiting takes no time."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """The status application, asked as a browser, a probe and a framework ask it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """How often a listing is asked for: every ``refresh`` seconds, and after gains, but not for each of them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 
