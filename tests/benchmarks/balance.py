@@ -28,10 +28,7 @@ from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.rings import CEILOMETER_PARTITIONS, tooz_ring, uhashring_ring
 
 DEFAULT = GroupPolicy()
-POLICIES = (
-    *(GroupPolicy(load_bound=bound) for bound in (1.02, 1.03, 1.05, 1.08, 1.1)),
-    GroupPolicy(slots=65_536),
-)
+POLICIES = (*(GroupPolicy(load_bound=bound) for bound in (1.02, 1.03, 1.05, 1.08, 1.1)), GroupPolicy(slots=65_536))
 
 OURS, UHASHRING, TOOZ, TOOZ_100, SETS = (
     "aiopartition",
@@ -51,26 +48,14 @@ async def measure(*, quick: bool) -> Report:
     balance = Table(
         "balance",
         "the busiest member's load, as a multiple of the mean",
-        (
-            "who",
-            "members|,",
-            "space|.2f",
-            *(f"{count:,} keys|.2f" for count in counts),
-        ),
+        ("who", "members|,", "space|.2f", *(f"{count:,} keys|.2f" for count in counts)),
         "With 1,000 keys and 1,000 members chance decides: of 1,000 balls thrown at random "
         "the fullest of 1,000 urns gets 5 or 6.",
     )
     moved = Table(
         "moved",
         "what moves when one member joins or leaves, as a multiple of what has to",
-        (
-            "who",
-            "members|,",
-            "join|.2f",
-            "worst join|.2f",
-            "leave|.2f",
-            "worst leave|.2f",
-        ),
+        ("who", "members|,", "join|.2f", "worst join|.2f", "leave|.2f", "worst leave|.2f"),
         f"{changes} members each; 3 at 300 members and more.",
     )
     bounds = Table(

@@ -30,10 +30,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "frozen": ("server stopped for 10 s: noticed", "ensemble::single"),
     "frozen lost": ("… lost", "ensemble::single"),
     "follower killed": ("connected follower killed: back", "ensemble::changes_nothing"),
-    "leader from follower": (
-        "leader killed, client at a follower: back",
-        "ensemble::leader_killed_under_followers",
-    ),
+    "leader from follower": ("leader killed, client at a follower: back", "ensemble::leader_killed_under_followers"),
     "leader": ("leader killed, client at the leader: back", "ensemble::changes_nothing"),
     "follower frozen": ("connected follower stopped: back", "ensemble::is_left_for_another"),
     "short silence": ("silence of 3 s: noticed", "network::longer_than_the_lease_but_not_than_the_session"),

@@ -37,9 +37,7 @@ async def measure(*, quick: bool) -> Report:
     coordinators, groups, sizes = (2, 3, (3,)) if quick else (20, 100, (10, 100, 1_000))
     memory = Table("memory", "kilobytes", ("what", "kB each|,.1f", "threads each|,.1f"))
     times = Table(
-        "joining",
-        f"seconds to join {groups} groups of {MEMBERS} members",
-        ("how", "all|,.2f", "ms a group|,.1f"),
+        "joining", f"seconds to join {groups} groups of {MEMBERS} members", ("how", "all|,.2f", "ms a group|,.1f")
     )
     async with ZooKeeperServer(tick_time=2000, heap_megabytes=256) as server:
         await _coordinators(server, memory, coordinators)

@@ -56,9 +56,7 @@ async def _by_members(report: Report, keys: list[str], sizes: Sequence[int], rou
         "time", f"nanoseconds a key, {len(keys):,} str keys, by the number of members", ("members", *headings)
     )
     ratios = Table(
-        "ratio",
-        "the same as multiples of extract_my_subset",
-        ("members", *(f"{size:,}|,.2f" for size in sizes)),
+        "ratio", "the same as multiples of extract_my_subset", ("members", *(f"{size:,}|,.2f" for size in sizes))
     )
     results = [await _ring_race(keys, size, rounds) for size in sizes]
     for name in (FLOOR, KEEPING, OURS, UHASHRING, UHASHRING_XXH3, TOOZ, PARTITIONER):
@@ -130,16 +128,7 @@ async def _by_kind(report: Report, keys: list[str], rounds: int) -> None:
     table = Table(
         "kinds",
         f"nanoseconds a key by the kind of the resource, {len(keys):,} resources, 10 members",
-        (
-            "resource",
-            "floor",
-            OURS,
-            "× floor|.2f",
-            "uhashring",
-            "uhashring × ours|,.1f",
-            "tooz",
-            "tooz × ours|,.1f",
-        ),
+        ("resource", "floor", OURS, "× floor|.2f", "uhashring", "uhashring × ours|,.1f", "tooz", "tooz × ours|,.1f"),
         "Each kind's floor is its own: key= is called there too. "
         "Bytes need no encoding, so the price of the rest shows most.",
     )

@@ -36,13 +36,7 @@ async def measure(*, quick: bool) -> Report:
     table = Table(
         "cycle",
         f"one polling cycle: {len(members)} members, {RESOURCES:,} resources",
-        (
-            "who",
-            "p50 µs|,.1f",
-            "p99 µs|,.1f",
-            "× ours|,.2f",
-            "requests a cycle|.2f",
-        ),
+        ("who", "p50 µs|,.1f", "p99 µs|,.1f", "× ours|,.2f", "requests a cycle|.2f"),
         "The other members hold their sessions and do nothing. A cycle of ours sends nothing.",
     )
     async with ZooKeeperServer(tick_time=2000) as server:

@@ -201,15 +201,7 @@ def _set_partitioner(server: ZooKeeperServer, *, quick: bool) -> Table:
     table = Table(
         "SetPartitioner",
         "kazoo's SetPartitioner: milliseconds from the change until all is held again",
-        (
-            "members",
-            "time_boundary|.2f",
-            "change",
-            "times",
-            "p50",
-            "worst",
-            "nobody worked p50",
-        ),
+        ("members", "time_boundary|.2f", "change", "times", "p50", "worst", "nobody worked p50"),
         "Nobody worked: from the first member's letting go to the last one's holding its new share.",
     )
     plans = [(2, 0.05, 1)] if quick else [(3, 0.05, 5), (10, 0.05, 10), (10, 0.5, 3), (10, 30.0, 1)]

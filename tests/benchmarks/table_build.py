@@ -34,11 +34,7 @@ async def measure(*, quick: bool) -> Report:
     table = Table(
         "build",
         "milliseconds to build what answers for all keys, by the number of members",
-        (
-            "who",
-            *(f"{size:,}|,.2f" for size in sizes),
-            *(f"one joins {size:,}|,.2f" for size in sizes),
-        ),
+        ("who", *(f"{size:,}|,.2f" for size in sizes), *(f"one joins {size:,}|,.2f" for size in sizes)),
     )
     fresh = [await _fresh(size, rounds) for size in sizes]
     joined = [await _one_joins(size, rounds) for size in sizes]

@@ -39,14 +39,7 @@ async def measure(*, quick: bool) -> Report:
     rest = Table(
         "rest",
         f"{size} members at rest: what the server counts in a second",
-        (
-            "who",
-            "requests|,.1f",
-            "packets sent|,.1f",
-            "bytes asked",
-            "bytes answered",
-            "requests a member|,.2f",
-        ),
+        ("who", "requests|,.1f", "packets sent|,.1f", "bytes asked", "bytes answered", "requests a member|,.2f"),
         f"Over {seconds:g} s.",
     )
     restart = Table(

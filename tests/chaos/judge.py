@@ -219,8 +219,7 @@ class Judge:
         before = unknown_since - offset.latest(superseded) - self.conditions.answers_age
         if before > SLACK:
             self.object_to(
-                "confirmed",
-                f"{describe(member, sighting)}: it had been over for {before:.3f} s when it was last sure",
+                "confirmed", f"{describe(member, sighting)}: it had been over for {before:.3f} s when it was last sure"
             )
 
     # ---- no harm to others

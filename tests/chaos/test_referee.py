@@ -414,10 +414,7 @@ class TestPresence:
 
     def test_collisions(self) -> None:
         pieces = [Piece("1", 3, 1.0, 9.0), Piece("2", 3, 4.0, 5.0), Piece("3", 3, 6.0, 7.0), Piece("2", 4, 1.0, 9.0)]
-        assert [text.partition(" began")[0] for text in collisions(pieces)] == [
-            "key 3: process 2",
-            "key 3: process 3",
-        ]
+        assert [text.partition(" began")[0] for text in collisions(pieces)] == ["key 3: process 2", "key 3: process 3"]
         assert list(collisions([Piece("1", 3, 1.0, 5.0), Piece("1", 3, 4.0, 6.0), Piece("2", 3, 6.0, 7.0)])) == []
 
     def test_gaps(self) -> None:

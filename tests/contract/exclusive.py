@@ -2,11 +2,7 @@
 
 from typing import Any
 
-from aiopartition import (
-    GroupPolicy,
-    PartitionCoordinator,
-    View,
-)
+from aiopartition import GroupPolicy, PartitionCoordinator, View
 from tests.contract.cluster import Cluster
 from tests.contract.joining import enter
 from tests.support import wait_until

@@ -10,13 +10,7 @@ from typing import Any, Self, cast
 
 import pytest
 
-from aiopartition import (
-    BackendError,
-    GroupPolicy,
-    MemberSupersededError,
-    PartitionCoordinator,
-    PolicyMismatchError,
-)
+from aiopartition import BackendError, GroupPolicy, MemberSupersededError, PartitionCoordinator, PolicyMismatchError
 from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError

@@ -7,11 +7,7 @@ import pytest
 from tests.examples.started import RUNNING, read_until, start
 
 
-@pytest.mark.parametrize(
-    ("example", "arguments", "sign"),
-    RUNNING.values(),
-    ids=RUNNING,
-)
+@pytest.mark.parametrize(("example", "arguments", "sign"), RUNNING.values(), ids=RUNNING)
 def test_sigterm(example: str, arguments: tuple[object, ...], sign: str, url: str) -> None:
     """Without a traceback, and with no process left behind, for which the fixture looks."""
     with start(example, url, *arguments) as process:

@@ -13,16 +13,7 @@ import pytest
 
 from aiopartition import PartitionCoordinator, View
 from tests.exploration.explorer import every_injection, sample
-from tests.exploration.internals import (
-    Group,
-    Handoff,
-    Hold,
-    InFlight,
-    Membership,
-    Registry,
-    Work,
-    subset_module,
-)
+from tests.exploration.internals import Group, Handoff, Hold, InFlight, Membership, Registry, Work, subset_module
 from tests.exploration.scenarios import SCENARIOS
 from tests.exploration.trial import Schedule, try_out
 from tests.support.mistakes import (

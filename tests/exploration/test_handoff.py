@@ -99,8 +99,7 @@ class MovesThereAndBack:
 def later_ones_count(self: CopiedService, generation: int) -> Marks:
     later = [mark for mark in self.marks if mark.generation >= generation]
     return Marks(
-        frozenset(mark.name for mark in later if mark.ready),
-        frozenset(mark.name for mark in later if not mark.ready),
+        frozenset(mark.name for mark in later if mark.ready), frozenset(mark.name for mark in later if not mark.ready)
     )
 
 

@@ -40,13 +40,7 @@ class TestDeleted:
 
     @pytest.mark.parametrize("what", ["members", "group", "namespace"])
     async def test_everything(
-        self,
-        fleet: Fleet,
-        zookeeper: ZooKeeperServer,
-        operator: Operator,
-        namespace: str,
-        what: str,
-        measure: Measure,
+        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, what: str, measure: Measure
     ) -> None:
         """Whoever deletes the members node, the group or the namespace, with all that is below it, finds it rebuilt by
         the members, and the split exact."""

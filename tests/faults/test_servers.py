@@ -79,11 +79,7 @@ class Divided:
 @pytest.fixture
 async def divided(anyio_backend: str) -> AsyncIterator[Divided]:
     one, other, third, *nowhere = [f"{LOOPBACK}:{a}:{b}" for a, b in zip(*[iter(free_ports(12))] * 2, strict=True)]
-    seen_from = {
-        1: (one, other, nowhere[0]),
-        2: (one, other, nowhere[0]),
-        3: (nowhere[1], nowhere[2], third),
-    }
+    seen_from = {1: (one, other, nowhere[0]), 2: (one, other, nowhere[0]), 3: (nowhere[1], nowhere[2], third)}
     async with AsyncExitStack() as stack:
         servers = [
             ZooKeeperServer(

@@ -15,12 +15,7 @@ INSTALL_COMMAND = "apt-get install -y --no-install-recommends libzookeeper-java"
 # Debian's jar names its dependencies in its manifest, but neither all that Netty needs for TLS, nor a logger, without
 # which a server keeps the reason of a failed start to itself.
 DEBIAN_JAR = Path("/usr/share/java/zookeeper.jar")
-DEBIAN_OTHERS = (
-    "netty-codec.jar",
-    "netty-resolver.jar",
-    "netty-transport-native-unix-common.jar",
-    "slf4j-simple.jar",
-)
+DEBIAN_OTHERS = ("netty-codec.jar", "netty-resolver.jar", "netty-transport-native-unix-common.jar", "slf4j-simple.jar")
 
 DOWNLOADED = Path(__file__).parents[2] / "build" / "zookeeper"
 """Where ``tests.support.download`` puts what it fetches."""

@@ -80,11 +80,7 @@ EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
         {"reason": "the certificate is not trusted", "path": None, "permission": None},
         "the certificate is not trusted",
     ),
-    (
-        AuthenticationError("go away", "/a"),
-        {"reason": "go away", "path": "/a", "permission": None},
-        "/a: go away",
-    ),
+    (AuthenticationError("go away", "/a"), {"reason": "go away", "path": "/a", "permission": None}, "/a: go away"),
     (
         AuthenticationError("these credentials do not have it", "/a", "CREATE"),
         {"reason": "these credentials do not have it", "path": "/a", "permission": "CREATE"},

@@ -7,13 +7,7 @@ from aiopartition.url import parse_url
 
 
 @pytest.mark.parametrize(
-    "hosts",
-    [
-        "zk1:2181, zk2:2181",
-        "zk1:2181 , zk2",
-        " zk1:2181,\tzk2:2181\n",
-        "zk1:2181,\n    zk2:2181",
-    ],
+    "hosts", ["zk1:2181, zk2:2181", "zk1:2181 , zk2", " zk1:2181,\tzk2:2181\n", "zk1:2181,\n    zk2:2181"]
 )
 @pytest.mark.parametrize("rest", ["", "/", "/n?heartbeat=2"])
 def test_space_around_a_comma(hosts: str, rest: str) -> None:

@@ -14,13 +14,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.codec import (
-    Children,
-    ConnectReply,
-    ReplyError,
-    Stat,
-    Xid,
-)
+from aiopartition.backends.zookeeper.codec import Children, ConnectReply, ReplyError, Stat, Xid
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.frames import MAX_SKIPPED, ProtocolError
 from tests.support.ports import free_port

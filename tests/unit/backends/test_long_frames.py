@@ -14,20 +14,8 @@ import pytest
 
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import Operation, Stat, Xid
-from aiopartition.backends.zookeeper.connection import (
-    Address,
-    Connection,
-    ConnectionLostError,
-    LongAnswerError,
-    Reply,
-)
-from aiopartition.backends.zookeeper.frames import (
-    MAX_FRAME,
-    MAX_SKIPPED,
-    FrameSplitter,
-    LongFrame,
-    ProtocolError,
-)
+from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, LongAnswerError, Reply
+from aiopartition.backends.zookeeper.frames import MAX_FRAME, MAX_SKIPPED, FrameSplitter, LongFrame, ProtocolError
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
 from tests.support.waiting import wait_until
 from tests.unit.backends.scripted_peer import Peer, framed, reply, scripted_peer, stat
@@ -207,8 +195,7 @@ async def test_a_long_answer_to_a_cancelled_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("xid", "told"),
-    [(Xid.WATCH, f"a watch event of {MAX_FRAME + 1} bytes"), (5, "an unexpected answer to request 5")],
+    ("xid", "told"), [(Xid.WATCH, f"a watch event of {MAX_FRAME + 1} bytes"), (5, "an unexpected answer to request 5")]
 )
 async def test_a_long_frame_that_answers_nothing_ends_the_connection(xid: int, told: str) -> None:
     async with line() as far:

@@ -14,16 +14,7 @@ from aiopartition.group.step import Step
 from aiopartition.group.work import Work
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.table import Mask, Table
-from tests.unit.group.group_model import (
-    Actions,
-    Actor,
-    Asked,
-    LostError,
-    ModelBackend,
-    ModelTables,
-    Request,
-    Service,
-)
+from tests.unit.group.group_model import Actions, Actor, Asked, LostError, ModelBackend, ModelTables, Request, Service
 
 POLICY: Final = GroupPolicy(slots=16, vnodes=1, exclusive=True)
 
