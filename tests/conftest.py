@@ -88,6 +88,18 @@ def namespace(request: pytest.FixtureRequest) -> str:
     return f"/{name[:80]}-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.fixture
+def url(zookeeper: ZooKeeperServer, namespace: str) -> str:
+    """A coordinator's URL: that place on ``zookeeper``."""
+    return zookeeper.url(namespace)
+
+
+@pytest.fixture
+def network_url(network: Proxy, namespace: str) -> str:
+    """The same place, through ``network``."""
+    return network.url(namespace)
+
+
 # Nothing may stay behind
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
-from types import TracebackType
 from typing import Final, Self
 
 BREATH: Final = 0.005
@@ -127,9 +126,7 @@ class Ticker:
         self._started = time.perf_counter()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._started
         gc.callbacks.remove(self._note_collection)
         await asyncio.sleep(3 * self.INTERVAL)  # a stall at the very end has to be noticed too

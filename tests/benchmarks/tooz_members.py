@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from tooz import coordination
@@ -72,9 +71,7 @@ class ToozMembers:
             member.run_watchers()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for member in self.members:
             member.stop()
 

@@ -18,17 +18,12 @@ from aiopartition import OwnershipUnknownError
 from aiopartition.backends.opening import open_backend
 from aiopartition.clock import now
 from tests.faults.conftest import Measure
-from tests.support import ZooKeeperServer, wait_until
+from tests.support import wait_until
 from tests.support.fleet import GROUP, KEYS, Fleet
 from tests.support.watched import packages_split
 
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 HOUR = 3600.0
-
-
-@pytest.fixture
-async def url(zookeeper: ZooKeeperServer, namespace: str) -> str:
-    return zookeeper.url(namespace)
 
 
 class SuspendedClock:

@@ -181,12 +181,12 @@ async def test_the_right_to_read_is_enough(
     assert SUPER_USER[1] not in ended.err
 
 
-async def test_a_closed_pipe_ends_quietly(zookeeper: ZooKeeperServer, namespace: str) -> None:
+async def test_a_closed_pipe_ends_quietly(url: str) -> None:
     """As with ``| head``: no traceback, and the status of a broken pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aiopartition", "groups", zookeeper.url(namespace)), stdout=writer, stderr=PIPE
+        *(sys.executable, "-m", "aiopartition", "groups", url), stdout=writer, stderr=PIPE
     )
     os.close(writer)
     _, err = await process.communicate()

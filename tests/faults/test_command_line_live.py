@@ -119,9 +119,9 @@ async def test_watch_waits_for_a_group(zookeeper: ZooKeeperServer, namespace: st
         await wait_until(lambda: shown.shows("1 members at generation"))
 
 
-async def test_watch_without_a_server(zookeeper: ZooKeeperServer, namespace: str) -> None:
+async def test_watch_without_a_server(url: str, zookeeper: ZooKeeperServer) -> None:
     await zookeeper.kill()
-    ended = await command("watch", zookeeper.url(namespace), "g", "--timeout", "0.3")
+    ended = await command("watch", url, "g", "--timeout", "0.3")
     assert (ended.status, ended.out, ended.err.count("\n")) == (4, "", 1)
 
 

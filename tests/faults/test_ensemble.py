@@ -155,11 +155,11 @@ class TestFrozenServer:
             mine.mine & theirs.mine for mine in since for theirs in elsewhere if mine.generation == theirs.generation
         )
 
-    async def test_single(self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure) -> None:
+    async def test_single(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure) -> None:
         """The only server is stopped for longer than a session and goes on: nothing is handed out meanwhile, and never
         the same by two. Afterwards the split is exact again."""
         for name in ("a", "b"):
-            await fleet.start(zookeeper.url(namespace), name, session_timeout=1.0)
+            await fleet.start(url, name, session_timeout=1.0)
         await fleet.settle()
         lookouts = [await fleet.watch(member) for member in fleet.members]
         await zookeeper.freeze()
@@ -278,12 +278,10 @@ class TestQuorum:
 
 
 class TestWipedServer:
-    async def test_comes_back_empty(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
-    ) -> None:
+    async def test_comes_back_empty(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure) -> None:
         """A single server comes back without its disk: every member joins again, and they converge."""
         for name in ("a", "b", "c"):
-            await fleet.start(zookeeper.url(namespace), name)
+            await fleet.start(url, name)
         await fleet.settle()
         sessions = sessions_of(fleet)
         await zookeeper.kill()

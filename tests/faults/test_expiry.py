@@ -10,12 +10,12 @@ from tests.support.fleet import GROUP, Fleet
 
 class TestExpiredSession:
     async def test_is_replaced_and_the_group_joined_again(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, measure: Measure
     ) -> None:
         """A member whose session was ended by the server joins again by itself with a fresh one. Others see it leave
         and join, nothing of the old session remains, and the split is exact again."""
-        member = await fleet.start(zookeeper.url(namespace), "a")
-        other = await fleet.start(zookeeper.url(namespace), "b")
+        member = await fleet.start(url, "a")
+        other = await fleet.start(url, "b")
         await fleet.settle()
         before, generation = session_of(member).session_id, (await other.view(GROUP)).generation
         changes, others_changes = fleet.changes(member), fleet.changes(other)
@@ -42,11 +42,18 @@ class TestExpiredSession:
         assert joined == left <= {"a"}
 
     async def test_while_disconnected(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, operator: Operator, namespace: str
+        self,
+        fleet: Fleet,
+        url: str,
+        network_url: str,
+        zookeeper: ZooKeeperServer,
+        network: Proxy,
+        operator: Operator,
+        namespace: str,
     ) -> None:
         """A member that was cut off while its session ended learns of it when it is back, and joins again."""
-        member = await fleet.start(network.url(namespace), "a")
-        other = await fleet.start(zookeeper.url(namespace), "b")
+        member = await fleet.start(network_url, "a")
+        other = await fleet.start(url, "b")
         await fleet.settle()
         before, seen = session_of(member).session_id, await fleet.watch(member)
         with network.refuse():
@@ -60,11 +67,11 @@ class TestExpiredSession:
         assert len(await operator.children(f"{namespace}/{GROUP}/members")) == 2
 
     async def test_again_and_again(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
     ) -> None:
         """However often it happens, there is one entry for each member, and a session for each."""
         for name in ("a", "b", "c"):
-            await fleet.start(zookeeper.url(namespace), name)
+            await fleet.start(url, name)
         await fleet.settle()
         for _ in range(3):
             for member in fleet.members:
@@ -76,19 +83,19 @@ class TestExpiredSession:
         assert [name.partition(";")[0] for name in names] == ["a", "b", "c"]
 
     async def test_somebody_else_took_the_place(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, url: str, network_url: str, zookeeper: ZooKeeperServer, network: Proxy
     ) -> None:
         """A process that was replaced while it was cut off, after its session had ended, finds its id taken and does
         not take it back: of two starts the later one counts."""
-        first = await fleet.start(network.url(namespace), "a")
-        other = await fleet.start(zookeeper.url(namespace), "b")
+        first = await fleet.start(network_url, "a")
+        other = await fleet.start(url, "b")
         await fleet.settle()
         with network.refuse():
             network.reset()
             await wait_until(lambda: not first.connected)
             await end_session(zookeeper.address, session_of(first))
             await fleet.settle(other)
-            second = await fleet.start(zookeeper.url(namespace), "a")
+            second = await fleet.start(url, "a")
             await fleet.settle(second, other)
             seen = await fleet.watch(second)
         earlier = await fleet.watch(first)

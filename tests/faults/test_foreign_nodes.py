@@ -58,10 +58,10 @@ async def removed(operator: Operator, members: str) -> None:
 
 @pytest.mark.parametrize("children", [1, 2 * DELETIONS + 1])
 async def test_a_node_with_others_below_it(
-    fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, children: int
+    fleet: Fleet, url: str, namespace: str, operator: Operator, children: int
 ) -> None:
     """An entry has none: they go with it, though not all in one breath."""
-    member = await member_of(fleet, zookeeper.url(namespace), "a")
+    member = await member_of(fleet, url, "a")
     await operator.create(f"{namespace}/g/members/{GHOST}/below/further")
     for number in range(1, children):
         await operator.create(f"{namespace}/g/members/{GHOST}/{number}")

@@ -48,10 +48,10 @@ def expect_nothing_happened(outcome: Outcome, way: str, end: str) -> None:
 
 
 @pytest.mark.parametrize(("way", "end"), WAYS_AND_ENDS)
-async def test_a_child_leaves_the_session_alone(zookeeper: ZooKeeperServer, namespace: str, way: str, end: str) -> None:
+async def test_a_child_leaves_the_session_alone(url: str, way: str, end: str) -> None:
     """However a child is forked and ends: the parent's session, entries and ownership survive it, and the parent
     still hears of the others."""
-    expect_nothing_happened(await fork(zookeeper.url(namespace), way, end), way, end)
+    expect_nothing_happened(await fork(url, way, end), way, end)
 
 
 @pytest.mark.parametrize(("way", "end"), WAYS_AND_ENDS)
@@ -61,9 +61,9 @@ async def test_a_child_leaves_a_memory_cluster_alone(anyio_backend: str, way: st
 
 
 @pytest.mark.parametrize("way", ["coroutine", "multiprocessing"])
-async def test_a_child_may_have_one_of_its_own(zookeeper: ZooKeeperServer, namespace: str, way: str) -> None:
+async def test_a_child_may_have_one_of_its_own(url: str, way: str) -> None:
     """A coordinator that the child starts is another member."""
-    outcome = await fork(zookeeper.url(namespace), way, "exit", "--own")
+    outcome = await fork(url, way, "exit", "--own")
     assert outcome.child["own"] == ["child", "parent"]
     assert outcome.parent["same_session"]
     assert outcome.parent["shared"]
@@ -78,14 +78,14 @@ async def test_a_child_has_a_memory_cluster_of_its_own(anyio_backend: str) -> No
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_on_uvloop(zookeeper: ZooKeeperServer, namespace: str, end: str) -> None:
+async def test_on_uvloop(url: str, end: str) -> None:
     """Which has its own transports. Its child dies of uvloop itself, whose loops do not survive a fork."""
-    expect_parent_lives_on(await fork(zookeeper.url(namespace), "coroutine", end, "--uvloop"))
+    expect_parent_lives_on(await fork(url, "coroutine", end, "--uvloop"))
 
 
-async def test_a_child_at_work_for_longer_than_the_session(zookeeper: ZooKeeperServer, namespace: str) -> None:
+async def test_a_child_at_work_for_longer_than_the_session(url: str) -> None:
     """All that is due in the event loop that it inherited comes due at once."""
-    outcome = await fork(zookeeper.url(namespace), "coroutine", "return", "--busy", "0.9")
+    outcome = await fork(url, "coroutine", "return", "--busy", "0.9")
     expect_nothing_happened(outcome, "coroutine", "return")
 
 

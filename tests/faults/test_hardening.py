@@ -39,14 +39,14 @@ async def shares(member: PartitionCoordinator) -> bool:
 class TestReconnecting:
     """A short interruption must stay one, whatever else goes on in the process."""
 
-    async def test_needs_no_thread_of_the_service(self, network: Proxy, namespace: str) -> None:
+    async def test_needs_no_thread_of_the_service(self, network_url: str, network: Proxy) -> None:
         """A service whose thread pool is busy with blocking work, or with lookups that hang, reconnects as well."""
         loop = asyncio.get_running_loop()
         pool, release = ThreadPoolExecutor(1), Event()
         loop.set_default_executor(pool)
         jobs = [asyncio.ensure_future(asyncio.to_thread(release.wait)) for _ in range(3)]
         try:
-            async with PartitionCoordinator(network.url(namespace), session_timeout=4) as member:
+            async with PartitionCoordinator(network_url, session_timeout=4) as member:
                 await member.join_group("g")
                 view = await member.view("g")
                 connections = network.connections
@@ -59,15 +59,15 @@ class TestReconnecting:
             pool.shutdown()
             loop.set_default_executor(ThreadPoolExecutor())
 
-    async def test_with_more_watches_than_a_request_may_hold(self, network: Proxy, namespace: str) -> None:
+    async def test_with_more_watches_than_a_request_may_hold(self, network_url: str, network: Proxy) -> None:
         """1 MB of watched paths are armed again in pieces; one request of that size ends the connection each time."""
-        async with PartitionCoordinator(network.url(namespace), session_timeout=10) as member:
+        async with PartitionCoordinator(network_url, session_timeout=10) as member:
             groups = [f"{'ü' * 500}{number}" for number in range(360)]
             await asyncio.gather(*(member.join_group(group_id) for group_id in groups))
             connections = network.connections
             network.reset()
             await wait_until(lambda: network.connections > connections and member.connected, timeout=5)
-            async with PartitionCoordinator(network.url(namespace), member_id="other") as other:
+            async with PartitionCoordinator(network_url, member_id="other") as other:
                 await other.join_group(groups[7])
 
                 async def knows_the_other() -> bool:
@@ -75,13 +75,11 @@ class TestReconnecting:
 
                 await wait_until(knows_the_other)
 
-    async def test_a_handshake_alone_proves_nothing(
-        self, network: Proxy, zookeeper: ZooKeeperServer, namespace: str
-    ) -> None:
+    async def test_a_handshake_alone_proves_nothing(self, url: str, network_url: str, network: Proxy) -> None:
         """Where handshakes come through and all else is lost, an old view must not stay in force."""
         async with (
-            PartitionCoordinator(network.url(namespace), member_id="cut", session_timeout=2) as cut,
-            PartitionCoordinator(zookeeper.url(namespace), member_id="other", session_timeout=2) as other,
+            PartitionCoordinator(network_url, member_id="cut", session_timeout=2) as cut,
+            PartitionCoordinator(url, member_id="other", session_timeout=2) as other,
         ):
             await cut.join_group("g")
             # The first frame of a connection is the handshake's, in both directions.
@@ -96,7 +94,7 @@ class TestReconnecting:
             network.reset()
             await wait_until(lambda: shares(cut))
 
-    async def test_reads_alone_prove_nothing(self, network: Proxy, zookeeper: ZooKeeperServer, namespace: str) -> None:
+    async def test_reads_alone_prove_nothing(self, url: str, network_url: str, network: Proxy) -> None:
         """A deposed leader answers handshakes and reads, and no write. A member that finds such a one after it has lost
         its connection lets go of all it has when its lease is over, as if nobody had answered."""
         refused = 0
@@ -108,8 +106,8 @@ class TestReconnecting:
             return not write
 
         async with (
-            PartitionCoordinator(network.url(namespace), member_id="cut", session_timeout=2) as cut,
-            PartitionCoordinator(zookeeper.url(namespace), member_id="other", session_timeout=2) as other,
+            PartitionCoordinator(network_url, member_id="cut", session_timeout=2) as cut,
+            PartitionCoordinator(url, member_id="other", session_timeout=2) as other,
         ):
             await cut.join_group("g")
 
@@ -128,10 +126,10 @@ class TestReconnecting:
 
 
 @pytest.mark.parametrize("ahead", [1000, 1 << 62, (1 << 63) - 1])
-async def test_a_generation_that_cannot_be_is_refused(zookeeper: ZooKeeperServer, namespace: str, ahead: int) -> None:
+async def test_a_generation_that_cannot_be_is_refused(url: str, ahead: int) -> None:
     """One that is later than the transaction which names it as active is believed by nobody. It must not be written
     over and over: that is an error, after which a handoff waits for the next heartbeat."""
-    async with PartitionCoordinator(zookeeper.url(namespace)) as member:
+    async with PartitionCoordinator(url) as member:
         await member.join_group("g", policy=GroupPolicy(exclusive=True))
         backend = member._registry.backend
         generation = await backend.generation("g")
@@ -162,13 +160,11 @@ asyncio.run(main())
 """
 
 
-async def test_a_process_that_ends_without_a_stop_hands_over_at_once(
-    zookeeper: ZooKeeperServer, namespace: str
-) -> None:
+async def test_a_process_that_ends_without_a_stop_hands_over_at_once(url: str) -> None:
     """asyncio.run() cancels everything at once, the session's task included; a farewell is said all the same."""
-    async with PartitionCoordinator(zookeeper.url(namespace), member_id="staying", session_timeout=4) as staying:
+    async with PartitionCoordinator(url, member_id="staying", session_timeout=4) as staying:
         await staying.join_group("g")
-        run = [sys.executable, "-W", "error", "-c", EXITING, zookeeper.url(namespace)]
+        run = [sys.executable, "-W", "error", "-c", EXITING, url]
         process = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, timeout=20, check=False)
         assert (process.returncode, process.stderr) == (0, "")
 
@@ -202,11 +198,9 @@ if pid:
 """
 
 
-async def test_a_coordinator_made_before_a_fork_is_two_members_after_it(
-    zookeeper: ZooKeeperServer, namespace: str
-) -> None:
+async def test_a_coordinator_made_before_a_fork_is_two_members_after_it(url: str) -> None:
     """Servers that load a service once for all workers must not give all of them one member id."""
-    run = [sys.executable, "-W", "error", "-c", FORKING, zookeeper.url(namespace)]
+    run = [sys.executable, "-W", "error", "-c", FORKING, url]
     process = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, timeout=20, check=False)
     assert (process.returncode, sorted(process.stdout.split()), process.stderr) == (0, ["True", "True"], "")
 

@@ -104,15 +104,15 @@ class TestBelowHandoff:
         assert all("left behind" in text for text in logged(caplog))
 
     async def test_acknowledgements_of_others_stay_while_their_handoff_is_not_past(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator
+        self, fleet: Fleet, url: str, namespace: str, operator: Operator
     ) -> None:
         """Whoever tidies up removes what is older than what it has completed, and nothing else."""
-        first = await member_of(fleet, zookeeper.url(namespace), "a", "g")
+        first = await member_of(fleet, url, "a", "g")
         await steady("g", first)
         handoff = f"{namespace}/g/handoff"
         await operator.create(f"{handoff}/1/somebody")
         await operator.create(f"{handoff}/{2**62}/somebody")
-        second = await member_of(fleet, zookeeper.url(namespace), "b", "g")
+        second = await member_of(fleet, url, "b", "g")
         await steady("g", first, second)
 
         async def tidied() -> bool:
@@ -125,10 +125,10 @@ class TestBelowHandoff:
 class TestActive:
     @pytest.mark.parametrize("text", NO_NUMBERS.values(), ids=NO_NUMBERS)
     async def test_what_is_no_generation_is_written_over(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, text: str
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, text: str
     ) -> None:
         """At rest, and while a handoff is under way."""
-        first = await member_of(fleet, zookeeper.url(namespace), "a", "g")
+        first = await member_of(fleet, url, "a", "g")
         await steady("g", first)
         await operator.set(f"{namespace}/g/active", text.encode())
         await names(operator, f"{namespace}/g/active", first)
@@ -139,43 +139,39 @@ class TestActive:
         "data", [b"", b"\xff\xfe", b"1" * 1000, b"9" * 19], ids=["empty", "bytes", "long", "large"]
     )
     async def test_neither_is_what_is_no_text(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, data: bytes
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, data: bytes
     ) -> None:
         """Nor a number so large that no transaction has it."""
-        first = await member_of(fleet, zookeeper.url(namespace), "a", "g")
+        first = await member_of(fleet, url, "a", "g")
         await steady("g", first)
         second = await self.handed_over(fleet, zookeeper, namespace, operator, first, data)
         await steady("g", first, second)
 
     async def test_ahead_of_a_handoff_that_is_under_way(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, namespace: str, operator: Operator
     ) -> None:
         """It is a transaction that there has been, but no generation: later than the newest."""
-        first = await member_of(fleet, zookeeper.url(namespace), "a", "g")
+        first = await member_of(fleet, url, "a", "g")
         await steady("g", first)
         second = await self.handed_over(fleet, zookeeper, namespace, operator, first, None)
         await steady("g", first, second)
 
-    async def test_ahead_at_rest(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator
-    ) -> None:
+    async def test_ahead_at_rest(self, fleet: Fleet, url: str, namespace: str, operator: Operator) -> None:
         """Nobody loses anything; it is written over at once, and the next handoff is completed."""
-        first = await member_of(fleet, zookeeper.url(namespace), "a", "g")
-        second = await member_of(fleet, zookeeper.url(namespace), "b", "g")
+        first = await member_of(fleet, url, "a", "g")
+        second = await member_of(fleet, url, "b", "g")
         await steady("g", first, second)
         async with first.hold("g") as view:
             await operator.set(f"{namespace}/g/active", await recent(operator, namespace))
             await names(operator, f"{namespace}/g/active", first)
             assert await first.view("g") is view
-        third = await member_of(fleet, zookeeper.url(namespace), "c", "g")
+        third = await member_of(fleet, url, "c", "g")
         await steady("g", first, second, third)
 
-    async def test_ahead_again_and_again(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, operator: Operator
-    ) -> None:
+    async def test_ahead_again_and_again(self, fleet: Fleet, url: str, namespace: str, operator: Operator) -> None:
         """While members come and go."""
-        first = await member_of(fleet, zookeeper.url(namespace), "a", "g")
-        second = await member_of(fleet, zookeeper.url(namespace), "b", "g")
+        first = await member_of(fleet, url, "a", "g")
+        second = await member_of(fleet, url, "b", "g")
         for _ in range(4):
             await steady("g", first, second)
             await second.leave_group("g")

@@ -190,10 +190,10 @@ class TestServersApart:
 
 
 class TestOtherGroups:
-    async def test_go_by_any_answer(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+    async def test_go_by_any_answer(self, fleet: Fleet, network_url: str, network: Proxy) -> None:
         """A coordinator that also takes part in an exclusive group: the other group's view holds on all the while that
         the exclusive one is joined, at work and left, and only the exclusive one costs writes at rest."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=4.0)
+        member = await fleet.start(network_url, "a", session_timeout=4.0)
         questions = 0
 
         def count(frame: Frame) -> None:

@@ -39,17 +39,17 @@ class TestSilence:
     async def test_a_member_lets_go_before_another_takes_over(
         self,
         fleet: Fleet,
-        zookeeper: ZooKeeperServer,
+        url: str,
+        network_url: str,
         network: Proxy,
-        namespace: str,
         caplog: pytest.LogCaptureFixture,
         measure: Measure,
     ) -> None:
         """In a network that fell silent a member hands out nothing from two thirds of its session timeout after the
         last answered request, and so before any other can own its keys. It is back within 2 s of the healing."""
-        cut_off = await fleet.start(network.url(namespace), "cut off")
-        strict = await fleet.start(network.url(namespace), "strict", on_unknown="raise")
-        other = await fleet.start(zookeeper.url(namespace), "other")
+        cut_off = await fleet.start(network_url, "cut off")
+        strict = await fleet.start(network_url, "strict", on_unknown="raise")
+        other = await fleet.start(url, "other")
         await fleet.settle()
         changes = fleet.changes(cut_off)
         await wait_until(lambda: len(changes) == 1)
@@ -90,10 +90,10 @@ class TestSilence:
         assert (await other.view(GROUP)).generation == view.generation
 
     async def test_one_warning_for_each_episode(
-        self, fleet: Fleet, network: Proxy, namespace: str, caplog: pytest.LogCaptureFixture
+        self, fleet: Fleet, network_url: str, network: Proxy, caplog: pytest.LogCaptureFixture
     ) -> None:
         """However often somebody asks, one warning is logged for each time that ownership becomes unknown."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=0.6, heartbeat=0.1)
+        member = await fleet.start(network_url, "a", session_timeout=0.6, heartbeat=0.1)
         seen = await fleet.watch(member)
         for episode in (1, 2):
             with network.silent():
@@ -107,12 +107,12 @@ class TestSilence:
         assert len(warnings_of_unknown_ownership(caplog)) == 2
 
     async def test_shorter_than_the_lease_it_changes_nothing(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy
     ) -> None:
         """A short interruption, with or without a broken connection, is nothing that a user can notice: nobody can
         have taken over yet."""
-        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
-        await fleet.start(zookeeper.url(namespace), "b")
+        member = await fleet.start(network_url, "a", heartbeat=0.1)
+        await fleet.start(url, "b")
         await fleet.settle()
         changes, view = fleet.changes(member), await member.view(GROUP)
         seen = await fleet.watch(member)
@@ -131,12 +131,12 @@ class TestSilence:
         assert seen.errors == []
 
     async def test_longer_than_the_lease_but_not_than_the_session(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy
     ) -> None:
         """A member that was silent for longer than its lease goes on with the same session and the same view as
         soon as it is heard again, and nothing has moved."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=4.0, heartbeat=0.1)
-        other = await fleet.start(zookeeper.url(namespace), "b", session_timeout=4.0)
+        member = await fleet.start(network_url, "a", session_timeout=4.0, heartbeat=0.1)
+        other = await fleet.start(url, "b", session_timeout=4.0)
         await fleet.settle()
         seen, seen_elsewhere = [await fleet.watch(each) for each in (member, other)]
         view, session, changes = await member.view(GROUP), session_of(member).session_id, fleet.changes(member)
@@ -149,9 +149,9 @@ class TestSilence:
         await wait_until(lambda: is_unknown(changes) == [False, True, False])
         assert (changes[-1].joined, changes[-1].left, changes[-1].moved) == ((), (), 0.0)
 
-    async def test_counts_by_the_timeout_that_was_granted(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+    async def test_counts_by_the_timeout_that_was_granted(self, fleet: Fleet, network_url: str, network: Proxy) -> None:
         """A server may grant less than was asked for. What it granted is what the lease is measured by."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=600.0, heartbeat=0.1)
+        member = await fleet.start(network_url, "a", session_timeout=600.0, heartbeat=0.1)
         assert member.session_timeout == 4.0
         seen = await fleet.watch(member)
         with network.silent():
@@ -178,27 +178,25 @@ class TestSilence:
             assert session_of(member).session_id == session
 
     async def test_slow_network(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy, measure: Measure
     ) -> None:
         """A network that takes a tenth of a second each way slows things down, and nothing else."""
         with network.delay(0.1):
             begun = time.monotonic()
-            member = await fleet.start(network.url(namespace), "far", session_timeout=4.0)
+            member = await fleet.start(network_url, "far", session_timeout=4.0)
             measure("joined through 0.1 s each way", time.monotonic() - begun)
-            await fleet.start(zookeeper.url(namespace), "near", session_timeout=4.0)
+            await fleet.start(url, "near", session_timeout=4.0)
             await fleet.settle()
             seen = await fleet.watch(member)
             await asyncio.sleep(1.0)
             assert len(seen.sightings) == 1
             assert network.connections == 1
 
-    async def test_in_one_direction_only(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
-    ) -> None:
+    async def test_in_one_direction_only(self, fleet: Fleet, url: str, network_url: str, network: Proxy) -> None:
         """Answers that do not arrive count as silence too, although the server goes on hearing us: the member lets
         go, and has its keys again when answers come."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=1.0, heartbeat=0.1)
-        await fleet.start(zookeeper.url(namespace), "b", session_timeout=1.0)
+        member = await fleet.start(network_url, "a", session_timeout=1.0, heartbeat=0.1)
+        await fleet.start(url, "b", session_timeout=1.0)
         await fleet.settle()
         seen = await fleet.watch(member)
         with network.silent("client"):
@@ -210,12 +208,12 @@ class TestSilence:
 
 class TestLostWatch:
     async def test_is_made_good_by_the_next_heartbeat(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy
     ) -> None:
         """A watch event that never arrives is made good by the next heartbeat, and by nothing before."""
-        deaf = await fleet.start(network.url(namespace), "a", heartbeat=60.0)
+        deaf = await fleet.start(network_url, "a", heartbeat=60.0)
         network.drop_next_event()
-        other = await fleet.start(zookeeper.url(namespace), "b")
+        other = await fleet.start(url, "b")
         await wait_until(lambda: network.events_dropped == 1)
         assert await other.get_members(GROUP) == ("a", "b")
         assert await deaf.get_members(GROUP) == ("a",)
@@ -226,12 +224,12 @@ class TestLostWatch:
         await fleet.settle(deaf)
 
     async def test_heartbeats_come_by_themselves(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy, measure: Measure
     ) -> None:
         """Nobody has to call ``heartbeat()``: the background does."""
-        await fleet.start(network.url(namespace), "a", heartbeat=0.3)
+        await fleet.start(network_url, "a", heartbeat=0.3)
         network.drop_next_event()
-        await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.start(url, "b")
         joined = time.monotonic()
         await fleet.settle()
         measure("lost watch made good", time.monotonic() - joined)
@@ -239,11 +237,11 @@ class TestLostWatch:
 
 
 class TestHeldAnswer:
-    async def test_is_fetched_by_the_next_ping(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+    async def test_is_fetched_by_the_next_ping(self, fleet: Fleet, network_url: str, network: Proxy) -> None:
         """A server of 3.8.0 now and then keeps an answer until something else comes on that connection. Whichever
         answer of a join or a farewell it is: the next ping fetches it, over the same connection."""
         for step in range(1, 9):
-            group, member = f"step-{step}", await fleet.start(network.url(namespace), "a", join=False, heartbeat=60.0)
+            group, member = f"step-{step}", await fleet.start(network_url, "a", join=False, heartbeat=60.0)
             holds, connections = HoldsAnswer(network, step), network.connections
             with network.on_frame(holds):
                 async with asyncio.timeout(TIMEOUT):
@@ -258,12 +256,12 @@ class TestHeldAnswer:
 class TestBrokenConnection:
     @pytest.mark.parametrize("trouble", ["reset", "half_close", "cut_mid_frame"])
     async def test_is_replaced_at_once(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, trouble: str, measure: Measure
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy, trouble: str, measure: Measure
     ) -> None:
         """A connection that was reset, closed or cut in the middle of a frame is replaced each time, by one other,
         with the same session; nothing moves and nothing is left behind."""
-        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
-        await fleet.start(zookeeper.url(namespace), "b")
+        member = await fleet.start(network_url, "a", heartbeat=0.1)
+        await fleet.start(url, "b")
         await fleet.settle()
         seen, session = await fleet.watch(member), session_of(member).session_id
         for count in range(1, 4):
@@ -279,9 +277,9 @@ class TestBrokenConnection:
         assert network.connections == 4
         assert len(seen.sightings) == 1
 
-    async def test_a_request_under_way_fails_at_once(self, fleet: Fleet, network: Proxy, namespace: str) -> None:
+    async def test_a_request_under_way_fails_at_once(self, fleet: Fleet, network_url: str, network: Proxy) -> None:
         """Whoever waits for an answer when the connection breaks is told so, instead of waiting for a timeout."""
-        member = await fleet.start(network.url(namespace), "a", heartbeat=60.0)
+        member = await fleet.start(network_url, "a", heartbeat=60.0)
         with network.hold():
             waiting = asyncio.create_task(member.heartbeat())
             await wait_until(lambda: network.traffic["server"] and not waiting.done())
@@ -293,14 +291,14 @@ class TestBrokenConnection:
 
     @pytest.mark.parametrize("request_lost", [True, False], ids=["request lost", "answer lost"])
     async def test_at_every_step_of_joining_and_leaving(
-        self, fleet: Fleet, operator: Operator, network: Proxy, namespace: str, request_lost: bool
+        self, fleet: Fleet, network_url: str, operator: Operator, network: Proxy, namespace: str, request_lost: bool
     ) -> None:
         """Wherever the connection breaks, before a request reaches the server or after the server has carried it out
         and before the answer arrives: a join is completed with exactly one entry, and a farewell leaves none."""
         for step in range(1, 8):
             group, breaks = f"step-{step}", Breaks(network, step, request_lost)
             members = f"{namespace}/{group}/members"
-            member = await fleet.start(network.url(namespace), "a", join=False, heartbeat=0.1)
+            member = await fleet.start(network_url, "a", join=False, heartbeat=0.1)
             with network.on_frame(breaks):
                 await member.join_group(group)
                 await wait_until(lambda: sees_itself(member, group))  # noqa: B023
@@ -317,24 +315,24 @@ class TestBrokenConnection:
             await wait_until(lambda: is_empty(operator, members))  # noqa: B023
 
     async def test_news_missed_meanwhile_are_learned_at_once(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, network_url: str, network: Proxy, measure: Measure
     ) -> None:
         """What changed while a member was disconnected it learns as soon as it is connected, without a heartbeat."""
-        member = await fleet.start(network.url(namespace), "a", heartbeat=60.0, session_timeout=4.0)
+        member = await fleet.start(network_url, "a", heartbeat=60.0, session_timeout=4.0)
         with network.refuse():
             network.reset()
             await wait_until(lambda: not member.connected)
-            await fleet.start(zookeeper.url(namespace), "b", heartbeat=60.0, session_timeout=4.0)
+            await fleet.start(url, "b", heartbeat=60.0, session_timeout=4.0)
         await wait_until(lambda: member.connected, interval=0.001)
         connected = time.monotonic()
         await fleet.settle()
         measure("connected to exact split", time.monotonic() - connected)
 
     async def test_right_after_each_handshake(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str, measure: Measure
+        self, fleet: Fleet, network_url: str, network: Proxy, measure: Measure
     ) -> None:
         """A server that takes each connection and drops it at the first question is not besieged."""
-        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
+        member = await fleet.start(network_url, "a", heartbeat=0.1)
 
         def drop(frame: Frame) -> bool:
             if frame.towards == "server" and not frame.is_handshake:

@@ -9,7 +9,7 @@ from kazoo.security import ACL, make_digest_acl
 
 from aiopartition import GroupPolicy, PolicyMismatchError
 from tests.faults.conftest import Measure
-from tests.support import ZooKeeperServer, wait_until
+from tests.support import wait_until
 from tests.support.admin import Operator
 from tests.support.fleet import GROUP, KEYS, Fleet
 from tests.support.logged import logged
@@ -19,11 +19,11 @@ NONCE = "0123456789abcdef"
 
 class TestDeleted:
     async def test_one_entry(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str, measure: Measure
     ) -> None:
         """A member whose entry was deleted joins again, with the same entry, and the split is exact again."""
         for name in ("a", "b"):
-            await fleet.start(zookeeper.url(namespace), name)
+            await fleet.start(url, name)
         await fleet.settle()
         members = f"{namespace}/{GROUP}/members"
         before = await operator.children(members)
@@ -40,12 +40,12 @@ class TestDeleted:
 
     @pytest.mark.parametrize("what", ["members", "group", "namespace"])
     async def test_everything(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, what: str, measure: Measure
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str, what: str, measure: Measure
     ) -> None:
         """Whoever deletes the members node, the group or the namespace, with all that is below it, finds it rebuilt by
         the members, and the split exact."""
         for name in ("a", "b", "c"):
-            await fleet.start(zookeeper.url(namespace), name)
+            await fleet.start(url, name)
         await fleet.settle()
         generations = {(await member.view(GROUP)).generation for member in fleet.members}
         group = f"{namespace}/{GROUP}"
@@ -57,10 +57,10 @@ class TestDeleted:
         assert json.loads(await operator.get(group))["format"] == 1
 
     async def test_everything_while_nobody_watches(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str
     ) -> None:
         """A group that vanishes and that nobody else rebuilds is rebuilt by its one member."""
-        member = await fleet.start(zookeeper.url(namespace), "a", heartbeat=60.0)
+        member = await fleet.start(url, "a", heartbeat=60.0)
         await operator.delete(namespace)
         await wait_until(lambda: has_children(operator, f"{namespace}/{GROUP}/members"))
         await fleet.settle(member)
@@ -105,23 +105,18 @@ class TestForeignChildren:
     )
 
     async def test_are_passed_over_and_told_of(
-        self,
-        fleet: Fleet,
-        zookeeper: ZooKeeperServer,
-        operator: Operator,
-        namespace: str,
-        caplog: pytest.LogCaptureFixture,
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Whatever else stands among the entries takes no keys, is told of in a warning, and disturbs nobody: not those
         who are there, not those who come."""
         members = f"{namespace}/{GROUP}/members"
-        first = await fleet.start(zookeeper.url(namespace), "a")
+        first = await fleet.start(url, "a")
         view = await first.view(GROUP)
         for name in self.FOREIGN:
             await operator.create(f"{members}/{name}", b"\xff\x00")
         await operator.create(f"{members}/lost+found/below")
         await wait_until(lambda: any("ignoring" in message for message in logged(caplog)))
-        second = await fleet.start(zookeeper.url(namespace), "b")
+        second = await fleet.start(url, "b")
         await fleet.settle()
         assert await first.get_members(GROUP) == ("a", "b")
         await first.heartbeat()
@@ -136,11 +131,11 @@ class TestForeignChildren:
         assert (await first.view(GROUP)).members == view.members
 
     async def test_that_look_like_a_member_are_one(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str
     ) -> None:
         """An entry in good order counts, whoever made it, with the weight that it names; deleted, it is forgotten."""
         members = f"{namespace}/{GROUP}/members"
-        member = await fleet.start(zookeeper.url(namespace), "a")
+        member = await fleet.start(url, "a")
         await operator.create(f"{members}/ghost;1000;1;{NONCE}")
         await wait_until(lambda: sees(fleet, 2))
         assert 0 <= len(await member.extract_my_subset(GROUP, KEYS)) < len(KEYS) / 20
@@ -148,14 +143,14 @@ class TestForeignChildren:
         await fleet.settle()
 
     async def test_that_cannot_be_read_need_not_be(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str
     ) -> None:
         """Only names count: children, entries and others, that nobody may read do no harm."""
         members, nobody = f"{namespace}/{GROUP}/members", [acl_of_nobody()]
-        await fleet.start(zookeeper.url(namespace), "a")
+        await fleet.start(url, "a")
         await operator.create(f"{members}/secret", acl=nobody)
         await operator.set_acl(f"{members}/{(await operator.children(members))[0]}", nobody)
-        await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.start(url, "b")
         await fleet.settle()
         await fleet.members[0].stop()
         await fleet.settle(fleet.members[1])
@@ -203,15 +198,15 @@ class TestGroupDocument:
         ids=lambda value: value[:40].decode("latin-1") if isinstance(value, bytes) else value,
     )
     async def test_that_is_not_ours(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, data: bytes, field: str
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str, data: bytes, field: str
     ) -> None:
         """Whoever finds something else in the group's node than its own policy is refused with an error that names
         what differs. Members that are there go on, and when the document is restored everybody can join."""
         group = f"{namespace}/{GROUP}"
-        first = await fleet.start(zookeeper.url(namespace), "a")
+        first = await fleet.start(url, "a")
         good = await operator.get(group)
         await operator.set(group, data)
-        second = await fleet.start(zookeeper.url(namespace), "b", join=False)
+        second = await fleet.start(url, "b", join=False)
         with pytest.raises(PolicyMismatchError, match=field) as refused:
             await second.join_group(GROUP)
         assert field in refused.value.differences
@@ -223,31 +218,29 @@ class TestGroupDocument:
         await operator.set(group, good)
         await fleet.settle()
 
-    async def test_that_is_empty(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
-    ) -> None:
+    async def test_that_is_empty(self, fleet: Fleet, url: str, operator: Operator, namespace: str) -> None:
         """A node that somebody made by hand, or emptied, becomes a group with the next one who joins."""
         await operator.create(f"{namespace}/{GROUP}")
-        await fleet.start(zookeeper.url(namespace), "a")
+        await fleet.start(url, "a")
         await operator.set(f"{namespace}/{GROUP}", b"")
-        await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.start(url, "b")
         await fleet.settle()
         assert json.loads(await operator.get(f"{namespace}/{GROUP}")) == json.loads(document())
 
     async def test_that_lacks_what_has_a_default(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str
     ) -> None:
         """A field that is not there counts as its default, so a policy can grow."""
         await operator.create(f"{namespace}/{GROUP}", document(policy={"replicas": 1}))
-        await fleet.start(zookeeper.url(namespace), "a")
+        await fleet.start(url, "a")
         await fleet.settle()
 
     async def test_changed_under_a_member_that_comes_back(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str
+        self, fleet: Fleet, url: str, operator: Operator, namespace: str
     ) -> None:
         """A member that has to join again and finds another policy hands out nothing, says why, and goes on when
         the policy is as before."""
-        member = await fleet.start(zookeeper.url(namespace), "a", heartbeat=0.2)
+        member = await fleet.start(url, "a", heartbeat=0.2)
         group = f"{namespace}/{GROUP}"
         good = await operator.get(group)
         await operator.set(group, document(policy={**POLICY, "vnodes": 7}))

@@ -27,11 +27,6 @@ async def patient(anyio_backend: str) -> AsyncIterator[ZooKeeperServer]:
 
 
 @pytest.fixture
-async def url(zookeeper: ZooKeeperServer, namespace: str) -> str:
-    return zookeeper.url(namespace)
-
-
-@pytest.fixture
 async def four(fleet: Fleet, url: str) -> list[WatchedMember]:
     """Four processes that share the packages of this machine."""
     members = [await fleet.process(url, name) for name in ("a", "b", "c", "d")]

@@ -18,11 +18,11 @@ from tests.support.ports import LOOPBACK, free_ports
 
 class TestKilledServer:
     async def test_is_missed_at_once_and_found_again(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure
     ) -> None:
         """A member need not ask to notice that its server was killed; a question meanwhile fails at once. When the
         server is up again the member is back with the same session and the same view."""
-        member = await fleet.start(zookeeper.url(namespace), "a", session_timeout=4.0, heartbeat=60.0)
+        member = await fleet.start(url, "a", session_timeout=4.0, heartbeat=60.0)
         session, view, seen = session_of(member).session_id, await member.view(GROUP), await fleet.watch(member)
         killed = time.monotonic()
         await zookeeper.kill()
@@ -43,12 +43,12 @@ class TestKilledServer:
         assert {sighting.mine for sighting in seen.sightings} <= {frozenset(KEYS), frozenset()}
 
     async def test_away_for_longer_than_a_session(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, measure: Measure
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, operator: Operator, namespace: str, measure: Measure
     ) -> None:
         """Nobody ends sessions while the server is away. A member lets go in time all the same; afterwards it takes
         its session up again, its entry is still there, and nobody's view has changed."""
-        member = await fleet.start(zookeeper.url(namespace), "a", heartbeat=0.2)
-        other = await fleet.start(zookeeper.url(namespace), "b", heartbeat=0.2)
+        member = await fleet.start(url, "a", heartbeat=0.2)
+        other = await fleet.start(url, "b", heartbeat=0.2)
         await fleet.settle()
         views = [await each.view(GROUP) for each in (member, other)]
         sessions = [session_of(each).session_id for each in (member, other)]

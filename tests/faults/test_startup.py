@@ -123,38 +123,36 @@ class TestStopWithoutBackend:
                 await starting
         assert starting.done()
 
-    async def test_killed(self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure) -> None:
+    async def test_killed(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure) -> None:
         """The server was killed."""
-        member = await fleet.start(zookeeper.url(namespace), "a")
+        member = await fleet.start(url, "a")
         await zookeeper.kill()
         measure("stop, server killed", await stop_within(1.5, member))
 
-    async def test_frozen(self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure) -> None:
+    async def test_frozen(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure) -> None:
         """The server keeps the connection and answers nothing."""
-        member = await fleet.start(zookeeper.url(namespace), "a")
+        member = await fleet.start(url, "a")
         await zookeeper.freeze()
         measure("stop, server frozen", await stop_within(1.5, member))
 
-    async def test_frozen_for_long(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
-    ) -> None:
+    async def test_frozen_for_long(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure) -> None:
         """The server has been given up, and the next attempt to connect is under way."""
-        member = await fleet.start(zookeeper.url(namespace), "a", session_timeout=0.5)
+        member = await fleet.start(url, "a", session_timeout=0.5)
         await zookeeper.freeze()
         await wait_until(lambda: not member.connected)
         await asyncio.sleep(0.1)
         measure("stop, server frozen for long", await stop_within(1.5, member))
 
-    async def test_silent_network(self, fleet: Fleet, network: Proxy, namespace: str, measure: Measure) -> None:
+    async def test_silent_network(self, fleet: Fleet, network_url: str, network: Proxy, measure: Measure) -> None:
         """Nothing gets through; a question is under way."""
-        member = await fleet.start(network.url(namespace), "a", heartbeat=0.1)
+        member = await fleet.start(network_url, "a", heartbeat=0.1)
         network.silent()
         await asyncio.sleep(0.2)
         measure("stop, silent network", await stop_within(1.5, member))
 
-    async def test_calls_under_way_end(self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str) -> None:
+    async def test_calls_under_way_end(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer) -> None:
         """Whoever waits for an answer while the coordinator is stopped does not wait for longer than ``stop()``."""
-        member = await fleet.start(zookeeper.url(namespace), "a")
+        member = await fleet.start(url, "a")
         await zookeeper.freeze()
         calls = [
             asyncio.create_task(member.join_group("another")),
@@ -178,11 +176,9 @@ class TestStopWithoutBackend:
 
 
 class TestLeaving:
-    async def test_is_over_when_it_is_done(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
-    ) -> None:
+    async def test_is_over_when_it_is_done(self, fleet: Fleet, url: str, measure: Measure) -> None:
         """``leave_group()`` waits for the server's answer and not a moment longer; the others know by then."""
-        member, other = [await fleet.start(zookeeper.url(namespace), name) for name in "ab"]
+        member, other = [await fleet.start(url, name) for name in "ab"]
         await fleet.settle()
         begun = time.monotonic()
         await member.leave_group(GROUP)
@@ -194,13 +190,11 @@ class TestLeaving:
         await member.join_group(GROUP)
         await fleet.settle()
 
-    async def test_without_backend(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, namespace: str, measure: Measure
-    ) -> None:
+    async def test_without_backend(self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, measure: Measure) -> None:
         """``leave_group()`` waits for a frozen server no longer than about a second, and then the entry is deleted
         as soon as the server answers again."""
-        member = await fleet.start(zookeeper.url(namespace), "a", session_timeout=4.0)
-        other = await fleet.start(zookeeper.url(namespace), "b", session_timeout=4.0)
+        member = await fleet.start(url, "a", session_timeout=4.0)
+        other = await fleet.start(url, "b", session_timeout=4.0)
         await fleet.settle()
         await zookeeper.freeze()
         begun = time.monotonic()
@@ -216,16 +210,11 @@ class TestLeaving:
 
 class TestDefect:
     async def test_in_the_background_is_told_at_once(
-        self,
-        fleet: Fleet,
-        zookeeper: ZooKeeperServer,
-        namespace: str,
-        monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture,
+        self, fleet: Fleet, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Should a background task ever die of a defect of ours, one error with its traceback is logged there and
         then, nothing is handed out any more, each call says why, the others take over at once, and ``stop()`` works."""
-        member, other = [await fleet.start(zookeeper.url(namespace), name) for name in "ab"]
+        member, other = [await fleet.start(url, name) for name in "ab"]
         await fleet.settle()
 
         def fail(*_arguments: object, **_keywords: object) -> float:

@@ -34,12 +34,12 @@ async def received_exactly(server: ZooKeeperServer, before: int, sent: Counter[i
 
 class TestNothingIsSent:
     async def test_asking_what_is_mine_is_local(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, url: str, network_url: str, zookeeper: ZooKeeperServer, network: Proxy
     ) -> None:
         """A thousand questions send nothing. The server's counter of packets grows by our asking for it and by the
         pings that keep the session alive, whatever is asked of the library."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=4.0, heartbeat=60.0)
-        await fleet.start(zookeeper.url(namespace), "b", session_timeout=4.0, heartbeat=60.0)
+        member = await fleet.start(network_url, "a", session_timeout=4.0, heartbeat=60.0)
+        await fleet.start(url, "b", session_timeout=4.0, heartbeat=60.0)
         await fleet.settle()
         neighbour = fleet.members.pop()
         await neighbour.leave_group(GROUP)
@@ -59,10 +59,10 @@ class TestNothingIsSent:
         await received_exactly(zookeeper, before, sent)
 
     async def test_an_idle_member_sends_pings_and_nothing_else(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, network_url: str, zookeeper: ZooKeeperServer, network: Proxy
     ) -> None:
         """Between heartbeats a session sends a ping each third of its timeout, for any number of groups."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=1.0, heartbeat=60.0)
+        member = await fleet.start(network_url, "a", session_timeout=1.0, heartbeat=60.0)
         for number in range(5):
             await member.join_group(f"group-{number}")
         sent: Counter[int | None] = Counter()
@@ -77,10 +77,10 @@ class TestNothingIsSent:
         await received_exactly(zookeeper, before, sent)
 
     async def test_a_heartbeat_is_one_question_for_each_group(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+        self, fleet: Fleet, network_url: str, zookeeper: ZooKeeperServer, network: Proxy
     ) -> None:
         """A heartbeat asks for one number per group, not for members."""
-        member = await fleet.start(network.url(namespace), "a", session_timeout=4.0, heartbeat=60.0)
+        member = await fleet.start(network_url, "a", session_timeout=4.0, heartbeat=60.0)
         await member.join_group("another")
         await member.extract_my_subset("a third", KEYS)
         await member.heartbeat()  # which looks once into what it has not seen before

@@ -140,8 +140,10 @@ class TestServer:
         assert (await zookeeper.mntr())["zk_server_state"] == "standalone"
         assert zookeeper.running
 
-    async def test_tells_of_ephemeral_nodes(self, zookeeper: ZooKeeperServer, fleet: Fleet, namespace: str) -> None:
-        member = await fleet.start(zookeeper.url(namespace), "a")
+    async def test_tells_of_ephemeral_nodes(
+        self, url: str, zookeeper: ZooKeeperServer, fleet: Fleet, namespace: str
+    ) -> None:
+        member = await fleet.start(url, "a")
         found = [(session, path) for session, path in await zookeeper.ephemerals() if path.startswith(f"{namespace}/")]
         assert [session for session, _ in found] == [hex(session_of(member).session_id)]
         assert found[0][1].startswith(f"{namespace}/{GROUP}/members/a;1;1;")

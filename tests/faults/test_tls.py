@@ -152,14 +152,10 @@ class TestMixedUp:
         assert f"localhost:{secure.port}" in message
         assert "closed the connection" in message
 
-    async def test_tls_client_at_a_plain_port(
-        self, fleet: Fleet, zookeeper: ZooKeeperServer, secure: SecureServer, namespace: str
-    ) -> None:
+    async def test_tls_client_at_a_plain_port(self, fleet: Fleet, url: str, secure: SecureServer) -> None:
         """Likewise the other way round."""
         begun = time.monotonic()
-        member = await fleet.start(
-            zookeeper.url(namespace), "a", connect_timeout=0.5, ssl=secure.certificates.client_context(name="a")
-        )
+        member = await fleet.start(url, "a", connect_timeout=0.5, ssl=secure.certificates.client_context(name="a"))
         assert time.monotonic() - begun < 1.5
         assert await member.extract_my_subset(GROUP, KEYS) == []
         assert not member.connected

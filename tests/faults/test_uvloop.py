@@ -8,7 +8,7 @@ import sys
 import uvloop
 
 from aiopartition import PartitionCoordinator
-from tests.support import ZooKeeperServer, wait_until
+from tests.support import wait_until
 
 RESOURCES = [f"host-{number}" for number in range(200)]
 
@@ -33,10 +33,10 @@ async def share(url: str) -> dict[str, list[str]]:
         return subsets
 
 
-def test_a_group_on_uvloop(zookeeper: ZooKeeperServer, namespace: str) -> None:
+def test_a_group_on_uvloop(url: str) -> None:
     """Joining, rebalancing and leaving work there as they do on asyncio's own loop, without a warning."""
     # In a process of its own: the loop of the test run is another.
-    command = [sys.executable, "-W", "error", "-m", "tests.faults.test_uvloop", zookeeper.url(namespace)]
+    command = [sys.executable, "-W", "error", "-m", "tests.faults.test_uvloop", url]
     process = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (process.returncode, process.stderr) == (0, "")
     subsets = json.loads(process.stdout)

@@ -147,10 +147,10 @@ class TestGrantedTimeout:
 
     @pytest.mark.parametrize(("asked", "granted"), [(10_000.0, 4.0), (0.3, 0.4)])
     async def test_another_than_was_asked_for(
-        self, zookeeper: ZooKeeperServer, namespace: str, caplog: pytest.LogCaptureFixture, asked: float, granted: float
+        self, url: str, zookeeper: ZooKeeperServer, caplog: pytest.LogCaptureFixture, asked: float, granted: float
     ) -> None:
         """One warning with both, however often the session is replaced or resumed."""
-        async with PartitionCoordinator(zookeeper.url(namespace), session_timeout=asked) as member:
+        async with PartitionCoordinator(url, session_timeout=asked) as member:
             assert member.session_timeout == granted
             session = member._registry.backend._session  # type: ignore[attr-defined]
             for _ in range(2):
@@ -164,9 +164,7 @@ class TestGrantedTimeout:
         assert f"{asked:g} s asked for" in warning
         assert "the lease goes by the shorter one" in warning
 
-    async def test_the_one_that_was_asked_for(
-        self, zookeeper: ZooKeeperServer, namespace: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        async with PartitionCoordinator(zookeeper.url(namespace), session_timeout=2.0123) as member:
+    async def test_the_one_that_was_asked_for(self, url: str, caplog: pytest.LogCaptureFixture) -> None:
+        async with PartitionCoordinator(url, session_timeout=2.0123) as member:
             assert member.session_timeout == 2.012
         assert self.warnings(caplog) == []

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kazoo.client import KazooClient
@@ -33,9 +32,7 @@ class Operator:
         await asyncio.to_thread(self._client.start)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self._client.stop)
         await asyncio.to_thread(self._client.close)
 

@@ -5,7 +5,6 @@ import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 from ssl import SSLContext
-from types import TracebackType
 from typing import Self
 
 from aiopartition import Change, GroupPolicy, PartitionCoordinator
@@ -31,9 +30,7 @@ class Fleet:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def start(

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from aiopartition import NotStartedError, OwnershipUnknownError, PartitionCoordinator, PartitionError
@@ -60,9 +59,7 @@ class Lookout:
         self._task = asyncio.create_task(self._keep_looking(), name=f"lookout on {self.coordinator.member_id}")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         if self._task.done():
             self._task.result()

@@ -5,7 +5,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import NoReturn, Self
 
 from aiopartition import OwnershipLostError, OwnershipUnknownError, PartitionCoordinator
@@ -33,9 +32,7 @@ class Work:
         self._tasks = [asyncio.create_task(run), asyncio.create_task(self._hold())]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
