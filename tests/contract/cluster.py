@@ -39,6 +39,12 @@ class Cluster(ABC):
         await coordinator.start()
         return coordinator
 
+    async def joined(self, member_id: str, **arguments: Any) -> PartitionCoordinator:
+        """A member of group ``g``, with the default options."""
+        coordinator = await self.started(member_id, **arguments)
+        await coordinator.join_group("g")
+        return coordinator
+
     async def close(self) -> None:
         for coordinator in self._made:
             await coordinator.stop()

@@ -81,8 +81,7 @@ async def test_a_call_from_another_loop_is_refused_at_once(cluster: Cluster, nam
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_plain_call_from_a_thread_is_refused(cluster: Cluster, name: str) -> None:
     """Also where no loop runs at all."""
-    member = await cluster.started("m")
-    await member.join_group("g")
+    member = await cluster.joined("m")
     with pytest.raises(NotStartedError) as refused:
         await asyncio.to_thread(CALLS[name], member)
     expect_remedy(refused.value, name)
@@ -101,8 +100,7 @@ async def test_the_remedy_works(cluster: Cluster) -> None:
 
 async def test_facts_are_free(cluster: Cluster) -> None:
     """They may be looked at anywhere."""
-    member = await cluster.started("m")
-    await member.join_group("g")
+    member = await cluster.joined("m")
 
     async def facts() -> tuple[object, ...]:
         return (
@@ -310,8 +308,7 @@ async def test_a_defect_ends_it_and_says_so(
     cluster: Cluster, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One error with the traceback; the error itself is the cause of those of later calls."""
-    member = await cluster.started("m")
-    await member.join_group("g")
+    member = await cluster.joined("m")
 
     async def fail() -> None:
         raise error

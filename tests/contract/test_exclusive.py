@@ -16,7 +16,7 @@ from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster, ZooKeeperWorld, _Operator
-from tests.contract.exclusive import POLICY, join, joined, shared_out, waits, will_own
+from tests.contract.exclusive import POLICY, alone, join, joined, shared_out, sharing, waiting, waits, will_own
 from tests.contract.joining import enter
 from tests.support import wait_until
 from tests.support.split import RESOURCES
@@ -72,8 +72,7 @@ class Observed:
 
 async def test_joins_and_leaves_hand_over(cluster: Cluster) -> None:
     """Each takes its part; never do two have the same; what somebody keeps is theirs throughout."""
-    first = await joined(cluster, "first", session_timeout=LONG)
-    await shared_out(first)
+    first = await alone(cluster, "first", session_timeout=LONG)
     second, third = await cluster.started("second"), await cluster.started("third")
     async with Observed(first, second, third) as observed:
         await join(second)
@@ -99,8 +98,7 @@ async def test_many_join_at_once(cluster: Cluster) -> None:
 
 async def test_whoever_is_cut_off_is_fenced_before_others_take_over(cluster: Cluster) -> None:
     """Its lease ends, then its session, then the others have its keys."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     async with Observed(first, second):
         await cluster.cut_off(first)
         await wait_until(lambda: second.status("g").generation == second.status("g").active_generation)
@@ -112,20 +110,17 @@ async def test_whoever_is_cut_off_is_fenced_before_others_take_over(cluster: Clu
 
 async def test_an_expired_session_starts_anew(cluster: Cluster) -> None:
     """Whoever comes back from it has nothing until the others have let go."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     await cluster.expire(first)
     await shared_out(first, second)
 
 
 async def test_a_joiner_has_nothing_until_its_handoff(cluster: Cluster) -> None:
     """However long the others take; what they keep they have all the while."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g") as view:
         assert view.mine(RESOURCES) == RESOURCES
-        second = await joined(cluster, "second")
-        await waits(second)
+        second = await waiting(cluster, "second")
         assert await second.extract_my_subset("g", RESOURCES) == []
         assert (await second.view("g")).mine(RESOURCES) == []
         kept = will_own("first", "first", "second")
@@ -166,8 +161,7 @@ async def test_all_members_agree_whether_it_is_exclusive(cluster: Cluster, there
 
 async def test_changes_tell_of_what_becomes_active(cluster: Cluster) -> None:
     """At the same generation: the view with nothing for us, then the one with our part."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     stream = await took_one(first, will_own("second", "first", "second"))
     second = await joined(cluster, "second")
     changes = second.changes("g")
@@ -191,8 +185,7 @@ async def test_changes_tell_of_what_becomes_active(cluster: Cluster) -> None:
 @pytest.mark.parametrize("end", ["next", "aclose", "break", "cancelled", "failed"])
 async def test_an_item_in_flight_is_waited_for(cluster: Cluster, end: str) -> None:
     """Until the loop asks for the next one, or is over in whatever way."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     items = will_own("second", "first", "second")
     go_on = asyncio.Event()
     seen: list[str] = []
@@ -212,8 +205,7 @@ async def test_an_item_in_flight_is_waited_for(cluster: Cluster, end: str) -> No
 
     task = asyncio.create_task(loop())
     await wait_until(lambda: seen)
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     await wait_until(lambda: first.status("g").waiting_for)
     assert first.status("g").waiting_for[0].member_id == "first"
     assert "my_subset" in first.status("g").waiting_for[0].works[0]
@@ -232,16 +224,14 @@ async def test_an_item_in_flight_is_waited_for(cluster: Cluster, end: str) -> No
 @pytest.mark.parametrize("fetch", ["wait_for", "a task"])
 async def test_an_item_that_a_helper_has_fetched_is_in_flight(cluster: Cluster, fetch: str) -> None:
     """The task that asked for it may have ended, as that of asyncio.wait_for() has."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     stream = first.my_subset("g", will_own("second", "first", "second"))
 
     async def next_item() -> str:
         return await anext(stream)
 
     await (asyncio.wait_for(next_item(), 5) if fetch == "wait_for" else asyncio.create_task(next_item()))
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     await wait_until(lambda: first.status("g").waiting_for)
     assert first.status("g").in_flight == 1
     assert await second.extract_my_subset("g", RESOURCES) == []
@@ -252,8 +242,7 @@ async def test_an_item_that_a_helper_has_fetched_is_in_flight(cluster: Cluster, 
 @pytest.mark.parametrize("call", ["stop", "leave_group"])
 async def test_leaving_in_the_body_of_a_loop_whose_items_a_helper_fetches(cluster: Cluster, call: str) -> None:
     """There is no deadlock: the item is in the hands of the task that leaves."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     stream = first.my_subset("g", RESOURCES)
 
     async def next_item() -> str:
@@ -268,8 +257,7 @@ async def test_leaving_in_the_body_of_a_loop_whose_items_a_helper_fetches(cluste
 
 async def test_items_that_are_kept_hold_nothing_up(cluster: Cluster) -> None:
     """Only what moves is waited for."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     stream = await took_one(first, will_own("first", "first", "second"))
     second = await joined(cluster, "second")
     await shared_out(first, second)
@@ -280,8 +268,7 @@ async def test_items_that_are_kept_hold_nothing_up(cluster: Cluster) -> None:
 
 async def test_an_async_source_is_in_flight_likewise(cluster: Cluster) -> None:
     """The same promise, whatever the items come from."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
 
     async def source() -> AsyncGenerator[str, None]:
         for resource in will_own("second", "first", "second"):
@@ -290,8 +277,7 @@ async def test_an_async_source_is_in_flight_likewise(cluster: Cluster) -> None:
     items = source()
     stream = first.my_subset("g", items)
     await anext(stream)
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     await stream.aclose()
     assert first.status("g").in_flight == 0
     await items.aclose()
@@ -301,8 +287,7 @@ async def test_an_async_source_is_in_flight_likewise(cluster: Cluster) -> None:
 @pytest.mark.parametrize("call", ["stop", "leave_group"])
 async def test_leaving_in_the_body_of_a_loop(cluster: Cluster, call: str) -> None:
     """The body waits for us, so we do not wait for the body; the others get everything, and the loop ends."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     seen: list[str] = []
     async with asyncio.timeout(10):
         async for item in first.my_subset("g", RESOURCES):
@@ -315,8 +300,7 @@ async def test_leaving_in_the_body_of_a_loop(cluster: Cluster, call: str) -> Non
 @pytest.mark.parametrize("call", ["stop", "leave_group"])
 async def test_leaving_waits_for_the_body_of_another_task(cluster: Cluster, call: str) -> None:
     """Nobody else begins before it is through."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     stream = await took_one(first, RESOURCES)
     leaving = asyncio.create_task(first.stop() if call == "stop" else first.leave_group("g"))
     await wait_until(lambda: "g" not in first.groups)
@@ -332,8 +316,7 @@ async def test_leaving_waits_for_the_body_of_another_task(cluster: Cluster, call
 
 async def test_leaving_and_joining_again_at_once(cluster: Cluster) -> None:
     """The new participation waits for what the old one has in flight."""
-    member = await joined(cluster, "m")
-    await shared_out(member)
+    member = await alone(cluster, "m")
     stream = await took_one(member, RESOURCES)
     leaving = asyncio.create_task(member.leave_group("g"))
     await wait_until(lambda: "g" not in member.groups)
@@ -347,8 +330,7 @@ async def test_leaving_and_joining_again_at_once(cluster: Cluster) -> None:
 
 async def test_a_superseded_incarnation_is_waited_for(cluster: Cluster) -> None:
     """It owns nothing any more, but is still at work: its successor begins when that has ended."""
-    older = await joined(cluster, "m")
-    await shared_out(older)
+    older = await alone(cluster, "m")
     stream = await took_one(older, RESOURCES)
     newer = await joined(cluster, "m")
     await wait_until(lambda: older.status("g").state == "refused")
@@ -367,11 +349,9 @@ async def test_a_superseded_incarnation_is_waited_for(cluster: Cluster) -> None:
 
 async def test_lost_news_of_the_active_generation(cluster: Cluster) -> None:
     """Whoever waits looks again, whatever the heartbeats do meanwhile."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     stream = await took_one(first, will_own("second", "first", "second"))
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     await wait_until(lambda: first.status("g").state == "handing over")
     await cluster.lose_next_event(second, "g")
     await stream.aclose()
@@ -587,8 +567,7 @@ async def test_who_may_not_see_the_acknowledgements_learns_that_all_are_there(
 
 async def test_status_says_who_is_waited_for(cluster: Cluster) -> None:
     """Each state, with what it tells."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     status = first.status("g")
     assert (status.group_id, status.member_id, status.reason, status.waiting_for) == ("g", "first", "", ())
     assert status.generation == status.active_generation
@@ -598,8 +577,7 @@ async def test_status_says_who_is_waited_for(cluster: Cluster) -> None:
     assert (status.in_flight, status.waiting, status.last_rebalance) == (0, 0.0, None)
 
     stream = await took_one(first, will_own("second", "first", "second"))
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     status = second.status("g")
     assert status.active_generation is not None
     assert status.generation is not None
@@ -628,11 +606,9 @@ async def test_status_says_who_is_waited_for(cluster: Cluster) -> None:
 async def test_a_handoff_that_waits_is_reported(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """Within five seconds, by those who wait, with host and process, and by whoever has the work in flight."""
     caplog.set_level(logging.INFO, logger="aiopartition")
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     stream = await took_one(first, will_own("second", "first", "second"))
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     began = asyncio.get_running_loop().time()
 
     def reports(part: str) -> list[str]:
@@ -650,8 +626,7 @@ async def test_a_handoff_that_waits_is_reported(cluster: Cluster, caplog: pytest
 async def test_joining_again_while_what_was_left_is_still_at_work(cluster: Cluster) -> None:
     """The entry that is being left stands for that work: it stays, though it is one of the same session, and nobody
     has those keys before the work has ended."""
-    member, other = await joined(cluster, "member"), await joined(cluster, "other")
-    await shared_out(member, other)
+    member, other = await sharing(cluster, "member", "other")
     (left,) = [name for name in await cluster.entries("g") if name.startswith("member")]
     async with member.hold("g") as view:
         held = set(view.mine(RESOURCES))

@@ -150,8 +150,7 @@ async def test_a_removal_that_is_refused(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is said once, and the group goes on; when it is allowed at last, it is done."""
-    member = await cluster.started("m")
-    await member.join_group("g")
+    member = await cluster.joined("m")
     backend, refusals = member._registry.backend, 0
     remove = backend.remove
 

@@ -17,7 +17,7 @@ from aiopartition import (
     View,
 )
 from tests.contract.cluster import Cluster
-from tests.contract.exclusive import join, joined, shared_out, waits, will_own
+from tests.contract.exclusive import alone, join, joined, shared_out, sharing, waiting, will_own
 from tests.support import wait_until
 from tests.support.split import RESOURCES
 
@@ -28,12 +28,10 @@ async def forever() -> None:
 
 async def test_a_handoff_waits_for_the_body(cluster: Cluster) -> None:
     """view.mine() is mine throughout, and nobody else's; afterwards it is handed over."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g") as view:
         assert view.mine(RESOURCES) == RESOURCES
-        second = await joined(cluster, "second")
-        await waits(second)
+        second = await waiting(cluster, "second")
         await wait_until(lambda: first.status("g").waiting_for)
         assert first.status("g").waiting_for[0].works[0].startswith("a hold()")
         assert view.mine(RESOURCES) == RESOURCES
@@ -44,8 +42,7 @@ async def test_a_handoff_waits_for_the_body(cluster: Cluster) -> None:
 
 async def test_whoever_loses_nothing_holds_nobody_up(cluster: Cluster) -> None:
     """A change that takes nothing from the holder is through before the body is."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     async with first.hold("g") as view:
         await second.leave_group("g")
         await shared_out(first)
@@ -55,8 +52,7 @@ async def test_whoever_loses_nothing_holds_nobody_up(cluster: Cluster) -> None:
 
 async def test_a_body_that_takes_too_long_is_cancelled(cluster: Cluster) -> None:
     """After drain_timeout from when somebody waits for it, and not before; then the handoff goes on."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     cleaned = False
     with pytest.raises(OwnershipLostError, match="handed over") as caught:
         async with first.hold("g", drain_timeout=0.5):
@@ -74,8 +70,7 @@ async def test_a_body_that_takes_too_long_is_cancelled(cluster: Cluster) -> None
 
 async def test_a_body_that_nobody_waits_for_takes_its_time(cluster: Cluster) -> None:
     """drain_timeout does not begin with the body."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g", drain_timeout=0):
         for _ in range(3):
             await first.heartbeat()
@@ -84,8 +79,7 @@ async def test_a_body_that_nobody_waits_for_takes_its_time(cluster: Cluster) -> 
 
 async def test_the_end_of_the_lease_cancels_at_once(cluster: Cluster) -> None:
     """Whatever drain_timeout says: others may have it in a moment."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     with pytest.raises(OwnershipLostError, match="session may have expired"):
         async with first.hold("g", drain_timeout=3000):
             await cluster.cut_off(first)
@@ -99,8 +93,7 @@ async def test_the_end_of_the_lease_cancels_at_once(cluster: Cluster) -> None:
 
 async def test_the_end_of_the_session_cancels_at_once(cluster: Cluster) -> None:
     """Even if the lease was not over by our own clock: somebody else may have it already."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     with pytest.raises(OwnershipLostError, match="session"):
         async with asyncio.timeout(20), first.hold("g", drain_timeout=3000):
             await cluster.expire(first)
@@ -110,8 +103,7 @@ async def test_the_end_of_the_session_cancels_at_once(cluster: Cluster) -> None:
 
 async def test_the_bodys_own_exception_goes_through(cluster: Cluster) -> None:
     """In time, and likewise out of its cleanup when it was cancelled."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     with pytest.raises(ValueError, match="its own"):
         async with first.hold("g"):
             raise ValueError("its own")
@@ -129,8 +121,7 @@ async def test_the_bodys_own_exception_goes_through(cluster: Cluster) -> None:
 
 async def test_a_body_that_ends_all_the_same(cluster: Cluster) -> None:
     """It was told to end, and did so without being interrupted: then it is done, and nothing was lost."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g", drain_timeout=0):
         joining = asyncio.create_task(joined(cluster, "second"))
         try:
@@ -143,8 +134,7 @@ async def test_a_body_that_ends_all_the_same(cluster: Cluster) -> None:
 
 async def test_cancellation_from_outside_goes_through(cluster: Cluster) -> None:
     """Of asyncio, of anyio, of a time limit: none is taken for a loss."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     inside = asyncio.Event()
 
     async def body() -> None:
@@ -170,8 +160,7 @@ async def test_cancellation_from_outside_goes_through(cluster: Cluster) -> None:
 
 async def test_one_hold_for_one_use(cluster: Cluster) -> None:
     """One after the other, one in the other, or two tasks at once."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     hold = first.hold("g")
     async with hold:
         with pytest.raises(RuntimeError, match="once"):
@@ -195,12 +184,10 @@ async def test_one_hold_for_one_use(cluster: Cluster) -> None:
 
 async def test_several_holds(cluster: Cluster) -> None:
     """In one another, and beside each other: the handoff waits for all."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g"):
         async with first.hold("g"):
-            second = await joined(cluster, "second")
-            await waits(second)
+            second = await waiting(cluster, "second")
             await wait_until(lambda: first.status("g").waiting_for)
             assert len(first.status("g").waiting_for[0].works) == 2
             async with first.hold("g") as narrower:
@@ -242,8 +229,7 @@ async def test_bad_arguments_are_refused(cluster: Cluster) -> None:
 
 async def test_without_a_view_there_is_nothing_to_hold(cluster: Cluster) -> None:
     """Unknown is not empty, whatever on_unknown says."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     await cluster.cut_off(first)
     await wait_until(lambda: first.status("g").state == "unknown")
     with pytest.raises(OwnershipUnknownError):
@@ -253,11 +239,9 @@ async def test_without_a_view_there_is_nothing_to_hold(cluster: Cluster) -> None
 
 async def test_a_hold_before_the_first_handoff_is_of_nothing(cluster: Cluster) -> None:
     """A joiner that waits may hold what it has: nothing, and nobody waits for that."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g"):
-        second = await joined(cluster, "second")
-        await waits(second)
+        second = await waiting(cluster, "second")
         go_on = asyncio.Event()
         held: list[View] = []
 
@@ -278,8 +262,7 @@ async def test_a_hold_before_the_first_handoff_is_of_nothing(cluster: Cluster) -
 @pytest.mark.parametrize("call", ["stop", "leave_group"])
 async def test_leaving_within_the_body(cluster: Cluster, call: str) -> None:
     """Whoever leaves lets go: the others have it, and there is no deadlock."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     async with asyncio.timeout(10), first.hold("g", drain_timeout=0.05):
         await (first.stop() if call == "stop" else first.leave_group("g"))
         await shared_out(second)
@@ -291,8 +274,7 @@ async def test_leaving_within_the_body(cluster: Cluster, call: str) -> None:
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 async def test_a_body_whose_task_has_ended(cluster: Cluster, end: str) -> None:
     """It may be kept open by an error that is kept: nobody is at work in it, and nobody waits for it."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     kept: list[AsyncGenerator[View]] = []
 
     async def batches() -> AsyncGenerator[View]:
@@ -322,8 +304,7 @@ async def test_leaving_in_another_task_waits_for_the_body(
     cluster: Cluster, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """For drain_timeout; nobody else begins before the body is left."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     kept = will_own("second", "first", "second")
     tasks: list[asyncio.Task[None]] = []
     with pytest.raises(OwnershipLostError):
@@ -341,8 +322,7 @@ async def test_leaving_in_another_task_waits_for_the_body(
 
 async def test_stopping_in_the_body_while_another_task_leaves(cluster: Cluster) -> None:
     """stop() waits for the leaving, which waits for the body, which waits for stop(): no deadlock."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     async with asyncio.timeout(10), first.hold("g"):
         leaving = asyncio.create_task(first.leave_group("g"))
         await wait_until(lambda: "g" not in first.groups)
@@ -353,8 +333,7 @@ async def test_stopping_in_the_body_while_another_task_leaves(cluster: Cluster) 
 
 async def test_a_child_of_the_body_leaves(cluster: Cluster) -> None:
     """Not the task that entered: it is waited for like any other, until drain_timeout is up."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     with pytest.raises(OwnershipLostError):
         async with asyncio.timeout(10), first.hold("g", drain_timeout=0.05), anyio.create_task_group() as tasks:
             tasks.start_soon(first.leave_group, "g")
@@ -382,8 +361,7 @@ by_a_helper = pytest.mark.parametrize("how", ["wait_for", "a task", "gather"])
 @pytest.mark.parametrize("end", ["handoff", "lease", "session"])
 async def test_a_body_that_a_helper_has_entered_is_cancelled(cluster: Cluster, how: str, end: str) -> None:
     """It is the task that runs the body that is cancelled, not the one that entered it and has ended."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     with pytest.raises(OwnershipLostError):
         async with asyncio.timeout(20), AsyncExitStack() as stack:
             await enter(first.hold("g", drain_timeout=0.1 if end == "handoff" else 3000), how, stack)
@@ -401,8 +379,7 @@ async def test_a_body_that_a_helper_has_entered_is_cancelled(cluster: Cluster, h
 @pytest.mark.parametrize("call", ["stop", "leave_group"])
 async def test_leaving_within_a_body_that_a_helper_has_entered(cluster: Cluster, how: str, call: str) -> None:
     """There is no deadlock: it is the body's own task that waits."""
-    first, second = await joined(cluster, "first"), await joined(cluster, "second")
-    await shared_out(first, second)
+    first, second = await sharing(cluster, "first", "second")
     async with asyncio.timeout(10), AsyncExitStack() as stack:
         await enter(first.hold("g"), how, stack)
         await (first.stop() if call == "stop" else first.leave_group("g"))
@@ -412,8 +389,7 @@ async def test_leaving_within_a_body_that_a_helper_has_entered(cluster: Cluster,
 @by_a_helper
 async def test_cancellation_from_outside_of_a_body_that_a_helper_has_entered(cluster: Cluster, how: str) -> None:
     """It is not taken for a loss."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05), AsyncExitStack() as stack:
             await enter(first.hold("g"), how, stack)
@@ -424,8 +400,7 @@ async def test_cancellation_from_outside_of_a_body_that_a_helper_has_entered(clu
 async def test_a_body_that_nothing_can_cancel(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """A helper that also calls hold() leaves nothing to tell the body's task by. That is logged at once; others wait
     for the body; and its end says that ownership was lost meanwhile."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
 
     async def helper() -> AbstractAsyncContextManager[View]:
         hold = first.hold("g", drain_timeout=0.05)
@@ -435,8 +410,7 @@ async def test_a_body_that_nothing_can_cancel(cluster: Cluster, caplog: pytest.L
     hold = await asyncio.create_task(helper())
     await asyncio.sleep(0)
     assert "call hold() and enter it in the task that runs the body" in caplog.text
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     await wait_until(lambda: "cannot be cancelled" in caplog.text)
     assert await second.extract_my_subset("g", RESOURCES) == []
     with pytest.raises(OwnershipLostError, match="handed over"):

@@ -77,8 +77,7 @@ async def test_stop_is_idempotent(cluster: Cluster) -> None:
     await unused.stop()
     with pytest.raises(RuntimeError):
         await unused.start()
-    member = await cluster.started("m")
-    await member.join_group("g")
+    member = await cluster.joined("m")
     async with anyio.create_task_group() as stops:
         for _ in range(3):
             stops.start_soon(member.stop)
@@ -143,8 +142,7 @@ async def test_start_cancelled_through_a_scope(cluster: Cluster) -> None:
 @pytest.mark.parametrize("call", ["join_group", "extract_my_subset", "view", "heartbeat"])
 async def test_calls_cancelled_at_any_step_leave_it_usable(cluster: Cluster, call: str) -> None:
     """After a cancellation anywhere the next call works, and the others see this member exactly once."""
-    other = await cluster.started("other")
-    await other.join_group("g")
+    other = await cluster.joined("other")
     for step in range(1, STEPS):
         member = await cluster.started(f"m{step}")
         ended = not await cancelled_at(step, CALLS[call](member))

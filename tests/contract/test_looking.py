@@ -12,7 +12,7 @@ from aiopartition.cli.members import describe_members
 from aiopartition.cli.snapshot import NoGroupError, each, read_snapshot
 from aiopartition.group.entry import Entry
 from tests.contract.cluster import Cluster
-from tests.contract.exclusive import POLICY, joined, shared_out, waits
+from tests.contract.exclusive import POLICY, alone, shared_out, waits
 from tests.support import wait_until
 
 GROUPS = ["a/b", "grüße", "..", "a;b", "x y", "\x1b[2J"]
@@ -127,8 +127,7 @@ async def test_nobody_can_own_anything(cluster: Cluster) -> None:
 
 async def test_a_handoff_that_waits(cluster: Cluster) -> None:
     """It is told for whom, and what the others have done; when it is complete, all is well."""
-    first = await joined(cluster, "first", session_timeout=10.0)
-    await shared_out(first)
+    first = await alone(cluster, "first", session_timeout=10.0)
     second = await cluster.started("second", session_timeout=10.0, connect_timeout=0.1)
     async with first.hold("g", drain_timeout=60):
         await second.join_group("g", policy=POLICY, settle=0)

@@ -118,10 +118,8 @@ async def test_a_restart_with_the_same_id_moves_no_key(cluster: Cluster) -> None
 
 async def test_the_older_incarnation_learns_that_it_is_superseded(cluster: Cluster) -> None:
     """P6: of two live processes with one id the earlier one gives up, deletes its entry, and says so at each call."""
-    old = await cluster.started("twin")
-    await old.join_group("g")
-    new = await cluster.started("twin")
-    await new.join_group("g")
+    old = await cluster.joined("twin")
+    new = await cluster.joined("twin")
     await wait_until(lambda: _raises(MemberSupersededError, old))
     for call in (old.view("g"), old.get_members("g"), old.join_group("g"), old.extract_my_subset("g", RESOURCES)):
         with pytest.raises(MemberSupersededError) as caught:
@@ -140,8 +138,7 @@ async def test_the_older_incarnation_learns_that_it_is_superseded(cluster: Clust
 
 async def test_a_supersession_is_final_even_before_the_first_view(cluster: Cluster) -> None:
     """Superseded while it was still joining, a member that is asked again does not take the id back."""
-    witness = await cluster.started("witness")
-    await witness.join_group("g")
+    witness = await cluster.joined("witness")
     early, late = await cluster.started("twin"), await cluster.started("twin")
     async with anyio.create_task_group() as joining:
 
@@ -164,10 +161,8 @@ async def test_a_supersession_is_final_even_before_the_first_view(cluster: Clust
 
 async def test_a_superseded_member_may_leave_and_join_anew(cluster: Cluster) -> None:
     """The verdict holds until the member leaves; joining after that is a new start, which supersedes the other."""
-    old = await cluster.started("twin")
-    await old.join_group("g")
-    new = await cluster.started("twin")
-    await new.join_group("g")
+    old = await cluster.joined("twin")
+    new = await cluster.joined("twin")
     await wait_until(lambda: _raises(MemberSupersededError, old))
     await old.leave_group("g")
     await old.join_group("g")
@@ -190,12 +185,10 @@ async def test_a_zombie_that_comes_back_after_its_expiry_does_not_oust_its_succe
 
 async def test_a_lost_event_is_repaired_by_a_heartbeat(cluster: Cluster) -> None:
     """P5: a watch that never fired delays the news until the next heartbeat, no longer."""
-    deaf = await cluster.started("deaf", heartbeat=1000.0)
-    await deaf.join_group("g")
+    deaf = await cluster.joined("deaf", heartbeat=1000.0)
     before = await deaf.view("g")
     await cluster.lose_next_event(deaf, "g")
-    other = await cluster.started("other")
-    await other.join_group("g")
+    other = await cluster.joined("other")
     assert await deaf.view("g") is before
     await deaf.heartbeat()
     await split_exactly(deaf, other)
@@ -302,12 +295,10 @@ async def test_foreign_children_are_skipped_with_one_warning(
     cluster: Cluster, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What no member of ours wrote is no member, is told of once, and is in nobody's way."""
-    first = await cluster.started("first")
-    await first.join_group("g")
+    first = await cluster.joined("first")
     with caplog.at_level(logging.WARNING, "aiopartition"):
         await cluster.put_entry("g", name)
-        second = await cluster.started("second")
-        await second.join_group("g")
+        second = await cluster.joined("second")
         await split_exactly(first, second)
         await second.leave_group("g")
         await split_exactly(first)

@@ -11,7 +11,7 @@ import pytest
 
 from aiopartition import ConfigurationError, GroupPolicy, PartitionCoordinator
 from tests.contract.cluster import Cluster
-from tests.contract.working import running, solo
+from tests.contract.working import running
 from tests.support import wait_until
 
 Call = Callable[[PartitionCoordinator, Any], Awaitable[object]]
@@ -49,7 +49,7 @@ KEY_CALLS: dict[str, Call] = {
 @pytest.mark.parametrize("call", KEY_CALLS.values(), ids=KEY_CALLS)
 async def test_a_key_that_cannot_be_called(cluster: Cluster, call: Call) -> None:
     """A name is taken for the attribute that somebody meant."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     with pytest.raises(TypeError) as caught:
         await call(member, "name")
     assert str(caught.value) == (
@@ -75,7 +75,7 @@ GROUP_CALLS: dict[str, Call] = {
 @pytest.mark.parametrize("call", GROUP_CALLS.values(), ids=GROUP_CALLS)
 async def test_no_group(cluster: Cluster, call: Call) -> None:
     """Where there has to be one, all calls refuse to do without, in the same words."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     messages = {}
     for nothing in (None, "", 5, b"g"):
         with pytest.raises(ConfigurationError) as caught:

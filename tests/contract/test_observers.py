@@ -111,12 +111,10 @@ async def test_changes_of_an_observed_group(cluster: Cluster) -> None:
     observer = await observing(cluster)
     changes = observer.changes("g")
     assert await anext(changes) == Change(None, None, (), (), 0.0)
-    first = await cluster.started("first")
-    await first.join_group("g")
+    first = await cluster.joined("first")
     change = await anext(changes)
     assert (change.joined, change.left) == (("first",), ())
-    second = await cluster.started("second")
-    await second.join_group("g")
+    second = await cluster.joined("second")
     change = await anext(changes)
     assert (change.joined, change.left) == (("second",), ())
     await second.leave_group("g")
@@ -314,8 +312,7 @@ async def test_a_policy_that_an_operator_changes(cluster: Cluster) -> None:
 
 async def test_observing_again_does_nothing(cluster: Cluster) -> None:
     """And is no way round anything."""
-    member = await cluster.started("member")
-    await member.join_group("g")
+    await cluster.joined("member")
     observer = await observing(cluster)
     view = await observer.view("g")
     await observer.observe("g")
@@ -417,8 +414,7 @@ async def test_a_lost_notification(cluster: Cluster) -> None:
     await member.join_group("g")
     await sees(observer, member)
     await cluster.lose_next_event(observer, "g")
-    other = await cluster.started("other")
-    await other.join_group("g")
+    other = await cluster.joined("other")
     await sees(observer, member, other)
 
 
@@ -439,8 +435,7 @@ async def test_a_view_that_may_be_out_of_date(cluster: Cluster) -> None:
         await observer.view("g")
     assert observer.status("g").state == "unknown"
     assert await observer.extract_my_subset("g", RESOURCES) == []
-    other = await cluster.started("other", session_timeout=10)
-    await other.join_group("g")
+    other = await cluster.joined("other", session_timeout=10)
     await cluster.reconnect(observer)
     await sees(observer, member, other)
     await changes.aclose()
@@ -453,8 +448,7 @@ async def test_an_expired_session(cluster: Cluster) -> None:
     await sees(observer, member)
     await cluster.expire(observer)
     await sees(observer, member)
-    other = await cluster.started("other")
-    await other.join_group("g")
+    other = await cluster.joined("other")
     await sees(observer, member, other)
     assert await cluster.entries("g") != []
 
@@ -640,8 +634,7 @@ async def test_an_owners_address(cluster: Cluster) -> None:
 
 async def test_a_description_is_read_once_for_each_entry(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is kept while others come and go; a new incarnation is asked anew."""
-    member = await cluster.started("member", metadata={"n": "1"})
-    await member.join_group("g")
+    member = await cluster.joined("member", metadata={"n": "1"})
     observer = await observing(cluster)
     asked: list[str] = []
     backend = observer._registry.backend
@@ -654,14 +647,12 @@ async def test_a_description_is_read_once_for_each_entry(cluster: Cluster, monke
     monkeypatch.setattr(backend, "describe", counted)
     for _ in range(3):
         assert (await observer.describe_member("g", "member")).metadata == {"n": "1"}
-    other = await cluster.started("other")
-    await other.join_group("g")
+    other = await cluster.joined("other")
     await sees(observer, member, other)
     assert (await observer.describe_member("g", "member")).metadata == {"n": "1"}
     assert len(asked) == 1
     await member.stop()
-    again = await cluster.started("member", metadata={"n": "2"})
-    await again.join_group("g")
+    again = await cluster.joined("member", metadata={"n": "2"})
     await sees(observer, again, other)
     assert (await observer.describe_member("g", "member")).metadata == {"n": "2"}
     assert len(asked) == 2
@@ -672,8 +663,7 @@ async def test_describing_one_that_is_no_member(cluster: Cluster) -> None:
     member, observer = await cluster.started("member"), await observing(cluster)
     await member.join_group("g")
     await sees(observer, member)
-    other = await cluster.started("other")
-    await other.join_group("g")
+    other = await cluster.joined("other")
     await sees(observer, member, other)
     assert (await observer.describe_member("g", "other")).id == "other"
     await other.leave_group("g")
@@ -708,6 +698,5 @@ async def test_an_entry_that_says_nothing(cluster: Cluster) -> None:
 async def test_metadata_is_given_as_it_is(cluster: Cluster) -> None:
     """Any text that a member may have, to its greatest length."""
     metadata = {"\u0000\n\x1b[31m": "é\U0001f600" * 4000, "": ""}
-    member = await cluster.started("member", metadata=metadata)
-    await member.join_group("g")
+    member = await cluster.joined("member", metadata=metadata)
     assert json.dumps((await member.describe_member("g", "member")).metadata) == json.dumps(metadata)

@@ -9,7 +9,7 @@ import pytest
 
 from aiopartition import GroupPolicy, Partition, PartitionCoordinator, PolicyMismatchError, View, partitions
 from tests.contract.cluster import Cluster
-from tests.support import wait_until
+from tests.support import split, wait_until
 from tests.support.split import split_exactly
 
 ALL = partitions(24)
@@ -30,14 +30,7 @@ def will_own(member_id: str, policy: GroupPolicy, **weights: int) -> list[Partit
 
 
 async def shared_out(policy: GroupPolicy, *members: PartitionCoordinator, **weights: int) -> None:
-    """Wait until each has all that is its own."""
-
-    async def done() -> bool:
-        subsets = [await member.extract_my_subset("g", partitions(policy.partitions)) for member in members]
-        steady = all(member.status("g").state == "steady" for member in members)
-        return steady and subsets == [will_own(member.member_id, policy, **weights) for member in members]
-
-    await wait_until(done, what=lambda: f"{[member.status('g') for member in members]}")
+    await split.shared_out(policy, weights, *members, resources=partitions(policy.partitions))
 
 
 @both_policies

@@ -19,7 +19,7 @@ from aiopartition import (
 )
 from aiopartition.group.document import document_of
 from tests.contract.cluster import Cluster
-from tests.contract.exclusive import POLICY, joined, shared_out, waits
+from tests.contract.exclusive import POLICY, alone, joined, shared_out, waiting, waits
 from tests.support import wait_until
 from tests.support.split import RESOURCES, current_view, split_exactly
 
@@ -152,8 +152,7 @@ async def test_work_in_flight_is_waited_for(cluster: Cluster) -> None:
     await anext(items)
     assert plain.status("g").in_flight == 1
     async with plain.hold("g") as held:
-        second = await joined(cluster, "second")
-        await waits(second)
+        second = await waiting(cluster, "second")
         assert await second.extract_my_subset("g", RESOURCES) == []
         assert held.mine(RESOURCES) == RESOURCES
     await items.aclose()
@@ -263,8 +262,7 @@ async def test_a_stream_that_began_before_the_policy_was_known(cluster: Cluster)
     queue.put_nowait("ours")
     assert await item == "ours"
     assert member.status("g").in_flight == 1
-    second = await joined(cluster, "second")
-    await waits(second)
+    second = await waiting(cluster, "second")
     item = asyncio.create_task(anext(items))
     await shared_out(member, second)
     item.cancel()
@@ -372,8 +370,7 @@ async def test_an_end_in_the_midst_of_joining(cluster: Cluster, end: str) -> Non
 
 async def test_work_of_an_earlier_participation_is_waited_for(cluster: Cluster) -> None:
     """A group that is left and joined anew without a policy: what was in hand before still has to end."""
-    member = await joined(cluster, "m")
-    await shared_out(member)
+    member = await alone(cluster, "m")
     let_go = asyncio.Event()
 
     async def hold() -> None:
@@ -416,8 +413,7 @@ async def test_a_deleted_group_is_made_anew_by_what_was_taken(cluster: Cluster) 
         return now is not None and now.generation != before.generation
 
     await wait_until(again)
-    second = await cluster.started("second")
-    await second.join_group("g")
+    second = await cluster.joined("second")
     assert second.status("g").policy == GroupPolicy(load_bound=1.25)
     await split_exactly(member, second)
 

@@ -11,7 +11,7 @@ import pytest
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY, joined, shared_out
-from tests.contract.working import RESOURCES, Floor, running, solo
+from tests.contract.working import RESOURCES, Floor, running
 from tests.support import wait_until
 
 # ---- who works on what
@@ -93,7 +93,7 @@ class Device:
 
 async def test_keys_and_duplicates(cluster: Cluster) -> None:
     """Of several resources with one key the first counts; the worker gets the object itself."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     devices = [Device("x"), Device("y"), Device("x")]
     seen: list[Device] = []
 
@@ -110,7 +110,7 @@ async def test_keys_and_duplicates(cluster: Cluster) -> None:
 
 async def test_ten_thousand_workers(cluster: Cluster) -> None:
     """They start and stop; how long the event loop was ever busy with it is printed."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     resources = [f"host-{number}" for number in range(10_000)]
     working = 0
     longest, stalls = 0.0, asyncio.Event()

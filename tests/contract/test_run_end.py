@@ -11,7 +11,7 @@ from aiopartition import MemberSupersededError, PartitionCoordinator
 from aiopartition.work.run import Supervisor
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY, joined, shared_out
-from tests.contract.working import RESOURCES, Floor, solo
+from tests.contract.working import RESOURCES, Floor
 from tests.support import wait_until
 
 
@@ -57,7 +57,7 @@ async def test_it_raises_when_superseded(cluster: Cluster) -> None:
 
 async def test_cancelled_by_asyncio_and_by_anyio(cluster: Cluster) -> None:
     """Either way the cleanup of the workers runs to its end before run() does, and the cancellation goes on."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     ended: list[str] = []
     turns = 0
 
@@ -101,7 +101,7 @@ async def test_cancelled_by_asyncio_and_by_anyio(cluster: Cluster) -> None:
 
 async def test_waiting_for_cleanup_is_no_busy_loop(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """anyio cancels in each turn of the loop until its scope is left; the waiting does not turn with it."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     entered, waits_begun = asyncio.Event(), 0
     wait = Supervisor._wait
 

@@ -12,7 +12,7 @@ import pytest
 from aiopartition import ConfigurationError, GroupPolicy
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY
-from tests.contract.working import Floor, messages, running, solo
+from tests.contract.working import Floor, messages, running
 from tests.support import wait_until
 
 LONG = 3600.0
@@ -85,7 +85,7 @@ async def test_a_changed_resource_restarts_its_worker(cluster: Cluster, exclusiv
 @pytest.mark.parametrize("arguments", [{}, {"on_change": "keep"}])
 async def test_a_changed_resource_is_kept_by_default(cluster: Cluster, arguments: dict[str, Any]) -> None:
     """The worker keeps the object that it was started with."""
-    member, here = await solo(cluster), Attendance()
+    member, here = await cluster.joined("m"), Attendance()
     listed = Answers(Target("a"))
     async with running(member.run("g", listed, here.worker, key=Target.key, refresh=0.01, **arguments)):
         await wait_until(lambda: here.working)
@@ -98,7 +98,7 @@ async def test_a_changed_resource_is_kept_by_default(cluster: Cluster, arguments
 @pytest.mark.parametrize("on_change", ["keep", "restart"])
 async def test_a_change_after_its_worker_has_returned(cluster: Cluster, on_change: Any) -> None:
     """What was done for the old object is to be done for the new one, if restarts are wanted."""
-    member, done = await solo(cluster), list[Target]()
+    member, done = await cluster.joined("m"), list[Target]()
     listed = Answers(Target("a"))
 
     async def worker(target: Target) -> None:
@@ -114,7 +114,7 @@ async def test_a_change_after_its_worker_has_returned(cluster: Cluster, on_chang
 
 async def test_a_change_while_its_worker_waits_after_a_failure(cluster: Cluster) -> None:
     """The next attempt is made with the new object, and at once."""
-    member, tried = await solo(cluster), list[Target]()
+    member, tried = await cluster.joined("m"), list[Target]()
     listed = Answers(Target("a"))
 
     async def worker(target: Target) -> None:
@@ -131,7 +131,7 @@ async def test_a_change_while_its_worker_waits_after_a_failure(cluster: Cluster)
 
 async def test_a_worker_that_lingers_when_its_resource_changes(cluster: Cluster) -> None:
     """There are never two workers on one key; the newest object counts when the old worker has ended."""
-    member, let_go = await solo(cluster), asyncio.Event()
+    member, let_go = await cluster.joined("m"), asyncio.Event()
     listed, working, most = Answers(Target("a", 1)), list[Target](), 0
 
     async def worker(target: Target) -> None:
@@ -191,7 +191,7 @@ async def test_resources_that_cannot_be_compared(
         def __eq__(self, other: object) -> Any:
             return compare(self, other)
 
-    member, here, asked = await solo(cluster), list[str](), 0
+    member, here, asked = await cluster.joined("m"), list[str](), 0
 
     async def resources() -> list[Incomparable]:
         nonlocal asked
@@ -269,7 +269,7 @@ async def test_what_is_gained_during_a_question_leads_to_another(cluster: Cluste
 
 async def test_resources_with_one_key_are_warned_of(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """One warning, which names the key; another one only after an answer in which it was unique."""
-    member, here = await solo(cluster), Attendance()
+    member, here = await cluster.joined("m"), Attendance()
     listed = Answers(Target("a", 1), Target("b"), Target("a", 2), Target("a", 3))
     warning = (
         "group 'g': of resources with one key only the first counts: key 'a' is that of Target(name='a', interval=1"
@@ -289,7 +289,7 @@ async def test_resources_with_one_key_are_warned_of(cluster: Cluster, caplog: py
 
 async def test_many_resources_with_one_key_are_one_warning(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """Which does not flood the log. A plain list is warned of too."""
-    member, here = await solo(cluster), Floor()
+    member, here = await cluster.joined("m"), Floor()
     async with running(member.run("g", [*"abcdefgh", *"abcdefgh"], here.worker)):
         await wait_until(lambda: here.works_on(*"abcdefgh"))
     [record] = messages(caplog, "only the first counts")
@@ -301,7 +301,7 @@ async def test_many_resources_with_one_key_are_one_warning(cluster: Cluster, cap
 
 async def test_resources_may_be_a_plain_function(cluster: Cluster) -> None:
     """It is asked again and again as an async one is, whatever iterable it returns."""
-    member, here = await solo(cluster), Floor()
+    member, here = await cluster.joined("m"), Floor()
     answers: list[Any] = [["a"], ("a", "b"), {"b": 1}, (name for name in "bc")]
 
     def resources() -> Any:
@@ -317,7 +317,7 @@ async def test_a_plain_function_that_goes_wrong(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
     """As with an async one, what is known goes on."""
-    member, here, asked = await solo(cluster), Floor(), 0
+    member, here, asked = await cluster.joined("m"), Floor(), 0
 
     def resources() -> Any:
         nonlocal asked
@@ -337,7 +337,7 @@ async def test_a_plain_function_that_goes_wrong(
 @pytest.mark.parametrize("worker", [None, "attend", 5, asyncio.Event()], ids=lambda value: type(value).__name__)
 async def test_a_worker_that_cannot_be_called_is_refused(cluster: Cluster, worker: Any) -> None:
     """At the call, before anything is listed."""
-    member, listed = await solo(cluster), Answers("a")
+    member, listed = await cluster.joined("m"), Answers("a")
     with pytest.raises(TypeError, match="worker must be an async function that takes a resource, not"):
         await member.run("g", listed, worker)
     assert listed.asked == 0
@@ -366,7 +366,7 @@ def yields_plainly(calls: list[str], name: str) -> Any:
 @pytest.mark.parametrize("function", [returns_nothing, returns_a_result, yields, yields_plainly])
 async def test_a_worker_that_returns_no_awaitable_ends_run(cluster: Cluster, function: Any, on_error: Any) -> None:
     """At its first call, of forty resources; by an error that says so."""
-    member, calls = await solo(cluster), list[str]()
+    member, calls = await cluster.joined("m"), list[str]()
 
     def worker(name: str) -> Any:
         return function(calls, name)
@@ -378,7 +378,7 @@ async def test_a_worker_that_returns_no_awaitable_ends_run(cluster: Cluster, fun
 
 async def test_a_failing_worker_is_named(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """With its group and its key."""
-    member, calls = await solo(cluster), 0
+    member, calls = await cluster.joined("m"), 0
 
     async def worker(_name: str) -> None:
         nonlocal calls
@@ -394,7 +394,7 @@ async def test_a_failing_worker_is_named(cluster: Cluster, caplog: pytest.LogCap
 
 async def test_wrong_on_change_is_refused(cluster: Cluster) -> None:
     """Naming the argument."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     for wrong in ("ignore", None, True):
         argument: Any = wrong
         with pytest.raises(ConfigurationError) as caught:

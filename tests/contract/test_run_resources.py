@@ -9,13 +9,13 @@ import pytest
 from aiopartition import ConfigurationError, NotStartedError
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import joined, shared_out
-from tests.contract.working import RESOURCES, Colour, Floor, messages, running, solo
+from tests.contract.working import RESOURCES, Colour, Floor, messages, running
 from tests.support import wait_until
 
 
 async def test_a_class_of_enumeration_members_is_a_list(cluster: Cluster) -> None:
     """It can be called too, but that is not how its members are got."""
-    member, seen = await solo(cluster), set[Colour]()
+    member, seen = await cluster.joined("m"), set[Colour]()
 
     async def worker(colour: Colour) -> None:
         seen.add(colour)
@@ -26,7 +26,7 @@ async def test_a_class_of_enumeration_members_is_a_list(cluster: Cluster) -> Non
 
 async def test_resources_are_asked_for_again(cluster: Cluster) -> None:
     """What is new is started, what is gone is cancelled, what stays stays."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     listed = ["a", "b"]
     asked = 0
 
@@ -49,7 +49,7 @@ async def test_resources_are_asked_for_again(cluster: Cluster) -> None:
 
 async def test_resources_that_fail_leave_the_work_as_it_is(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """A database that is away ends no work; once it is back its answer counts."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     answers: list[Any] = [OSError("away"), ["a"], OSError("away"), OSError("away"), ["a", "b"]]
 
     async def resources() -> list[str]:
@@ -66,7 +66,7 @@ async def test_resources_that_fail_leave_the_work_as_it_is(cluster: Cluster, cap
 
 async def test_resources_that_fail_end_a_run_that_is_to_raise(cluster: Cluster) -> None:
     """on_error="raise" goes for them too; the workers have ended by then."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     answers: list[list[str]] = [["a"]]
 
     async def resources() -> list[str]:
@@ -82,7 +82,7 @@ async def test_resources_that_fail_end_a_run_that_is_to_raise(cluster: Cluster) 
 
 async def test_a_cancellation_out_of_resources_is_a_failure(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """Not ours: something that they awaited was cancelled. They are asked again."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     asked = 0
 
     async def resources() -> list[str]:
@@ -159,7 +159,7 @@ async def test_resources_that_outlive_their_cancellation(
 @pytest.mark.parametrize("wrong", ["text", b"bytes", 5, None, [1.5], [object()]])
 async def test_what_cannot_be_resources_is_refused(cluster: Cluster, wrong: Any) -> None:
     """Given as they are they never change, and a listing that is to raise does; no work begins."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
 
     async def listed() -> Any:
         return wrong
@@ -202,7 +202,7 @@ async def test_a_listing_that_goes_wrong_ends_no_work(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, answer: Any, complaint: str
 ) -> None:
     """Whatever resources() raises or returns: what is known goes on, and one error says what was wrong and where."""
-    member, floor, asked = await solo(cluster), Floor(), 0
+    member, floor, asked = await cluster.joined("m"), Floor(), 0
 
     async def resources() -> Any:
         nonlocal asked
@@ -227,7 +227,7 @@ async def test_a_key_that_fails_leaves_out_its_resource_alone(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever key() raises, be it a cancellation of something that it looked at."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     errors: dict[str, BaseException] = {"x": KeyError("serial"), "y": RecursionError("deep"), "z": ValueError("bad")}
 
     def key(name: str) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.contract.cluster import Cluster
-from tests.contract.exclusive import POLICY, joined, shared_out, waits, will_own
+from tests.contract.exclusive import POLICY, alone, joined, shared_out, waits, will_own
 from tests.contract.joining import enter
-from tests.contract.working import RESOURCES, Floor, messages, running, solo
+from tests.contract.working import RESOURCES, Floor, messages, running
 from tests.support import wait_until
 
 # ---- workers that end
@@ -19,7 +19,7 @@ from tests.support import wait_until
 
 async def test_a_worker_that_returns_is_done_until_its_resource_is_gained_anew(cluster: Cluster) -> None:
     """Neither a refresh nor a change elsewhere starts it again; being listed anew does."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     listed, calls, asked = ["a"], 0, 0
 
     async def resources() -> list[str]:
@@ -48,7 +48,7 @@ async def test_a_worker_that_raises_is_started_again(
 ) -> None:
     """After a while that doubles, with its error in the log; the others do not notice."""
     monkeypatch.setattr("aiopartition.work.workers._FIRST_BACKOFF", 0.01)
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     times: list[float] = []
 
     async def worker(resource: str) -> None:
@@ -71,7 +71,7 @@ async def test_a_cancellation_out_of_a_worker_is_a_failure(
 ) -> None:
     """Something that it awaited was cancelled, not the worker: its resource must not be forgotten."""
     monkeypatch.setattr("aiopartition.work.workers._FIRST_BACKOFF", 0.01)
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     calls = 0
 
     async def worker(resource: str) -> None:
@@ -94,7 +94,7 @@ async def test_a_worker_that_others_cancel_is_not_done(
 ) -> None:
     """Only run() ends a worker for good, and only its return makes it done: its resource is still ours."""
     monkeypatch.setattr("aiopartition.work.workers._FIRST_BACKOFF", 0.01)
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     calls = 0
 
     def worker(resource: str) -> Awaitable[None]:
@@ -152,7 +152,7 @@ def test_a_worker_that_exits_in_its_first_step(factory: Any, exit_by: type[BaseE
 
 async def test_a_worker_that_raises_ends_a_run_that_is_to_raise(cluster: Cluster) -> None:
     """With its own error, when all the others have ended."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
 
     async def worker(resource: str) -> None:
         if resource == "bad":
@@ -167,7 +167,7 @@ async def test_a_worker_that_raises_ends_a_run_that_is_to_raise(cluster: Cluster
 
 async def test_several_that_raise(cluster: Cluster) -> None:
     """A group of their errors; what the others raise while they are cancelled belongs to it."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
 
     async def worker(resource: str) -> None:
         try:
@@ -182,7 +182,7 @@ async def test_several_that_raise(cluster: Cluster) -> None:
 
 async def test_errors_of_cancelled_workers_are_not_lost(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever cancels run() gets its cancellation; what the workers raised meanwhile is in the log."""
-    member = await solo(cluster)
+    member = await cluster.joined("m")
     entered = asyncio.Event()
 
     async def worker(_: str) -> None:
@@ -208,8 +208,7 @@ async def test_errors_of_cancelled_workers_are_not_lost(cluster: Cluster, caplog
 
 async def test_cleanup_is_waited_for(cluster: Cluster) -> None:
     """Awaits in a finally run to their end: one cancellation, no more; and nobody else begins before."""
-    first = await joined(cluster, "first")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     cleaning, clean = asyncio.Event(), asyncio.Event()
     ended: list[str] = []
 
@@ -293,7 +292,7 @@ async def test_a_worker_that_swallows_its_cancellation_is_replaced_when_regained
 
 async def test_the_lease_is_over(cluster: Cluster) -> None:
     """All are cancelled, whoever else may be there; and started again when it is back."""
-    member, floor = await solo(cluster), Floor()
+    member, floor = await cluster.joined("m"), Floor()
     async with running(member.run("g", RESOURCES, floor.worker)):
         await wait_until(lambda: floor.works_on(*RESOURCES))
         await cluster.cut_off(member)

@@ -18,7 +18,7 @@ from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY as EXCLUSIVE
 from tests.contract.working import Floor, running
 from tests.support import wait_until
-from tests.support.split import RESOURCES, current_view, split_exactly
+from tests.support.split import RESOURCES, shared_out, split_exactly
 
 PLAIN = GroupPolicy()
 POLICIES = pytest.mark.parametrize("policy", [PLAIN, EXCLUSIVE], ids=["ordinary", "exclusive"])
@@ -37,19 +37,6 @@ async def pair(
 
 def expected(member_id: str, policy: GroupPolicy, **weights: int) -> list[str]:
     return View.of("g", 1, weights, policy, member_id).mine(RESOURCES)
-
-
-async def shared_out(policy: GroupPolicy, *members: PartitionCoordinator, **weights: int) -> None:
-    """Wait until each of these has what these weights give it."""
-
-    async def done() -> bool:
-        views = [await current_view(member) for member in members]
-        if any(view is None or {each.id: each.weight for each in view.members} != weights for view in views):
-            return False
-        subsets = [await member.extract_my_subset("g", RESOURCES) for member in members]
-        return subsets == [expected(member.member_id, policy, **weights) for member in members]
-
-    await wait_until(done, what=lambda: f"{[member.status('g') for member in members]}")
 
 
 @POLICIES
@@ -71,7 +58,7 @@ async def test_keys_move_in_one_generation(cluster: Cluster, policy: GroupPolicy
         await wait_until(lambda: bool(seen))
         await one.set_weight("g", weight)
         assert await one.extract_my_subset("g", RESOURCES) == expected("one", policy, one=weight, two=1)
-        await shared_out(policy, one, two, one=weight, two=1)
+        await shared_out(policy, {"one": weight, "two": 1}, one, two)
         await wait_until(lambda: seen[-1][1]["one"] == weight)
     states = list(dict.fromkeys((each, tuple(weights.items())) for each, weights in seen))
     assert [dict(weights) for _, weights in states] == [before, {"one": weight, "two": 1}]
@@ -86,7 +73,7 @@ async def test_drained_and_back(cluster: Cluster, policy: GroupPolicy) -> None:
     one, two = await pair(cluster, policy)
     for weight in (0, 1, 0, 2):
         await one.set_weight("g", weight)
-        await shared_out(policy, one, two, one=weight, two=1)
+        await shared_out(policy, {"one": weight, "two": 1}, one, two)
     assert await two.get_members("g") == ("one", "two")
     info = await two.describe_member("g", "one")
     assert (info.weight, info.pid is None) == (2, False)
@@ -102,7 +89,7 @@ async def test_all_drained(cluster: Cluster, policy: GroupPolicy) -> None:
         await wait_until(lambda member=member: member.status("g").reason == "no member has a weight above 0")  # type: ignore[misc]
         assert await member.extract_my_subset("g", RESOURCES) == []
     await one.set_weight("g", 1)
-    await shared_out(policy, one, two, one=1, two=0)
+    await shared_out(policy, {"one": 1, "two": 0}, one, two)
 
 
 async def test_the_same_weight_again(cluster: Cluster) -> None:
@@ -122,7 +109,7 @@ async def test_calls_at_once(cluster: Cluster) -> None:
         for weight in (0, 7, 3, 9, 2):
             calls.create_task(one.set_weight("g", weight))
         calls.create_task(two.set_weight("g", 4))
-    await shared_out(PLAIN, one, two, one=2, two=4)
+    await shared_out(PLAIN, {"one": 2, "two": 4}, one, two)
     assert len(await cluster.entries("g")) == 2
 
 
@@ -132,9 +119,9 @@ async def test_cancelled_at_any_step(cluster: Cluster, policy: GroupPolicy) -> N
     one, two = await pair(cluster, policy)
     step, weight = 1, 2
     while await cancelled_at(step, one.set_weight("g", weight)):
-        await shared_out(policy, one, two, one=weight, two=1)
+        await shared_out(policy, {"one": weight, "two": 1}, one, two)
         step, weight = step + 1, weight + 1
-    await shared_out(policy, one, two, one=weight, two=1)
+    await shared_out(policy, {"one": weight, "two": 1}, one, two)
     assert len(await cluster.entries("g")) == 2
 
 
@@ -183,7 +170,7 @@ async def test_an_expired_session(cluster: Cluster, policy: GroupPolicy) -> None
         return len(entries) == 2 and entries != before
 
     await wait_until(joined_again)
-    await shared_out(policy, one, two, one=4, two=1)
+    await shared_out(policy, {"one": 4, "two": 1}, one, two)
 
 
 @POLICIES
@@ -194,7 +181,7 @@ async def test_set_without_a_connection(cluster: Cluster, policy: GroupPolicy) -
     await wait_until(lambda: not one.connected)
     await asyncio.wait_for(one.set_weight("g", 4), 5)
     await cluster.reconnect(one)
-    await shared_out(policy, one, two, one=4, two=1)
+    await shared_out(policy, {"one": 4, "two": 1}, one, two)
     assert len(await cluster.entries("g")) == 2
 
 
@@ -209,7 +196,7 @@ async def test_cut_off_in_the_midst(cluster: Cluster, policy: GroupPolicy) -> No
         await cluster.cut_off(one)
         await cluster.reconnect(one)
         await call
-        await shared_out(policy, one, two, one=weight, two=1)
+        await shared_out(policy, {"one": weight, "two": 1}, one, two)
         assert len(await cluster.entries("g")) == 2
 
 
@@ -294,7 +281,7 @@ async def test_set_from_within_work_that_it_takes_away(cluster: Cluster) -> None
         async with asyncio.timeout(5):
             await one.set_weight("g", 0)
         assert key not in await two.extract_my_subset("g", RESOURCES)
-    await shared_out(EXCLUSIVE, one, two, one=0, two=1)
+    await shared_out(EXCLUSIVE, {"one": 0, "two": 1}, one, two)
 
 
 async def test_nobody_is_waited_for_longer_than_its_drain(cluster: Cluster) -> None:
@@ -313,7 +300,7 @@ async def test_nobody_is_waited_for_longer_than_its_drain(cluster: Cluster) -> N
         await wait_until(lambda: one.status("g").in_flight > 0)
         await one.set_weight("g", 0)
         await asyncio.wait_for(cancelled.wait(), 5)
-        await shared_out(EXCLUSIVE, one, two, one=0, two=1)
+        await shared_out(EXCLUSIVE, {"one": 0, "two": 1}, one, two)
 
 
 def counted(member: PartitionCoordinator) -> int:
@@ -331,10 +318,10 @@ async def test_the_bytes_of_the_session_stay_the_same(cluster: Cluster, policy: 
     before = counted(one)
     for weight in range(2, 6):
         await one.set_weight("g", weight)
-        await shared_out(policy, one, two, one=weight, two=1)
+        await shared_out(policy, {"one": weight, "two": 1}, one, two)
         await cluster.cut_off(one)
         await cluster.reconnect(one)
-    await shared_out(policy, one, two, one=5, two=1)
+    await shared_out(policy, {"one": 5, "two": 1}, one, two)
     await wait_until(lambda: counted(one) == before, what=lambda: f"{counted(one)}, not {before}")
 
 
@@ -346,7 +333,7 @@ async def test_no_room_for_another_entry(cluster: Cluster, monkeypatch: pytest.M
         small.setattr("aiopartition.backends.ephemerals.MAX_BYTES", counted(one) + 10)
         with pytest.raises(SessionFullError):
             await one.set_weight("g", 3)
-    await shared_out(PLAIN, one, two, one=2, two=1)
+    await shared_out(PLAIN, {"one": 2, "two": 1}, one, two)
     await one.join_group("g", weight=2, settle=0)
     await one.set_weight("g", 3)
-    await shared_out(PLAIN, one, two, one=3, two=1)
+    await shared_out(PLAIN, {"one": 3, "two": 1}, one, two)

@@ -89,8 +89,7 @@ async def test_long_inputs_leave_the_loop_free_and_use_one_view(cluster: Cluster
 
 async def test_a_session_lost_while_filtering_leaves_nothing_to_hand_out(cluster: Cluster) -> None:
     """P4: what was computed under a session that has ended meanwhile is not returned."""
-    member = await cluster.started("m", on_unknown="raise")
-    await member.join_group("g")
+    member = await cluster.joined("m", on_unknown="raise")
     at_work = anyio.Event()
 
     def numbers() -> Iterator[int]:
@@ -245,8 +244,7 @@ async def test_streams_of_mine_leave_the_loop_free_too(cluster: Cluster) -> None
 
 async def test_unknown_is_empty_with_one_warning_an_episode(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     """P3: by default nothing is handed out, with one warning for each episode, and view() says why."""
-    member = await cluster.started("m")
-    await member.join_group("g")
+    member = await cluster.joined("m")
     for episode in (1, 2):
         await cluster.cut_off(member)
         await wait_until(lambda: _is_empty(member))
@@ -264,8 +262,7 @@ async def test_unknown_is_empty_with_one_warning_an_episode(cluster: Cluster, ca
 
 async def test_unknown_raises_if_asked_to(cluster: Cluster) -> None:
     """P3: with on_unknown="raise" nothing is silently empty."""
-    member = await cluster.started("m", on_unknown="raise")
-    await member.join_group("g")
+    member = await cluster.joined("m", on_unknown="raise")
     await cluster.cut_off(member)
 
     async def raises() -> bool:
@@ -287,8 +284,7 @@ async def test_changes_tell_who_came_and_went(cluster: Cluster) -> None:
     changes = first.changes("g")
     change = await anext(changes)
     assert (change.previous, change.joined, change.left, change.moved) == (None, ("first",), (), 1.0)
-    second = await cluster.started("second")
-    await second.join_group("g")
+    second = await cluster.joined("second")
     change = await anext(changes)
     assert (change.joined, change.left) == (("second",), ())
     assert 0.4 < change.moved < 0.6

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from aiopartition import PartitionCoordinator
-from tests.contract.cluster import Cluster
-
 RESOURCES = [f"host-{number}" for number in range(40)]
 
 
@@ -52,13 +49,6 @@ async def running(call: Coroutine[Any, Any, None]) -> AsyncGenerator[asyncio.Tas
         await asyncio.wait({task})
     if not task.cancelled():
         task.result()
-
-
-async def solo(cluster: Cluster) -> PartitionCoordinator:
-    """A member by itself in a group that is not exclusive."""
-    member = await cluster.started("m")
-    await member.join_group("g")
-    return member
 
 
 def messages(caplog: pytest.LogCaptureFixture, part: str) -> list[logging.LogRecord]:

@@ -1,9 +1,10 @@
 """Who has what, and whether that is a split."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
-from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
+from aiopartition import GroupPolicy, OwnershipUnknownError, PartitionCoordinator, View
 from tests.support.waiting import wait_until
 
 RESOURCES = [f"host-{number}.example.org" for number in range(500)]
@@ -77,3 +78,24 @@ async def steady(group_id: str, *members: PartitionCoordinator, ids: Sequence[st
         return all(each.state == "steady" and [one.id for one in each.members] == wanted for each in statuses)
 
     await wait_until(done, timeout=15.0, what=lambda: [member.status(group_id) for member in members])
+
+
+async def shared_out(
+    policy: GroupPolicy,
+    shares: Mapping[str, int],
+    *members: PartitionCoordinator,
+    resources: Sequence[Any] = RESOURCES,
+) -> None:
+    """Wait until these are steady members of group ``g`` with these shares, and each has all that is its own."""
+
+    async def done() -> bool:
+        for member in members:
+            status = member.status("g")
+            if status.state != "steady" or {each.id: each.weight for each in status.members} != shares:
+                return False
+            mine = View.of("g", 1, shares, policy, member.member_id).mine(resources)
+            if await member.extract_my_subset("g", resources) != mine:
+                return False
+        return True
+
+    await wait_until(done, timeout=15.0, what=lambda: f"{[member.status('g') for member in members]}")
