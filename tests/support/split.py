@@ -82,18 +82,18 @@ async def steady(group_id: str, *members: PartitionCoordinator, ids: Sequence[st
 
 async def shared_out(
     policy: GroupPolicy,
-    shares: Mapping[str, int],
+    weights: Mapping[str, int],
     *members: PartitionCoordinator,
     resources: Sequence[Any] = RESOURCES,
 ) -> None:
-    """Wait until these are steady members of group ``g`` with these shares, and each has all that is its own."""
+    """Wait until these are steady members of group ``g`` with these weights, and each has all that is its own."""
 
     async def done() -> bool:
         for member in members:
             status = member.status("g")
-            if status.state != "steady" or {each.id: each.weight for each in status.members} != shares:
+            if status.state != "steady" or {each.id: each.weight for each in status.members} != weights:
                 return False
-            mine = View.of("g", 1, shares, policy, member.member_id).mine(resources)
+            mine = View.of("g", 1, weights, policy, member.member_id).mine(resources)
             if await member.extract_my_subset("g", resources) != mine:
                 return False
         return True
