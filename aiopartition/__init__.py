@@ -20,6 +20,7 @@ from aiopartition.group.status import Awaited, GroupStatus, Rebalance
 from aiopartition.placement.partition import Partition, partitions
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
+from aiopartition.secret import Secret
 from aiopartition.signals import stop_on_signal
 from aiopartition.version import __version__
 from aiopartition.work.threads import finish_in_thread
@@ -45,6 +46,7 @@ __all__ = [
     "PartitionError",
     "PolicyMismatchError",
     "Rebalance",
+    "Secret",
     "SessionFullError",
     "View",
     "__version__",

@@ -16,7 +16,6 @@ __all__ = [
     "MAX_METADATA",
     "MAX_WEIGHT",
     "parse_number",
-    "require_auth",
     "require_id",
     "require_integer",
     "require_key",
@@ -124,18 +123,6 @@ def require_ssl(value: object) -> SSLContext | None:
     if value is None or isinstance(value, SSLContext):
         return value
     raise ConfigurationError("ssl", f"must be an ssl.SSLContext, not {type(value).__name__}")
-
-
-def require_auth(auth: object, part: str = "auth") -> tuple[str, str]:
-    # Messages never quote the value: it is a secret.
-    match auth:
-        case (str(user), str(password)):
-            pass
-        case _:
-            raise ConfigurationError(part, "must be a pair of str: user and password")
-    if not user or ":" in user:
-        raise ConfigurationError(part, "the user must not be empty and must not contain ':'")
-    return user, password
 
 
 def require_metadata(metadata: object) -> Mapping[str, str]:

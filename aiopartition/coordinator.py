@@ -13,6 +13,7 @@ from aiopartition.checks import (
     require_settle,
     require_weight,
 )
+from aiopartition.credentials import Auth
 from aiopartition.errors import ConfigurationError
 from aiopartition.group.description import MemberInfo
 from aiopartition.group.reweighing import reweigh
@@ -20,7 +21,8 @@ from aiopartition.group.status import GroupStatus
 from aiopartition.group.terms import JoinOptions
 from aiopartition.placement.policy import GroupPolicy, require_policy
 from aiopartition.placement.view import Change, View
-from aiopartition.settings import Arguments, OnUnknown, Settings, arguments_from_environment
+from aiopartition.secret import Secret, hidden
+from aiopartition.settings import Arguments, OnUnknown, Settings, arguments_from_environment, hide
 from aiopartition.share import Share
 from aiopartition.work.changes import follow_changes
 from aiopartition.work.iteration import Iteration
@@ -60,7 +62,7 @@ class PartitionCoordinator(Share):
 
     def __init__(
         self,
-        backend_url: str | None = None,
+        backend_url: str | Secret[str] | None = None,
         *,
         member_id: str | None = None,
         heartbeat: float | None = None,
@@ -68,9 +70,10 @@ class PartitionCoordinator(Share):
         connect_timeout: float | None = None,
         on_unknown: OnUnknown = "empty",
         ssl: SSLContext | None = None,
-        auth: tuple[str, str] | None = None,
+        auth: Auth | Secret[Auth] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        backend_url, auth = hidden(backend_url), hidden(auth)
         super().__init__(
             Settings.resolve(
                 backend_url,
@@ -96,6 +99,7 @@ class PartitionCoordinator(Share):
 
         :raises ConfigurationError: naming the variable or argument.
         """
+        hide(overrides)
         arguments: dict[str, Any] = {**arguments_from_environment(prefix, os.environ), **overrides}
         return cls(**arguments)
 

@@ -85,5 +85,7 @@ class Lifecycle:
         return tuple(sorted(self._registry.memberships))
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_runner"):  # shown in a traceback through the constructor
+            return f"<{type(self).__name__} whose arguments were refused>"
         backend = "no backend" if self._runner.settings.url is None else str(self._runner.settings.url)
         return f"<{type(self).__name__} {self.member_id!r} at {backend}, {self._runner.state.value}>"

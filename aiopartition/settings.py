@@ -5,23 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ssl import SSLContext
-from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
 from aiopartition.checks import (
     parse_number,
-    require_auth,
     require_id,
     require_metadata,
     require_number,
     require_ssl,
 )
+from aiopartition.credentials import Auth, Credentials, require_auth
 from aiopartition.errors import ConfigurationError
+from aiopartition.secret import Secret, hidden
 from aiopartition.url import URL_OPTIONS, Url, parse_url
 
-__all__ = ["Arguments", "OnUnknown", "Settings", "arguments_from_environment"]
+__all__ = ["Arguments", "OnUnknown", "Settings", "arguments_from_environment", "hide"]
 
 OnUnknown: TypeAlias = Literal["empty", "raise"]
+
+_VARIABLES: Final = ("backend_url", "member_id", "on_unknown", "auth", *URL_OPTIONS)
+"""The arguments that the environment may have, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,13 @@ class Settings:
     connect_timeout: float
     on_unknown: OnUnknown
     ssl: SSLContext | None = field(repr=False)
-    auth: tuple[str, str] | None = field(repr=False)
+    auth: Credentials | None
     metadata: Mapping[str, str]
 
     @classmethod
     def resolve(
         cls,
-        backend_url: str | None,
+        backend_url: str | Secret[str] | None,
         *,
         member_id: str | None = None,
         heartbeat: float | None = None,
@@ -51,7 +56,7 @@ class Settings:
         connect_timeout: float | None = None,
         on_unknown: str = "empty",
         ssl: SSLContext | None = None,
-        auth: tuple[str, str] | None = None,
+        auth: Auth | Secret[Auth] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Settings:
         """Validate the arguments and fill in defaults.
@@ -60,6 +65,7 @@ class Settings:
 
         :raises ConfigurationError: naming the invalid argument.
         """
+        backend_url, auth = hidden(backend_url), hidden(auth)
         url = None if backend_url is None else parse_url(backend_url)
         options: Mapping[str, float] = {} if url is None else url.options
 
@@ -92,15 +98,23 @@ class Settings:
 class Arguments(TypedDict, total=False):
     """The arguments of a coordinator, by name."""
 
-    backend_url: str | None
+    backend_url: str | Secret[str] | None
     member_id: str | None
     heartbeat: float | None
     session_timeout: float | None
     connect_timeout: float | None
     on_unknown: OnUnknown
     ssl: SSLContext | None
-    auth: tuple[str, str] | None
+    auth: Auth | Secret[Auth] | None
     metadata: Mapping[str, str] | None
+
+
+def hide(arguments: Arguments) -> None:
+    """Make secrets of those arguments that may have a password in them."""
+    if "backend_url" in arguments:
+        arguments["backend_url"] = hidden(arguments["backend_url"])
+    if "auth" in arguments:
+        arguments["auth"] = hidden(arguments["auth"])
 
 
 def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -112,19 +126,23 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
 
     :raises ConfigurationError: naming the invalid variable.
     """
+    variables = {name: prefix + name.upper() for name in _VARIABLES}
+    given = {name: Secret(environment[each]) for name, each in variables.items() if environment.get(each)}
+    del environment  # tracebacks show the variables of functions, and this one shows every secret of the process
     arguments: dict[str, Any] = {}
-    for name in ("backend_url", "member_id", "heartbeat", "session_timeout", "connect_timeout", "on_unknown", "auth"):
-        variable = prefix + name.upper()
-        text = environment.get(variable, "")
-        if not text:
-            continue
+    for name, text in given.items():
+        variable = variables[name]
         if name in URL_OPTIONS:
-            arguments[name] = parse_number(variable, text)
+            arguments[name] = parse_number(variable, text.reveal())
         elif name == "auth":
-            user, colon, password = text.partition(":")
-            if not colon:
-                raise ConfigurationError(variable, "must be user:password")
-            arguments[name] = (user, password)
+            arguments[name] = text.read(partial(_parse_auth, variable))
         else:
-            arguments[name] = text
+            arguments[name] = text if name == "backend_url" else text.reveal()
     return arguments
+
+
+def _parse_auth(variable: str, text: str) -> Credentials:
+    user, colon, password = text.partition(":")
+    if not colon:
+        raise ConfigurationError(variable, "must be user:password")
+    return require_auth((user, password), variable)

@@ -11,8 +11,10 @@ from difflib import get_close_matches
 from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
-from aiopartition.checks import parse_number, require_auth
+from aiopartition.checks import parse_number
+from aiopartition.credentials import Credentials, require_auth
 from aiopartition.errors import ConfigurationError
+from aiopartition.secret import Secret, hidden
 
 __all__ = ["DEFAULT_NAMESPACE", "URL_OPTIONS", "Url", "parse_url"]
 
@@ -32,13 +34,13 @@ URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A parsed backend URL. Its repr omits ``auth``."""
+    """A parsed backend URL."""
 
     scheme: Literal["zookeeper", "memory"]
     hosts: tuple[tuple[str, int], ...] = ()
     namespace: str = DEFAULT_NAMESPACE
     cluster: str = ""
-    auth: tuple[str, str] | None = field(default=None, repr=False)
+    auth: Credentials | None = None
     options: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __str__(self) -> str:
@@ -50,10 +52,15 @@ class Url:
 
 
 def parse_url(text: object) -> Url:
-    """Parse a backend URL.
+    """Parse a backend URL, which may be hidden in a :class:`Secret`.
 
     :raises ConfigurationError: naming the invalid part.
     """
+    text = hidden(text) or Secret(None)
+    return text.read(_parse)
+
+
+def _parse(text: object) -> Url:
     if not isinstance(text, str):
         raise ConfigurationError("backend_url", f"must be a str or None, not {type(text).__name__}")
     scheme, separator, rest = text.strip(_BLANK).partition("://")
@@ -106,7 +113,7 @@ def _close_options(name: str) -> list[str]:
     return get_close_matches(name.lower(), URL_OPTIONS, 1, 0.75) or get_close_matches(name.lower(), URL_OPTIONS)
 
 
-def _parse_credentials(text: str) -> tuple[str, str]:
+def _parse_credentials(text: str) -> Credentials:
     part = "backend_url credentials"
     user, colon, password = text.partition(":")
     if not colon:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
 from aiopartition.backends.base import Backend
 from aiopartition.backends.opening import open_backend
+from aiopartition.credentials import Credentials
 from aiopartition.errors import BackendUnavailableError, ConfigurationError
+from aiopartition.secret import Secret
 from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import parse_url
 
@@ -25,7 +27,7 @@ AUTH_VARIABLE: Final = f"{_PREFIX}AUTH"
 class Access(Protocol):
     """The arguments that all commands have."""
 
-    url: str
+    url: Secret[str]
     ca: str | None
     cert: str | None
     key: str | None
@@ -33,7 +35,7 @@ class Access(Protocol):
     timeout: float | None
 
 
-def settings_of(access: Access, environment: Mapping[str, str] = os.environ) -> Settings:
+def settings_of(access: Access) -> Settings:
     """Return the settings of a client.
 
     :raises ConfigurationError: for an argument that is invalid, or not for a command line.
@@ -51,16 +53,16 @@ def settings_of(access: Access, environment: Mapping[str, str] = os.environ) -> 
         access.url,
         connect_timeout=access.timeout,
         ssl=_tls(access.ca, access.cert, access.key),
-        auth=_auth(environment) if access.auth_from_env else None,
+        auth=_auth() if access.auth_from_env else None,
     )
 
 
-def _auth(environment: Mapping[str, str]) -> tuple[str, str]:
-    given = arguments_from_environment(_PREFIX, {AUTH_VARIABLE: environment.get(AUTH_VARIABLE, "")})
+def _auth() -> Credentials:
+    given = arguments_from_environment(_PREFIX, {AUTH_VARIABLE: os.environ.get(AUTH_VARIABLE, "")})
     if "auth" not in given:
         raise ConfigurationError(AUTH_VARIABLE, "is not set, and --auth-from-env was given")
-    user, password = given["auth"]
-    return user, password
+    credentials: Credentials = given["auth"]
+    return credentials
 
 
 def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:

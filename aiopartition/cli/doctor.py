@@ -156,7 +156,7 @@ async def examine(settings: Settings) -> Examination:
                 groups = await _try_reads(backend, denied)
         except BackendError as error:
             denied.append(str(error))
-    user = None if settings.auth is None else settings.auth[0]
+    user = None if settings.auth is None else settings.auth.user
     tls = settings.ssl is not None
     return Examination(str(url), tls, user, settings.session_timeout, tuple(servers), groups, tuple(denied))
 

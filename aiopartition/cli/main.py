@@ -21,6 +21,7 @@ from aiopartition.errors import (
     OwnershipUnknownError,
     PartitionError,
 )
+from aiopartition.secret import Secret
 from aiopartition.showing import printable
 from aiopartition.version import __version__
 
@@ -92,7 +93,9 @@ def _command(
     commands: Any, name: str, purpose: str, *, group: bool = True, data: bool = True
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose, epilog=_EPILOG)
-    parser.add_argument("url", metavar="URL", help="zookeeper://host[:port][,host...][/namespace], without credentials")
+    parser.add_argument(
+        "url", metavar="URL", type=Secret, help="zookeeper://host[:port][,host...][/namespace], without credentials"
+    )
     if group:
         parser.add_argument("group", metavar="GROUP", help="the group's id")
     if data:

@@ -132,7 +132,7 @@ class Ours(Client):
     @property
     def session(self) -> tuple[int, bytes]:
         session = session_of(self._coordinator)
-        return session.session_id, session._password
+        return session.session_id, session._password.reveal()
 
     @property
     def port(self) -> int:

@@ -14,6 +14,7 @@ from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyErr
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.clock import now
 from aiopartition.quoting import quote_component
+from aiopartition.secret import Secret
 from tests.support import OpenProxy, Proxy, ZooKeeperServer
 
 SESSION_TIMEOUT = 1.0
@@ -236,6 +237,9 @@ class ZooKeeperWorld(Cluster):
         return self._networks[self._made.index(coordinator)]
 
 
+_NO_PASSWORD = Secret(bytes(16))
+
+
 class SessionOverError(Exception):
     """There is no such session any more."""
 
@@ -243,7 +247,7 @@ class SessionOverError(Exception):
 class _Operator:
     """A bare connection to a server, with a session of its own or one that is taken over."""
 
-    def __init__(self, server: ZooKeeperServer, session_id: int = 0, password: bytes = bytes(16)) -> None:
+    def __init__(self, server: ZooKeeperServer, session_id: int = 0, password: Secret[bytes] = _NO_PASSWORD) -> None:
         self._address = Address(server.host, server.host, server.port)
         self._session_id = session_id
         self._password = password

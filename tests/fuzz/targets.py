@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Operation, ReplyError, Xid
 from aiopartition.backends.zookeeper.connection import Connection, ConnectionLostError
 from aiopartition.backends.zookeeper.frames import ProtocolError, frame
@@ -20,6 +21,7 @@ from aiopartition.errors import ConfigurationError, PolicyMismatchError
 from aiopartition.group.document import check_document
 from aiopartition.group.entry import MAX_INCARNATION, Entry
 from aiopartition.placement.policy import GroupPolicy
+from aiopartition.secret import Secret
 from aiopartition.url import URL_OPTIONS, parse_url
 
 LONGEST_TEXT: Final = 1_000
@@ -52,8 +54,8 @@ def url(data: bytes) -> None:
         return
     assert set(parsed.options) <= set(URL_OPTIONS)
     assert parse_url(str(parsed)) == replace(parsed, auth=None, options={})
-    if parsed.auth is not None and len(parsed.auth[1]) > len("zookeeper"):
-        assert parsed.auth[1] not in repr(replace(parsed, hosts=(), namespace="/", options={}))
+    if parsed.auth is not None and len(password := parsed.auth.password.reveal()) > len("zookeeper"):
+        assert password not in repr(replace(parsed, hosts=(), namespace="/", options={}))
 
 
 def document(data: bytes) -> None:
@@ -137,7 +139,7 @@ async def _hear(pieces: Sequence[bytes]) -> None:
     await asyncio.sleep(0)
     session._connection = connection
     requests = [asyncio.create_task(connection.request(operation)) for operation in _operations()]
-    requests.append(asyncio.create_task(connection.authenticate(codec.authenticate("digest", b"a:b"))))
+    requests.append(asyncio.create_task(connection.authenticate(authenticate("digest", Secret(b"a:b")))))
     await asyncio.sleep(0)
     connection.post(Xid.PING, codec.ping())
     received = 0

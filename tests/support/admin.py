@@ -94,7 +94,7 @@ async def end_session(hosts: str, session: Session) -> None:
 
     Its owner reconnects, and may take it back before it is closed: so it is tried again until the session is gone.
     """
-    ended, password = session.session_id, session._password
+    ended, password = session.session_id, session._password.reveal()
     for attempt in range(20):
         client: Any = KazooClient(hosts, client_id=(ended, password), timeout=session.timeout)
         try:

@@ -33,6 +33,7 @@ from aiopartition import (
     PartitionError,
     PolicyMismatchError,
     Rebalance,
+    Secret,
     SessionFullError,
     View,
     finish_in_thread,
@@ -79,6 +80,8 @@ def every_argument(context: ssl.SSLContext, metadata: Mapping[str, str]) -> None
         auth=("user", "password"),
         metadata=metadata,
     )
+    PartitionCoordinator(Secret("zookeeper://user:password@zk1"), auth=("user", Secret("password")))
+    PartitionCoordinator(auth=Secret(("user", "password")))
     PartitionCoordinator(backend_url="memory://", on_unknown="empty", metadata={"rack": "7"}, auth=None, ssl=None)
 
 

@@ -1,7 +1,7 @@
 """Values that no setting takes, and what is said of them."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -31,6 +31,7 @@ def everything_said_about(outcome: object) -> Iterator[str]:
     error = outcome if isinstance(outcome, BaseException) else None
     if error is not None:
         yield from traceback.format_exception(error)
+        yield from variables_shown_with(error)
     while error is not None:
         yield str(error)
         yield repr(error)
@@ -39,9 +40,30 @@ def everything_said_about(outcome: object) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
+def variables_shown_with(error: BaseException) -> Iterator[str]:
+    """The variables of the library's frames in a traceback, also of the errors that led to it, as error reporters show
+    them. Those of tests are the user's own."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    todo: list[traceback.TracebackException | None] = [shown]
+    while todo:
+        each = todo.pop()
+        if each is not None:
+            todo += [each.__cause__, each.__context__, *(each.exceptions or ())]
+            for frame in each.stack:
+                if "/tests/" not in frame.filename:
+                    yield f"{frame.name}: {frame.locals}"
+
+
 def outcome_of(call: Callable[[], object]) -> object:
     try:
         return call()
+    except Exception as error:
+        return error
+
+
+async def outcome_of_awaiting(call: Awaitable[object]) -> object:
+    try:
+        return await call
     except Exception as error:
         return error
 

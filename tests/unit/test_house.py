@@ -13,12 +13,14 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-FOUNDATION = {"errors", "checks", "clock", "quoting", "parsing", "showing", "events", "forks", "home", "version"}
+FOUNDATION = {
+    "errors", "checks", "clock", "quoting", "parsing", "showing", "secret", "events", "forks", "home", "version",
+}  # fmt: skip
 """What every wing may import, and what imports no wing."""
 
 ALLOWED = {
     "placement": FOUNDATION,
-    "backends": FOUNDATION | {"settings", "url"},
+    "backends": FOUNDATION | {"settings", "url", "credentials"},
     "group": FOUNDATION | {"placement", "backends"},
     "work": FOUNDATION | {"placement", "group"},
     "web": FOUNDATION | {"coordinator", "runner", "group"},

@@ -1,22 +1,38 @@
 """No secret gets out, wherever a user may have put it."""
 
+import asyncio
+import copy
+import dataclasses
+import json
 import logging
-from collections.abc import Callable
+import pickle
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from pprint import pformat
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition import AuthenticationError, PartitionCoordinator
-from aiopartition.backends.zookeeper.codec import ErrorCode
+from aiopartition import AuthenticationError, ConfigurationError, PartitionCoordinator
+from aiopartition.backends.zookeeper.authentication import authenticate
+from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
+from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError
+from aiopartition.backends.zookeeper.frames import ProtocolError
+from aiopartition.backends.zookeeper.session import Session
+from aiopartition.cli.access import _Quiet
+from aiopartition.cli.main import _run, make_parser
+from aiopartition.clock import now
+from aiopartition.credentials import require_auth
+from aiopartition.secret import Secret, hidden
 from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import parse_url
 from tests.support.ports import free_port
-from tests.unit.backends.scripted_peer import connect_reply, reply, scripted_peer
-from tests.unit.refusals import everything_said_about, outcome_of, refusal
+from tests.unit.backends.scripted_peer import Peer, connect_reply, framed, reply, scripted_peer
+from tests.unit.refusals import everything_said_about, outcome_of, outcome_of_awaiting, refusal
 
 # Each is a URL with the password where a user might put it by mistake or on purpose.
 RIGHT_OR_WRONG: Final = [
@@ -137,8 +153,9 @@ fragments: Final = st.lists(
 def test_no_part_of_a_password_is_told_wherever_it_stands(before: str, after: str, start: str) -> None:
     """A password that was not encoded falls to pieces, which pass for hosts, ports, a namespace or options. Whatever is
     refused then is named, or counted, and not quoted; also not by an error that the refusal came from."""
-    for outcome in from_url(f"{start}{before}{SECRET}{after}"):
-        if isinstance(outcome, Exception):
+    url = f"{start}{before}{SECRET}{after}"
+    if isinstance(outcome_of(lambda: parse_url(url)), Exception):
+        for outcome in from_url(url):
             assert SECRET not in "".join(everything_said_about(outcome))
 
 
@@ -172,6 +189,7 @@ def test_password_given_as_an_argument_is_never_told(password: str) -> None:
 
 
 PASSWORD: Final = "s3cret-p@ss/word"
+SESSION_PASSWORD: Final = 16 * "p"  # as connect_reply() has it
 
 
 async def test_password_is_not_logged_when_nothing_answers(caplog: pytest.LogCaptureFixture) -> None:
@@ -185,28 +203,211 @@ async def test_password_is_not_logged_when_nothing_answers(caplog: pytest.LogCap
     assert not leaks(caplog.text)
 
 
-async def test_password_is_not_told_when_it_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    """The error for refused credentials says who refuses them and why, and not what they are."""
+Script = Callable[[Peer], Awaitable[None]]
+
+
+async def refuse(peer: Peer) -> None:
+    assert PASSWORD.encode() in await peer.frame()
+    peer.send(reply(-4, error=ErrorCode.AUTH_FAILED))
+
+
+async def hang_up(peer: Peer) -> None:
+    peer.hang_up()
+
+
+async def reset(peer: Peer) -> None:
+    peer.reset()
+
+
+async def reset_after_the_credentials(peer: Peer) -> None:
+    await peer.frame()
+    peer.reset()
+
+
+async def send_nonsense(peer: Peer) -> None:
+    await peer.frame()
+    peer.send(framed(b"no"))
+
+
+async def say_nothing(peer: Peer) -> None:
+    await peer.frame()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [refuse, hang_up, reset, reset_after_the_credentials, send_nonsense, say_nothing],
+    ids=lambda script: script.__name__,
+)
+async def test_password_is_not_told_when_logging_in_fails(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a server does with the credentials: neither the log, nor the variables in any traceback have them."""
     caplog.set_level(logging.DEBUG)
     async with scripted_peer() as server:
 
-        async def refuse() -> None:
-            peer = await server.accept()
-            await peer.frame()
-            peer.send(connect_reply(session_id=5))
-            assert PASSWORD.encode() in await peer.frame()
-            peer.send(reply(-4, error=ErrorCode.AUTH_FAILED))
+        async def answer() -> None:
+            while True:
+                peer = await server.accept()
+                with suppress(OSError, EOFError):  # a client that has given up
+                    await peer.frame()
+                    peer.send(connect_reply(session_id=5))
+                    await script(peer)
 
-        server.script(refuse)
-        coordinator = PartitionCoordinator(f"zookeeper://127.0.0.1:{server.port}", auth=("user", PASSWORD))
-        with pytest.raises(AuthenticationError) as caught:
-            await coordinator.start()
+        serving = asyncio.create_task(answer())
+        auth = ("user", PASSWORD)
+        session = Session(
+            [("127.0.0.1", server.port)], 4.0, _Quiet(), lambda _: None, clock=now, auth=require_auth(auth)
+        )
+        with pytest.raises((ConnectionLostError, ProtocolError, ReplyError, TimeoutError)) as failed:
+            async with asyncio.timeout(1.0 if script is say_nothing else 30.0):
+                await session._connect(Address("127.0.0.1", "127.0.0.1", server.port))
+        coordinator = PartitionCoordinator(f"zookeeper://127.0.0.1:{server.port}", auth=auth, connect_timeout=0.3)
+        started = await outcome_of_awaiting(coordinator.start())
+        said = "\n".join([*everything_said_about(failed.value), *everything_said_about(started), repr(coordinator)])
         await coordinator.stop()
-    assert f"127.0.0.1:{server.port}" in str(caught.value)
-    assert "AuthFailed" in str(caught.value)
-    assert not leaks("\n".join(everything_said_about(caught.value)))
+        serving.cancel()
+        await asyncio.wait({serving})
+    assert isinstance(started, AuthenticationError) == (script is refuse)
+    if isinstance(started, AuthenticationError):
+        assert f"127.0.0.1:{server.port}" in str(started)
+        assert "AuthFailed" in str(started)
+    assert not leaks(said)
     assert not leaks(caplog.text)
-    assert not leaks(repr(coordinator))
+    assert SESSION_PASSWORD not in said
+
+
+def test_a_failed_write_tells_nothing() -> None:
+    """The event loop's frames, in which writing failed, hold what was written."""
+    connection = Connection(now, Unconcerned())
+    connection.connection_made(asyncio.Transport())
+
+    def write(data: bytes) -> None:
+        raise BrokenPipeError(data[:0])
+
+    failed = outcome_of(lambda: write(PASSWORD.encode()))
+    assert isinstance(failed, BrokenPipeError)
+    connection.connection_lost(failed)
+    assert failed.__traceback__ is None
+
+
+class Unconcerned:
+    """Owns a connection."""
+
+    def replied(self, reply: object) -> None: ...
+
+    def event_received(self, path: str) -> None: ...
+
+    def connection_ended(self, connection: object) -> None: ...
+
+
+def test_operations_and_settings_show_no_credentials() -> None:
+    """Neither do their parts, however they are taken to pieces, formatted, copied or stored."""
+    resolved = Settings.resolve(f"zookeeper://user:{quote(PASSWORD, safe='')}@h")
+    assert resolved.auth is not None
+    operation = authenticate("digest", resolved.auth.token)
+    for thing in (resolved, resolved.url, resolved.auth, operation, operation.request):
+        texts = [repr(thing), str(thing), f"{thing}", pformat(thing), repr(copy.deepcopy(thing))]
+        if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+            fields = dataclasses.asdict(thing)
+            texts += [repr(fields), json.dumps(fields, default=str), repr(dataclasses.astuple(thing))]
+        assert not leaks("\n".join(texts))
+        with pytest.raises((TypeError, pickle.PicklingError, AttributeError)):
+            pickle.dumps(thing)
+
+
+def test_a_secret_shows_nothing() -> None:
+    """And is a value all the same."""
+    secret = Secret(PASSWORD)
+    assert {repr(secret), str(secret), f"{secret}", f"{secret:>40}", f"{secret!r}"} == {"Secret(...)"}
+    assert secret.reveal() == PASSWORD
+    assert secret == Secret(PASSWORD) != Secret("another")
+    assert secret != PASSWORD
+    assert len({secret, Secret(PASSWORD)}) == 1
+    assert copy.copy(secret) is copy.deepcopy(secret) is secret
+    assert hidden(cast("str | Secret[str]", secret)) is secret
+    assert not hasattr(secret, "__dict__")
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(secret)
+    for call in (lambda: json.dumps(secret), lambda: iter(secret), lambda: len(secret)):  # type: ignore[call-overload,arg-type]
+        with pytest.raises(TypeError) as refused:
+            call()
+        assert not leaks(str(refused.value))
+
+
+def test_a_parser_of_a_secret_fails_without_its_frames() -> None:
+    """Its error comes out alone: causes may quote the value, and frames hold it."""
+
+    def parse(text: str) -> None:
+        try:
+            text.encode("ascii")
+        except UnicodeError as error:
+            raise ValueError("it is not ASCII") from error
+
+    error = outcome_of(lambda: Secret(f"{PASSWORD}ü").read(parse))
+    assert isinstance(error, ValueError)
+    assert error.__cause__ is error.__context__ is None
+    assert not leaks("\n".join(everything_said_about(error)))
+
+
+ENVIRONMENT: Final = {"X_AUTH": f"user:{PASSWORD}", "X_BACKEND_URL": f"zookeeper://user:{quote(PASSWORD, safe='')}@h"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "overrides"),
+    [
+        ({}, {"heartbeat": -1}),
+        ({}, {"hartbeat": 1}),
+        ({}, {"backend_url": f"zookeeper:/{PASSWORD}"}),
+        ({}, {"auth": PASSWORD}),
+        ({"X_HEARTBEAT": "soon"}, {}),
+        ({"X_HEARTBEAT": "soon"}, {"auth": ("user", PASSWORD), "backend_url": PASSWORD}),
+        ({"X_AUTH": PASSWORD}, {}),
+        ({"X_AUTH": f":{PASSWORD}"}, {}),
+        ({"X_BACKEND_URL": PASSWORD}, {}),
+        ({"X_BACKEND_URL": f"memory://{PASSWORD}@"}, {}),
+        ({"X_ON_UNKNOWN": "perhaps"}, {}),
+    ],
+)
+def test_password_in_the_environment_is_never_told(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], overrides: dict[str, Any]
+) -> None:
+    """Whatever else of it, or of the overrides, is wrong. The environment itself is not among the variables."""
+    for name, text in {**ENVIRONMENT, **variables}.items():
+        monkeypatch.setenv(name, text)
+    error = outcome_of(lambda: PartitionCoordinator.from_env("X_", **overrides))
+    assert isinstance(error, ConfigurationError | TypeError)
+    said = "\n".join(everything_said_about(error))
+    assert not leaks(said)
+    assert "environ(" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["groups", f"zookeeper://user:{PASSWORD}@h"],
+        ["groups", f"zookeeper://user:{quote(PASSWORD, safe='')}@h"],
+        ["groups", PASSWORD],
+        ["groups", f"memory://{PASSWORD}"],
+        ["groups", "zookeeper://h", "--auth-from-env"],
+        ["groups", "zookeeper://h", "--auth-from-env", "--key", "k"],
+        ["groups", f"zookeeper://user:{quote(PASSWORD, safe='')}@h", "--ca", "/missing"],
+    ],
+)
+def test_password_given_to_the_command_line_is_never_told(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Neither as an argument, where it does not belong, nor in the environment, where it does."""
+    monkeypatch.setenv("AIOPARTITION_AUTH", PASSWORD)
+    given = make_parser().parse_args(arguments)
+    error = outcome_of(lambda: _run(given))
+    assert isinstance(error, ConfigurationError)
+    assert not leaks("\n".join([repr(given), *everything_said_about(error)]))
+
+
+def test_a_coordinator_that_was_refused_has_a_repr() -> None:
+    """It stands among the variables of a traceback through its constructor."""
+    coordinator = object.__new__(PartitionCoordinator)
+    with pytest.raises(ConfigurationError):
+        coordinator.__init__("zookeeper:/h")  # type: ignore[misc]
+    assert repr(coordinator) == "<PartitionCoordinator whose arguments were refused>"
 
 
 def leaks(text: str) -> bool:

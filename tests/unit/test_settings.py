@@ -20,6 +20,8 @@ from aiopartition.checks import (
     require_settle,
     require_weight,
 )
+from aiopartition.credentials import Digest, require_auth
+from aiopartition.secret import Secret
 from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import parse_url
 from tests.unit.refusals import ENDLESS, HUGE, INF, NAN, NO_INTEGERS, SECONDS, refusal
@@ -73,8 +75,8 @@ def test_keyword_beats_url_option_beats_default(name: str, scheme: str) -> None:
 
 def test_auth_keyword_beats_the_urls() -> None:
     """So a secret can be kept out of a URL that has another."""
-    assert Settings.resolve("zookeeper://a:b@h").auth == ("a", "b")
-    assert Settings.resolve("zookeeper://a:b@h", auth=("c", "d")).auth == ("c", "d")
+    assert Settings.resolve("zookeeper://a:b@h").auth == require_auth(("a", "b"))
+    assert Settings.resolve("zookeeper://a:b@h", auth=("c", "d")).auth == require_auth(("c", "d"))
 
 
 @pytest.mark.parametrize("name", SECONDS)
@@ -184,7 +186,7 @@ def test_bad_auth_is_named(value: object) -> None:
 )
 def test_good_auth_is_a_pair(value: Any) -> None:
     """The password may be any text."""
-    assert Settings.resolve("zookeeper://h", auth=value).auth == tuple(value)
+    assert Settings.resolve("zookeeper://h", auth=value).auth == Digest(value[0], Secret(value[1]))
 
 
 @pytest.mark.parametrize(
@@ -296,13 +298,13 @@ ENVIRONMENT: Final = {
 def test_every_variable_is_read() -> None:
     """Each documented variable becomes the argument of its name."""
     assert arguments_from_environment("AIOPARTITION_", ENVIRONMENT) == {
-        "backend_url": "memory://from-env?heartbeat=9",
+        "backend_url": Secret("memory://from-env?heartbeat=9"),
         "member_id": "m-7",
         "heartbeat": 2.0,
         "session_timeout": 30.5,
         "connect_timeout": 10.0,
         "on_unknown": "raise",
-        "auth": ("user", "pass:word"),
+        "auth": Digest("user", Secret("pass:word")),
     }
 
 
@@ -398,11 +400,11 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str
 
 def test_url_shows_everything_but_the_credentials() -> None:
     """An operator reads from the log where a service connects to."""
-    url = parse_url("zookeeper://user:password@a,[::1]:5/name?heartbeat=3")
+    url = parse_url("zookeeper://user:hunter2@a,[::1]:5/name?heartbeat=3")
     assert str(url) == "zookeeper://a:2181,[::1]:5/name"
     assert str(parse_url("memory://name?heartbeat=3")) == "memory://name"
     assert "'heartbeat': 3.0" in repr(url)
-    assert "user" not in repr(url)
+    assert "hunter2" not in repr(url)
 
 
 def test_coordinator_shows_who_and_where_it_is() -> None:

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition import ConfigurationError, PartitionCoordinator
+from aiopartition.credentials import require_auth
 from aiopartition.settings import Settings
 from aiopartition.url import URL_OPTIONS, Url, parse_url
 from tests.unit.refusals import SECONDS, refusal
@@ -76,7 +77,7 @@ def test_url_of_memory(text: str, cluster: str, options: dict[str, float]) -> No
 def test_credentials_in_the_url(text: str, auth: tuple[str, str]) -> None:
     """User and password are percent-decoded, and whatever cannot be mistaken may stand as it is."""
     url = parse_url(text)
-    assert url.auth == auth
+    assert url.auth == require_auth(auth)
     assert url.hosts == (("h", 2181),)
 
 
@@ -332,5 +333,5 @@ def test_what_is_put_into_a_url_comes_out(
     )
     assert url.hosts == tuple((host, 2181 if port is None else port) for host, port in hosts)
     assert url.namespace == ("/" + "/".join(namespace) if namespace else "/aiopartition")
-    assert url.auth == auth
+    assert url.auth == (None if auth is None else require_auth(auth))
     assert url.options == options

@@ -3,6 +3,7 @@
 import pytest
 
 from aiopartition import ConfigurationError
+from aiopartition.credentials import require_auth
 from aiopartition.url import parse_url
 
 
@@ -17,7 +18,7 @@ def test_space_around_a_comma(hosts: str, rest: str) -> None:
 def test_space_around_hosts_with_credentials_and_brackets() -> None:
     url = parse_url("zookeeper://user:secret@zk1, [::1]:5 ,[::2]/n")
     assert url.hosts == (("zk1", 2181), ("::1", 5), ("::2", 2181))
-    assert url.auth == ("user", "secret")
+    assert url.auth == require_auth(("user", "secret"))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 from aiozk import exc, protocol  # pyright: ignore[reportMissingTypeStubs]
 
 from aiopartition.backends.zookeeper.frames import ProtocolError, frame
+from aiopartition.secret import Secret
 
 __all__ = [
     "REFUSALS", "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
-    "ask_quorum", "authenticate", "close", "connect_frame", "create", "delete", "delete_all", "exists",
+    "ask_quorum", "close", "connect_frame", "create", "delete", "delete_all", "exists",
     "get_children", "get_data", "no_watches", "parse_connect_reply", "parse_event", "parse_header", "ping",
     "read_names", "read_nodes", "replace", "set_data", "set_watches", "sync",
 ]  # fmt: skip
@@ -121,7 +122,7 @@ class ConnectReply:
     session_id: int
     timeout: float
     """Seconds, as negotiated."""
-    password: bytes
+    password: Secret[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +248,6 @@ def close() -> Operation[None]:
     return Operation(_protocol.CloseRequest(), _nothing)
 
 
-def authenticate(scheme: str, credential: bytes) -> Operation[None]:
-    return Operation(_protocol.AuthRequest(type=0, scheme=scheme, auth=credential), _nothing)
-
-
 def set_watches(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
     """Arm watches again on a new connection. Those whose nodes have changed since ``zxid`` fire at once.
 
@@ -286,7 +283,7 @@ def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
 # ---- connecting, and answers
 
 
-def connect_frame(session_id: int, password: bytes, timeout: float, last_zxid: int) -> bytes:
+def connect_frame(session_id: int, password: Secret[bytes], timeout: float, last_zxid: int) -> Secret[bytes]:
     """Return the first frame of a connection.
 
     :param session_id: 0 for a new session.
@@ -297,10 +294,10 @@ def connect_frame(session_id: int, password: bytes, timeout: float, last_zxid: i
         last_seen_zxid=last_zxid,
         timeout=min(round(timeout * 1000), 0x7FFFFFFF),
         session_id=session_id,
-        password=password,
+        password=password.reveal(),
         read_only=False,
     )
-    return frame(request.serialize())
+    return Secret(frame(request.serialize()))
 
 
 def parse_connect_reply(payload: bytes) -> ConnectReply:
@@ -315,7 +312,7 @@ def parse_connect_reply(payload: bytes) -> ConnectReply:
     # creates no entries and may return an old state. We never ask for such a session.
     if reply.session_id and payload[_CONNECT_REPLY.size + len(reply.password) :][:1] not in (b"", b"\0"):
         raise ProtocolError("a connect reply of a server that is read-only")
-    return ConnectReply(reply.session_id, reply.timeout / 1000, reply.password or b"")
+    return ConnectReply(reply.session_id, reply.timeout / 1000, Secret(reply.password or b""))
 
 
 def parse_header(payload: bytes) -> tuple[int, int, int, bytes]:

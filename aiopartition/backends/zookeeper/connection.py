@@ -15,6 +15,7 @@ from aiopartition.backends.zookeeper.codec import ConnectReply, Operation, Reply
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, LongFrame, ProtocolError, frame
 from aiopartition.clock import Clock
 from aiopartition.forks import tell_child
+from aiopartition.secret import Secret
 from aiopartition.showing import printable
 
 __all__ = ["Address", "Connection", "ConnectionLostError", "ConnectionOwner", "LongAnswerError", "Reply"]
@@ -152,13 +153,14 @@ class Connection(asyncio.Protocol):
             raise ConnectionLostError(reason, error) from error
         return connection
 
-    async def handshake(self, connect_frame: bytes) -> tuple[ConnectReply, float]:
+    async def handshake(self, connect_frame: Secret[bytes]) -> tuple[ConnectReply, float]:
         """Send the connect frame. Return the answer, and when the frame was sent.
 
         :raises ConnectionLostError: if the connection ends before the answer arrives.
         """
+        self._require_open()
         self._handshake = asyncio.get_running_loop().create_future()
-        sent = self._write(connect_frame)
+        sent = self._write(connect_frame.reveal())
         try:
             payload = await self._handshake
         finally:
@@ -263,19 +265,23 @@ class Connection(asyncio.Protocol):
             )
             if self._handshake is not None and not self._handshake.done() and not self._secure:
                 self.reason += f" before it answered: {_NO_ANSWER}"
-            self._end(exc)
+            self._end(None if exc is None else exc.with_traceback(None))  # its frames hold what was being written
 
     # ---- inside
 
     async def _submit(self, xid: int, operation: Operation[T]) -> T:
-        payload = operation.serialize(xid)
+        self._require_open()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._pending[xid] = _Pending(self._write(frame(payload)), operation, future)
+        # The bytes have no name here: what waits for the answer, and may raise, must not hold them.
+        self._pending[xid] = _Pending(self._write(frame(operation.serialize(xid))), operation, future)
         return await future
 
-    def _write(self, data: bytes) -> float:
-        if self._transport is None or self.ending:
+    def _require_open(self) -> None:
+        if self.ending:
             raise ConnectionLostError(self.reason)
+
+    def _write(self, data: bytes) -> float:
+        assert self._transport is not None
         # Before the write: a lease counts from the earliest moment at which the server can have received the request.
         self.last_sent = self._clock()
         self._transport.write(data)

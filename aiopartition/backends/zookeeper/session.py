@@ -30,12 +30,15 @@ from aiopartition.backends.base import Listener
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, Watch
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.dialing import Dialer
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
 from aiopartition.clock import Clock
+from aiopartition.credentials import Credentials
 from aiopartition.forks import tell_child
+from aiopartition.secret import Secret
 
 __all__ = ["Lease", "Session"]
 
@@ -43,7 +46,7 @@ T = TypeVar("T")
 
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
-_NO_PASSWORD: Final[bytes] = bytes(16)
+_NO_PASSWORD: Final = Secret(bytes(16))
 _CLOSE_TIMEOUT: Final = 1.0  # seconds
 
 _SESSION_OVER: Final = frozenset({ErrorCode.SESSION_EXPIRED, ErrorCode.SESSION_MOVED})
@@ -60,7 +63,7 @@ class Session:
     :param timeout: the session timeout to ask for, in seconds. A server grants 2 to 20 of its ticks.
     :param listener: receives the events of the session and its leases, but not those of groups.
     :param watch_fired: called with the path of a node whose watch has fired. Must neither block nor raise.
-    :param auth: user and password for digest authentication, sent again on each connection.
+    :param auth: sent again on each connection.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Session:
         *,
         clock: Clock,
         ssl: SSLContext | None = None,
-        auth: tuple[str, str] | None = None,
+        auth: Credentials | None = None,
     ) -> None:
         self._requested_timeout = timeout
         self._known_grants = {round(timeout, 3)}  # the timeouts that need no warning any more
@@ -80,14 +83,13 @@ class Session:
         self._watch_fired = watch_fired
         self._clock = clock
         self._ssl = ssl
-        # surrogatepass: an encoding error would carry the password in its arguments.
-        self._credential = None if auth is None else ":".join(auth).encode("utf-8", "surrogatepass")
+        self._auth = auth
         self._dialer = Dialer(hosts, self._connect, clock)
         self._connection: Connection | None = None
         self._closing = False
         self._watched: set[Watch] = set()  # the watches that the server holds
         self._last_zxid = 0
-        self._password: bytes = _NO_PASSWORD
+        self._password: Secret[bytes] = _NO_PASSWORD
         self.session_id: int = 0
         self.ephemerals: Ephemerals = Ephemerals()
         """The ephemeral nodes of this session."""
@@ -180,8 +182,8 @@ class Session:
         connection = await Connection.open(address, self._ssl, self._clock, self)
         try:
             fresh = await self._attach(connection)
-            if self._credential is not None:
-                await connection.authenticate(codec.authenticate("digest", self._credential))
+            if self._auth is not None:
+                await connection.authenticate(authenticate("digest", self._auth.token))
             if not fresh:
                 await self._resume(connection)
             if connection.lost.is_set():

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import (
     Children,
     ConnectReply,
@@ -25,6 +26,7 @@ from aiopartition.backends.zookeeper.codec import (
     Xid,
 )
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, MAX_SKIPPED, FrameSplitter, ProtocolError, frame
+from aiopartition.secret import Secret
 from tests.unit.backends.scripted_peer import connect_reply, event, framed, reply, stat
 
 # aiozk is not typed; what it is really like is what the first tests here look at.
@@ -185,7 +187,7 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
     "get_children watching": (codec.get_children("/ä/b", watch=True), struct.pack("!ii", 7, 12) + PATH + b"\1"),
     "close": (codec.close(), struct.pack("!ii", 7, -11)),
     "authenticate": (
-        codec.authenticate("digest", b"user:p\xc3\xa4ss"),
+        authenticate("digest", Secret(b"user:p\xc3\xa4ss")),
         struct.pack("!iii", 7, 100, 0) + jute("digest") + b"\0\0\0\x0auser:p\xc3\xa4ss",
     ),
     "set_watches": (
@@ -209,7 +211,7 @@ def test_request_is_these_bytes(name: str) -> None:
 def test_numbers_of_their_own_are_written_too() -> None:
     """Those of pings and authentication are negative."""
     assert codec.ping().serialize(Xid.PING) == struct.pack("!ii", -2, 11)
-    assert codec.authenticate("digest", b"").serialize(Xid.AUTH)[:8] == struct.pack("!ii", -4, 100)
+    assert authenticate("digest", Secret(b"")).serialize(Xid.AUTH)[:8] == struct.pack("!ii", -4, 100)
 
 
 def test_many_watches_are_armed_in_pieces() -> None:
@@ -258,7 +260,7 @@ def test_connect_frame_is_these_bytes(
     session_id: int, password: bytes, timeout: float, milliseconds: int, zxid: int
 ) -> None:
     """The first frame of a connection: never read-only, and no timeout overflows."""
-    assert codec.connect_frame(session_id, password, timeout, zxid) == framed(
+    assert codec.connect_frame(session_id, Secret(password), timeout, zxid).reveal() == framed(
         struct.pack("!iqiqi", 0, zxid, milliseconds, session_id, len(password)) + password + b"\0"
     )
 
@@ -278,7 +280,7 @@ GOLDEN_REPLIES: Final[dict[str, tuple[Operation[Any], bytes, object]]] = {
     "set_data": (codec.set_data("/a", b"", 0), SOME_STAT, SAME_STAT),
     "sync": (codec.sync("/a"), jute("/a"), None),
     "close": (codec.close(), b"", None),
-    "authenticate": (codec.authenticate("digest", b""), b"", None),
+    "authenticate": (authenticate("digest", Secret(b"")), b"", None),
     "get_children": (
         codec.get_children("/a", watch=True),
         struct.pack("!i", 2) + jute("ä") + jute("b;1") + SOME_STAT,
@@ -333,7 +335,7 @@ def test_header_that_is_cut_off_is_told(length: int) -> None:
 def test_connect_reply_is_read(tail: bytes) -> None:
     """With the read-only flag of servers since 3.4, and without."""
     payload = connect_reply(session_id=-7, timeout=4001, password=b"0123456789abcdef")[4:-1] + tail
-    assert codec.parse_connect_reply(payload) == ConnectReply(-7, 4.001, b"0123456789abcdef")
+    assert codec.parse_connect_reply(payload) == ConnectReply(-7, 4.001, Secret(b"0123456789abcdef"))
 
 
 def test_connect_reply_of_a_server_without_a_quorum() -> None:
@@ -346,7 +348,7 @@ def test_connect_reply_of_a_server_without_a_quorum() -> None:
 def test_connect_reply_of_an_expired_session() -> None:
     """No session, no timeout: that is how a server says it."""
     payload = connect_reply(session_id=0, timeout=0, password=bytes(16))[4:]
-    assert codec.parse_connect_reply(payload) == ConnectReply(0, 0.0, bytes(16))
+    assert codec.parse_connect_reply(payload) == ConnectReply(0, 0.0, Secret(bytes(16)))
 
 
 @pytest.mark.parametrize(
@@ -421,7 +423,7 @@ def test_rubbish_is_a_protocol_error(body: bytes) -> None:
             case (data, Stat()):
                 assert type(data) is bytes
             case ConnectReply(session_id, timeout, password):
-                assert (type(session_id), type(timeout), type(password)) == (int, float, bytes)
+                assert (type(session_id), type(timeout), type(password.reveal())) == (int, float, bytes)
                 assert timeout > 0 or not session_id
             case _:
                 assert value is None or isinstance(value, str | Stat | tuple), name

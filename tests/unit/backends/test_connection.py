@@ -14,9 +14,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Children, ConnectReply, ReplyError, Stat, Xid
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.frames import MAX_SKIPPED, ProtocolError
+from aiopartition.secret import Secret
 from tests.support.ports import free_port
 from tests.unit.backends.scripted_peer import Peer, PeerServer, connect_reply, event, framed, reply, scripted_peer, stat
 
@@ -111,11 +113,11 @@ async def test_server_that_is_not_there() -> None:
 
 async def test_handshake() -> None:
     """The frame as given, the answer taken apart, and the time when the question was sent, not that of the answer."""
-    async with line() as far, started(far.connection.handshake(framed(b"hello"))) as (task,):
+    async with line() as far, started(far.connection.handshake(Secret(framed(b"hello")))) as (task,):
         assert await far.peer.frame() == b"hello"
         asked_at = far.connection.last_sent
         far.peer.send(connect_reply(session_id=-7, timeout=4000))
-        assert await outcome(task) == (ConnectReply(-7, 4.0, 16 * b"p"), asked_at)
+        assert await outcome(task) == (ConnectReply(-7, 4.0, Secret(16 * b"p")), asked_at)
         assert far.connection.last_received > asked_at
         assert far.owner.told == []
 
@@ -123,7 +125,7 @@ async def test_handshake() -> None:
 @pytest.mark.parametrize("said", [b"", connect_reply(session_id=5)[:-1], b"\0\0"])
 async def test_server_hangs_up_instead_of_an_answer(said: bytes) -> None:
     """As one does that is full, or wants TLS: said at once, also in the middle of the answer."""
-    async with line() as far, started(far.connection.handshake(framed(b"hello"))) as (task,):
+    async with line() as far, started(far.connection.handshake(Secret(framed(b"hello")))) as (task,):
         far.peer.send(said)
         far.peer.hang_up()
         error = await outcome(task)
@@ -135,14 +137,14 @@ async def test_server_hangs_up_instead_of_an_answer(said: bytes) -> None:
 
 async def test_answer_to_the_handshake_that_is_none() -> None:
     """The caller learns that this is no ZooKeeper server."""
-    async with line() as far, started(far.connection.handshake(framed(b"hello"))) as (task,):
+    async with line() as far, started(far.connection.handshake(Secret(framed(b"hello")))) as (task,):
         far.peer.send(framed(b"220 mail.example.com"))
         assert isinstance(await outcome(task), ProtocolError)
 
 
 async def test_handshake_that_is_given_up() -> None:
     """Aborted, as when its time is over, it ends at once."""
-    async with line() as far, started(far.connection.handshake(framed(b"hello"))) as (task,):
+    async with line() as far, started(far.connection.handshake(Secret(framed(b"hello")))) as (task,):
         far.connection.abort("no patience")
         error = await outcome(task)
         assert isinstance(error, ConnectionLostError)
@@ -151,7 +153,7 @@ async def test_handshake_that_is_given_up() -> None:
 
 async def test_answer_to_a_cancelled_handshake() -> None:
     """There is nobody any more who could make a session of it."""
-    async with line() as far, started(far.connection.handshake(framed(b"hello"))) as (task,):
+    async with line() as far, started(far.connection.handshake(Secret(framed(b"hello")))) as (task,):
         await far.peer.frame()
         task.cancel()
         await checkpoint()
@@ -165,16 +167,16 @@ async def test_handshake_on_a_connection_that_has_ended() -> None:
         far.peer.hang_up()
         await far.ended()
         with pytest.raises(ConnectionLostError, match="the server closed the connection"):
-            await far.connection.handshake(framed(b"hello"))
+            await far.connection.handshake(Secret(framed(b"hello")))
 
 
 async def test_more_may_follow_on_the_answers_heels() -> None:
     """The connect reply, an event and the answer to a request in one piece."""
-    async with line() as far, started(far.connection.handshake(framed(b"hello"))) as (task,):
+    async with line() as far, started(far.connection.handshake(Secret(framed(b"hello")))) as (task,):
         asked_at = far.connection.last_sent
         far.connection.post(Xid.PING, codec.ping())
         far.peer.send(connect_reply(session_id=5) + event("/a") + reply(-2, zxid=9))
-        assert await outcome(task) == (ConnectReply(5, 4.0, 16 * b"p"), asked_at)
+        assert await outcome(task) == (ConnectReply(5, 4.0, Secret(16 * b"p")), asked_at)
         assert far.owner.told == ["event /a", "replied 0 at 9"]
 
 
@@ -382,7 +384,7 @@ async def test_time_of_a_request_is_that_before_it_was_sent() -> None:
 
 async def test_authentication_proves_nothing_of_the_session() -> None:
     """A server answers it without taking it for a sign of life of the session."""
-    async with line() as far, started(far.connection.authenticate(codec.authenticate("digest", b"u:p"))) as (task,):
+    async with line() as far, started(far.connection.authenticate(authenticate("digest", Secret(b"u:p")))) as (task,):
         far.peer.send(reply(Xid.AUTH))
         await outcome(task)
         assert [each.proof for each in far.owner.replies] == [None]
@@ -538,7 +540,7 @@ async def test_request_after_the_end() -> None:
         far.connection.abort("over")
         for call in (
             lambda: far.connection.request(codec.exists("/a")),
-            lambda: far.connection.authenticate(codec.authenticate("digest", b"a:b")),
+            lambda: far.connection.authenticate(authenticate("digest", Secret(b"a:b"))),
         ):
             with pytest.raises(ConnectionLostError, match="over"):
                 await call()
@@ -631,7 +633,7 @@ async def test_end_before_the_answer_to_a_posted_request() -> None:
 
 async def test_authentication_is_accepted() -> None:
     """It bears its own number, and is waited for."""
-    operation = codec.authenticate("digest", b"user:password")
+    operation = authenticate("digest", Secret(b"user:password"))
     async with line() as far, started(far.connection.authenticate(operation)) as (task,):
         assert await far.peer.frame() == operation.serialize(-4)
         far.peer.send(reply(-4, zxid=9))
@@ -642,7 +644,7 @@ async def test_authentication_is_accepted() -> None:
 
 async def test_authentication_is_refused() -> None:
     """Servers answer, and then hang up; the answer counts."""
-    async with line() as far, started(far.connection.authenticate(codec.authenticate("digest", b"a:b"))) as (task,):
+    async with line() as far, started(far.connection.authenticate(authenticate("digest", Secret(b"a:b")))) as (task,):
         far.peer.send(reply(-4, error=-115))
         far.peer.hang_up()
         error = await outcome(task)

@@ -17,6 +17,7 @@ from aiopartition.backends.zookeeper.codec import Operation, Stat, Xid
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, LongAnswerError, Reply
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, MAX_SKIPPED, FrameSplitter, LongFrame, ProtocolError
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
+from aiopartition.secret import Secret
 from tests.support.waiting import wait_until
 from tests.unit.backends.scripted_peer import Peer, framed, reply, scripted_peer, stat
 
@@ -208,7 +209,7 @@ async def test_a_long_frame_that_answers_nothing_ends_the_connection(xid: int, t
 
 async def test_a_long_connect_reply_ends_the_connection() -> None:
     async with line() as far:
-        task = asyncio.create_task(far.connection.handshake(framed(b"hello")))
+        task = asyncio.create_task(far.connection.handshake(Secret(framed(b"hello"))))
         await far.peer.frame()
         far.peer.send(start_of(MAX_FRAME + 1))
         with pytest.raises(ConnectionLostError, match="a connect reply of"):

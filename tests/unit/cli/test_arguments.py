@@ -21,6 +21,8 @@ from aiopartition import (
 from aiopartition.cli.access import settings_of
 from aiopartition.cli.main import Status, _status_of, main, make_parser
 from aiopartition.cli.snapshot import NoGroupError
+from aiopartition.credentials import require_auth
+from aiopartition.secret import Secret
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reference" / "command-line.md"
@@ -33,7 +35,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 def access(url: str = "zookeeper://h", **given: Any) -> Any:
     return SimpleNamespace(**{
-        "url": url, "ca": None, "cert": None, "key": None, "auth_from_env": False, "timeout": None, **given
+        "url": Secret(url), "ca": None, "cert": None, "key": None, "auth_from_env": False, "timeout": None, **given
     })  # fmt: skip
 
 
@@ -78,12 +80,13 @@ def test_a_wrong_argument(
     assert "topsecret" not in line
 
 
-def test_credentials_come_from_the_environment() -> None:
-    settings = settings_of(access(auth_from_env=True), {"AIOPARTITION_AUTH": "user:pass:word"})
-    assert settings.auth == ("user", "pass:word")
-    assert settings_of(access(), {"AIOPARTITION_AUTH": "user:pass"}).auth is None
+def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOPARTITION_AUTH", "user:pass:word")
+    assert settings_of(access(auth_from_env=True)).auth == require_auth(("user", "pass:word"))
+    assert settings_of(access()).auth is None
+    monkeypatch.setenv("AIOPARTITION_AUTH", "user")
     with pytest.raises(ConfigurationError, match="must be user:password"):
-        settings_of(access(auth_from_env=True), {"AIOPARTITION_AUTH": "user"})
+        settings_of(access(auth_from_env=True))
 
 
 def test_the_timeout_of_the_option_or_of_the_url() -> None:
