@@ -7,7 +7,9 @@ import tomllib
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from inspect import Signature, signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,19 +73,32 @@ async def test_real_servers_are_broken_by_real_means() -> None:
 # ---- a cluster with other members
 
 
-def in_virtual_time(test: Callable[[PartitionCluster, PartitionCoordinator], Awaitable[None]]) -> float:
-    """Run ``test`` with a cluster and a service on it that has joined group ``g``; for how long, in virtual seconds."""
+Test = Callable[..., Awaitable[None]]
 
-    async def main() -> float:
+
+def in_virtual_time(test: Test) -> Callable[..., None]:
+    """Runs ``test`` with a cluster and a service on it that has joined group ``g``."""
+
+    async def main(**arguments: Any) -> None:
         async with PartitionCluster(session_timeout=6.0) as cluster:
             service = PartitionCoordinator(cluster.url, member_id="service", session_timeout=6.0, on_unknown="raise")
             async with service:
                 await service.join_group("g", policy=POLICY)
-                await test(cluster, service)
-        return asyncio.get_running_loop().time()
+                await test(cluster, service, **arguments)
 
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return runner.run(main())
+    def run(**arguments: Any) -> None:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(main(**arguments))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    given = list(signature(test).parameters.values())[2:]
+    run.__signature__ = Signature(given)  # type: ignore[attr-defined]  # what pytest is to give it
+    return run
+
+
+def seconds() -> float:
+    """How long a test has taken so far, in virtual time."""
+    return asyncio.get_running_loop().time()
 
 
 async def share_of(service: PartitionCoordinator) -> int | None:
@@ -94,133 +109,119 @@ async def share_of(service: PartitionCoordinator) -> int | None:
         return None
 
 
-def test_another_member_joins_and_leaves() -> None:
+@in_virtual_time
+async def test_another_member_joins_and_leaves(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """The service shares with it, and has everything at once when it says farewell."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        other = await cluster.join("other", "g", policy=POLICY, weight=3)
-        await cluster.settle("g")
-        assert cluster.members("g") == ("other", "service")
-        mine = await service.extract_my_subset("g", RESOURCES)
-        assert sorted([*mine, *await other.extract_my_subset("g", RESOURCES)]) == sorted(RESOURCES)
-        assert len(mine) < len(RESOURCES) / 2
-        assert await cluster.join("other", "h") is other
-        await cluster.leave("other")
-        await cluster.settle("g")
-        assert cluster.members("g") == ("service",)
-        assert await share_of(service) == len(RESOURCES)
-
-    assert in_virtual_time(test) < 1.0
+    other = await cluster.join("other", "g", policy=POLICY, weight=3)
+    await cluster.settle("g")
+    assert cluster.members("g") == ("other", "service")
+    mine = await service.extract_my_subset("g", RESOURCES)
+    assert sorted([*mine, *await other.extract_my_subset("g", RESOURCES)]) == sorted(RESOURCES)
+    assert len(mine) < len(RESOURCES) / 2
+    assert await cluster.join("other", "h") is other
+    await cluster.leave("other")
+    await cluster.settle("g")
+    assert cluster.members("g") == ("service",)
+    assert await share_of(service) == len(RESOURCES)
+    assert seconds() < 1.0
 
 
-def test_the_one_that_is_killed_is_the_cluster_s_own() -> None:
+@in_virtual_time
+async def test_the_one_that_is_killed_is_the_cluster_s_own(
+    cluster: PartitionCluster, service: PartitionCoordinator
+) -> None:
     """A service that was started in its place, under its id, goes on."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        await cluster.join("twin", "g", policy=POLICY)
-        async with PartitionCoordinator(cluster.url, member_id="twin", session_timeout=6.0) as younger:
-            await younger.join_group("g", policy=POLICY)
-            await cluster.settle("g")
-            share = await share_of(younger)
+    await cluster.join("twin", "g", policy=POLICY)
+    async with PartitionCoordinator(cluster.url, member_id="twin", session_timeout=6.0) as younger:
+        await younger.join_group("g", policy=POLICY)
+        await cluster.settle("g")
+        share = await share_of(younger)
+        await cluster.kill("twin")
+        for _ in range(10):
+            await cluster.step(1.0)
+            assert younger.connected
+            assert await share_of(younger) == share
+            assert await share_of(service) == len(RESOURCES) - (share or 0)
+        with pytest.raises(LookupError):
             await cluster.kill("twin")
-            for _ in range(10):
-                await cluster.step(1.0)
-                assert younger.connected
-                assert await share_of(younger) == share
-                assert await share_of(service) == len(RESOURCES) - (share or 0)
-            with pytest.raises(LookupError):
-                await cluster.kill("twin")
-
-    in_virtual_time(test)
 
 
-def test_another_member_is_killed() -> None:
+@in_virtual_time
+async def test_another_member_is_killed(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """What it had is nobody's until its session times out; settling takes that long."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        await cluster.join("other", "g", policy=POLICY)
-        await cluster.settle("g")
-        before = await share_of(service)
-        await cluster.kill("other")
-        await cluster.step(3.0)
-        assert await share_of(service) == before
-        await cluster.settle("g")
-        assert await share_of(service) == len(RESOURCES)
-
-    assert 4.0 < in_virtual_time(test) < 7.0
+    await cluster.join("other", "g", policy=POLICY)
+    await cluster.settle("g")
+    before = await share_of(service)
+    await cluster.kill("other")
+    await cluster.step(3.0)
+    assert await share_of(service) == before
+    await cluster.settle("g")
+    assert await share_of(service) == len(RESOURCES)
+    assert 4.0 < seconds() < 7.0
 
 
 @pytest.mark.parametrize("fault", [PartitionCluster.cut_off, PartitionCluster.silence])
-def test_the_service_is_cut_off(fault: Callable[[PartitionCluster, str], None]) -> None:
+@in_virtual_time
+async def test_the_service_is_cut_off(
+    cluster: PartitionCluster, service: PartitionCoordinator, fault: Callable[[PartitionCluster, str], None]
+) -> None:
     """It goes on for the lease, owns nothing from then on, and gets its share back."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        other = await cluster.join("other", "g", policy=POLICY)
-        await cluster.settle("g")
-        before = await share_of(service)
-        fault(cluster, "service")
-        await cluster.step(1.9)
-        assert await share_of(service) == before
-        await cluster.step(2.2)
-        assert await share_of(service) is None
-        await cluster.settle("g")
-        assert await share_of(other) == len(RESOURCES)
-        cluster.reconnect("service")
-        await cluster.step(0.2)
-        await cluster.settle("g")
-        assert await share_of(service) == before
-
-    in_virtual_time(test)
+    other = await cluster.join("other", "g", policy=POLICY)
+    await cluster.settle("g")
+    before = await share_of(service)
+    fault(cluster, "service")
+    await cluster.step(1.9)
+    assert await share_of(service) == before
+    await cluster.step(2.2)
+    assert await share_of(service) is None
+    await cluster.settle("g")
+    assert await share_of(other) == len(RESOURCES)
+    cluster.reconnect("service")
+    await cluster.step(0.2)
+    await cluster.settle("g")
+    assert await share_of(service) == before
 
 
-def test_the_session_of_the_service_expires() -> None:
+@in_virtual_time
+async def test_the_session_of_the_service_expires(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """It joins again by itself, at a later generation."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        generation = (await service.view("g")).generation
-        cluster.expire("service")
-        await cluster.step(0.1)
-        await cluster.settle("g")
-        assert (await service.view("g")).generation > generation
-
-    assert in_virtual_time(test) < 1.0
+    generation = (await service.view("g")).generation
+    cluster.expire("service")
+    await cluster.step(0.1)
+    await cluster.settle("g")
+    assert (await service.view("g")).generation > generation
+    assert seconds() < 1.0
 
 
-def test_news_come_late_or_never() -> None:
+@in_virtual_time
+async def test_news_come_late_or_never(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """With lag the service believes in the old members for that long; without watches until its next heartbeat."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        cluster.lag("service", 0.5)
-        await cluster.join("other", "g", policy=POLICY)
-        await cluster.step(0.4)
-        assert await service.get_members("g") == ("service",)
-        await cluster.step(0.2)
-        assert await service.get_members("g") == ("other", "service")
-        cluster.lag("service", 0.0)
-        cluster.lose_watches("g")
-        await cluster.leave("other")
-        assert await service.get_members("g") == ("other", "service")
-        await cluster.step(1.1)
-        assert await service.get_members("g") == ("service",)
-
-    in_virtual_time(test)
+    cluster.lag("service", 0.5)
+    await cluster.join("other", "g", policy=POLICY)
+    await cluster.step(0.4)
+    assert await service.get_members("g") == ("service",)
+    await cluster.step(0.2)
+    assert await service.get_members("g") == ("other", "service")
+    cluster.lag("service", 0.0)
+    cluster.lose_watches("g")
+    await cluster.leave("other")
+    assert await service.get_members("g") == ("other", "service")
+    await cluster.step(1.1)
+    assert await service.get_members("g") == ("service",)
 
 
-def test_everything_stands_still() -> None:
+@in_virtual_time
+async def test_everything_stands_still(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """A stall longer than the lease: nothing is handed out. One longer than the session: all join anew."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        generation = (await service.view("g")).generation
-        cluster.stall(4.5)
-        assert await share_of(service) is None
-        await cluster.settle("g")
-        assert (await service.view("g")).generation == generation
-        cluster.stall(10.0)
-        assert await share_of(service) is None
-        await cluster.settle("g")
-        assert (await service.view("g")).generation > generation
-
-    in_virtual_time(test)
+    generation = (await service.view("g")).generation
+    cluster.stall(4.5)
+    assert await share_of(service) is None
+    await cluster.settle("g")
+    assert (await service.view("g")).generation == generation
+    cluster.stall(10.0)
+    assert await share_of(service) is None
+    await cluster.settle("g")
+    assert (await service.view("g")).generation > generation
 
 
 async def test_on_an_ordinary_loop() -> None:
@@ -253,49 +254,40 @@ async def test_a_machine_that_wakes_without_a_network_lets_go() -> None:
         cluster.reconnect("laptop")
 
 
-def test_what_does_not_settle_is_named() -> None:
+@in_virtual_time
+async def test_what_does_not_settle_is_named(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """A member that never joins again is waited for; the error says where everybody stands."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        await cluster.join("other", "g", policy=POLICY)
-        cluster.cut_off("other")
-        with pytest.raises(TimeoutError, match=r"'g' has not settled within 0.5 s: \{'service': \d+\}"):
-            await cluster.settle("g", timeout=0.5)
-        assert repr(cluster) == f"<PartitionCluster {cluster.url}: ['service', 'other']>"
-
-    in_virtual_time(test)
+    await cluster.join("other", "g", policy=POLICY)
+    cluster.cut_off("other")
+    with pytest.raises(TimeoutError, match=r"'g' has not settled within 0.5 s: \{'service': \d+\}"):
+        await cluster.settle("g", timeout=0.5)
+    assert repr(cluster) == f"<PartitionCluster {cluster.url}: ['service', 'other']>"
 
 
-def test_members_may_come_and_go_at_once() -> None:
+@in_virtual_time
+async def test_members_may_come_and_go_at_once(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """In several groups, or with a join that is given up."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        given_up = asyncio.create_task(cluster.join("other", "g", policy=POLICY))
-        await asyncio.sleep(0)
-        given_up.cancel()
-        await asyncio.wait({given_up})
-        one, two = await asyncio.gather(cluster.join("other", "g", policy=POLICY), cluster.join("other", "h"))
-        assert one is two
-        await cluster.settle("g")
-        await asyncio.gather(cluster.leave("other"), cluster.leave("other"))
-        assert cluster.members("g") == ("service",)
-
-    in_virtual_time(test)
+    given_up = asyncio.create_task(cluster.join("other", "g", policy=POLICY))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    one, two = await asyncio.gather(cluster.join("other", "g", policy=POLICY), cluster.join("other", "h"))
+    assert one is two
+    await cluster.settle("g")
+    await asyncio.gather(cluster.leave("other"), cluster.leave("other"))
+    assert cluster.members("g") == ("service",)
 
 
-def test_unknown_members_are_an_error() -> None:
+@in_virtual_time
+async def test_unknown_members_are_an_error(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
     """Nothing is done to nobody."""
-
-    async def test(cluster: PartitionCluster, service: PartitionCoordinator) -> None:
-        assert cluster.members("no group") == ()
-        for fault in (cluster.cut_off, cluster.silence, cluster.reconnect, cluster.expire):
-            with pytest.raises(LookupError, match="'nobody'"):
-                fault("nobody")
-        for end in (cluster.leave, cluster.kill):
-            with pytest.raises(LookupError, match=r"join\(\) has started no member 'service'"):
-                await end("service")
-
-    in_virtual_time(test)
+    assert cluster.members("no group") == ()
+    for fault in (cluster.cut_off, cluster.silence, cluster.reconnect, cluster.expire):
+        with pytest.raises(LookupError, match="'nobody'"):
+            fault("nobody")
+    for end in (cluster.leave, cluster.kill):
+        with pytest.raises(LookupError, match=r"join\(\) has started no member 'service'"):
+            await end("service")
 
 
 # ---- the plugin for pytest

@@ -38,11 +38,45 @@ def alone(generation: int = 5) -> Handoff:
     return handoff
 
 
-def joined_by_another(handoff: Handoff, generation: int = 6) -> None:
+def viewing(generation: int, mine: Mask) -> Handoff:
+    """A member that views its first generation, of two members."""
+    handoff = Handoff(4)
+    handoff.viewed(generation, OURS, BOTH, mine)
+    return handoff
+
+
+def alone_until(generation: int, mine: Mask) -> Handoff:
+    """A member that was by itself, and views another."""
+    handoff = alone()
+    handoff.viewed(generation, OURS, BOTH, mine)
+    return handoff
+
+
+def joined_by_another(handoff: Handoff, generation: int = 6) -> Handoff:
     """Another member has come, and all are ready."""
     handoff.viewed(generation, OURS, BOTH, LEFT)
     handoff.marked(Mark(generation, OURS, ready=True), MarksCount(1, 1))
     handoff.read_active(Progress(generation - 1, generation))
+    return handoff
+
+
+def begun(handoff: Handoff, slots: int | Mask) -> Work:
+    some = work(slots)
+    handoff.began(some)
+    return some
+
+
+def conclude(handoff: Handoff, generation: int, progress: Progress) -> None:
+    """What we concluded is written, and read again."""
+    handoff.concluded(generation)
+    assert handoff.next_step() is Step.READ_ACTIVE
+    handoff.read_active(progress)
+
+
+def hear(handoff: Handoff, progress: Progress) -> None:
+    """The active node has changed."""
+    handoff.moved()
+    handoff.read_active(progress)
 
 
 def acknowledged_by(names: Iterable[str]) -> Marks:
@@ -88,8 +122,7 @@ def test_the_way_to_a_first_handoff() -> None:
 
 def test_asking_changes_nothing() -> None:
     """next_step() is a question, at each stage."""
-    handoff = Handoff(4)
-    handoff.viewed(5, OURS, BOTH, LEFT)
+    handoff = viewing(5, LEFT)
     assert handoff.next_step() is handoff.next_step()
     handoff.marked(Mark(5, OURS), MarksCount(0, 2))
     assert handoff.next_step() is handoff.next_step()
@@ -100,8 +133,7 @@ def test_asking_changes_nothing() -> None:
 
 def test_nobody_lets_go_before_all_are_ready() -> None:
     """Say that we are, go on with everything, and let go when we hear that all are."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = alone_until(6, LEFT)
     assert handoff.next_step() is Step.ANNOUNCE
     assert handoff.next_mark == Mark(6, OURS, ready=True)
     handoff.marked(handoff.next_mark, MarksCount(1, 0))
@@ -117,24 +149,20 @@ def test_nobody_lets_go_before_all_are_ready() -> None:
 
 def test_a_member_that_finds_all_ready_says_so() -> None:
     """Ready, or with an acknowledgement already, which a member makes at once that has nothing to let go of."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = alone_until(6, LEFT)
     handoff.marked(handoff.next_mark, MarksCount(1, 1))
     assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
     handoff.read_acknowledgements(6, Marks(frozenset({OURS}), frozenset({THEIRS})))
     assert handoff.next_step() is Step.RELEASE
     assert handoff.active == ALL
-    handoff.concluded(6)
-    assert handoff.next_step() is Step.READ_ACTIVE
-    handoff.read_active(Progress(5, 6))
+    conclude(handoff, 6, Progress(5, 6))
     assert handoff.active == LEFT
     assert handoff.next_step() is Step.ACKNOWLEDGE
 
 
 def test_a_member_that_has_nothing_to_let_go_of_acknowledges_at_once() -> None:
     """Its death then holds up nobody."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     assert handoff.next_step() is Step.ACKNOWLEDGE
     assert handoff.next_mark == Mark(6, OURS, ready=False)
     handoff.marked(handoff.next_mark, MarksCount(1, 1))
@@ -158,8 +186,7 @@ def test_a_generation_that_is_overtaken_before_all_were_ready_disturbs_nobody() 
 @pytest.mark.parametrize("released", [0, 5, 7, 100])
 def test_another_generation_that_is_released_is_not_this_one(released: int) -> None:
     """Neither an earlier nor a later one."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = alone_until(6, LEFT)
     handoff.read_active(Progress(5, released))
     assert handoff.active == ALL
     assert handoff.next_step() is Step.ANNOUNCE
@@ -167,8 +194,7 @@ def test_another_generation_that_is_released_is_not_this_one(released: int) -> N
 
 def test_too_few_members_do_not_wait_for_each_other() -> None:
     """They own nothing from the moment at which they know."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, NONE)
+    handoff = alone_until(6, NONE)
     handoff.let_go()
     assert handoff.active == NONE
     assert handoff.next_step() is Step.ACKNOWLEDGE
@@ -176,8 +202,7 @@ def test_too_few_members_do_not_wait_for_each_other() -> None:
 
 def test_a_ready_mark_that_was_deleted_is_put_back() -> None:
     """By an operator, say."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = alone_until(6, LEFT)
     handoff.marked(handoff.next_mark, MarksCount(1, 0))
     handoff.overdue()
     assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
@@ -188,11 +213,9 @@ def test_a_ready_mark_that_was_deleted_is_put_back() -> None:
 def test_a_release_that_was_deleted_is_said_again() -> None:
     """Others may not have heard of it."""
     handoff = alone()
-    some = work(3)
-    handoff.began(some)
+    handoff.began(work(3))
     joined_by_another(handoff)
-    handoff.moved()
-    handoff.read_active(Progress(0, 0))
+    hear(handoff, Progress(0, 0))
     assert handoff.next_step() is Step.RELEASE
     handoff.concluded(6)
     handoff.read_active(Progress(0, 6))
@@ -201,8 +224,7 @@ def test_a_release_that_was_deleted_is_said_again() -> None:
 
 def test_an_operator_sees_whom_a_handoff_waits_for_however_often_the_members_change() -> None:
     """An entry that was missing is missing at the next generation until it is heard of."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = alone_until(6, LEFT)
     handoff.read_acknowledgements(6, ready_by([OURS]))
     assert handoff.missing == {THEIRS}
     third = "o;1;1;1111111111111111"
@@ -221,15 +243,13 @@ def test_what_does_not_get_there_is_said_once(step: Step) -> None:
     if step is Step.RELEASE:
         handoff.began(work(3))
         joined_by_another(handoff)
-    handoff.moved()
-    handoff.read_active(Progress(0, 0))
+    hear(handoff, Progress(0, 0))
     assert handoff.next_step() is step
     assert handoff.generation is not None
     handoff.concluded(handoff.generation)
     handoff.read_active(Progress(0, 0))
     assert handoff.next_step() is Step.REST
-    handoff.moved()
-    handoff.read_active(Progress(0, 0))
+    hear(handoff, Progress(0, 0))
     assert handoff.next_step() is step
 
 
@@ -238,8 +258,7 @@ def test_what_does_not_get_there_is_said_once(step: Step) -> None:
 
 def test_what_is_lost_stops_being_active_when_all_are_ready_and_what_is_kept_does_not() -> None:
     """What is gained waits."""
-    handoff = alone()
-    joined_by_another(handoff)
+    handoff = joined_by_another(alone())
     assert handoff.active == LEFT
     assert handoff.waiting
     handoff.viewed(7, OURS, BOTH, (True, False, True, False))
@@ -271,8 +290,7 @@ def test_work_on_what_is_lost_is_revoked_once_and_waited_for() -> None:
 def test_ending_twice_is_ending_once() -> None:
     """What has ended can end again, and so can what never began."""
     handoff = alone()
-    some = work(0)
-    handoff.began(some)
+    some = begun(handoff, 0)
     handoff.ended(some)
     handoff.ended(some)
     handoff.ended(work(1))
@@ -292,8 +310,7 @@ def test_work_on_many_slots_is_revoked_if_one_of_them_is_lost() -> None:
 def test_work_stays_in_the_way_through_later_generations() -> None:
     """Even if its slot is ours again by then: it was told to end, and will."""
     handoff = alone()
-    lost = work(3)
-    handoff.began(lost)
+    lost = begun(handoff, 3)
     joined_by_another(handoff)
     assert handoff.revocations() == [lost]
     handoff.viewed(7, OURS, frozenset({OURS}), ALL)
@@ -308,8 +325,7 @@ def test_work_stays_in_the_way_through_later_generations() -> None:
 
 def test_no_work_begins_on_what_is_not_active() -> None:
     """A defect of ours if it did."""
-    handoff = alone()
-    joined_by_another(handoff)
+    handoff = joined_by_another(alone())
     with pytest.raises(AssertionError):
         handoff.began(work(3))
     with pytest.raises(AssertionError):
@@ -322,8 +338,7 @@ def test_no_work_begins_on_what_is_not_active() -> None:
 
 def test_what_is_gained_waits_for_all_entries() -> None:
     """Until the others have acknowledged, and it was said that they have."""
-    handoff = alone()
-    joined_by_another(handoff)
+    handoff = joined_by_another(alone())
     handoff.viewed(7, OURS, BOTH, (True, False, True, False))
     handoff.read_active(Progress(5, 7))
     handoff.marked(Mark(7, OURS), MarksCount(1, 1))
@@ -332,8 +347,7 @@ def test_what_is_gained_waits_for_all_entries() -> None:
     assert handoff.next_step() is Step.READ_ACTIVE
     handoff.read_active(Progress(6, 7))
     assert handoff.active == (True, False, False, False)
-    handoff.moved()
-    handoff.read_active(Progress(7, 7))
+    hear(handoff, Progress(7, 7))
     assert handoff.active == (True, False, True, False)
     assert not handoff.waiting
     assert handoff.next_step() is Step.REST
@@ -342,8 +356,7 @@ def test_what_is_gained_waits_for_all_entries() -> None:
 @pytest.mark.parametrize("active", [0, 4, 5, 7, 100])
 def test_another_generation_is_not_this_one(active: int) -> None:
     """Neither an earlier nor a later one: equality."""
-    handoff = alone()
-    handoff.viewed(6, OURS, BOTH, ALL)
+    handoff = alone_until(6, ALL)
     joined_by_another(handoff)
     handoff.viewed(6, OURS, BOTH, RIGHT)
     handoff.marked(Mark(6, OURS), MarksCount(0, 2))
@@ -354,8 +367,7 @@ def test_another_generation_is_not_this_one(active: int) -> None:
 
 def test_nothing_is_taken_up_without_our_own_acknowledgement() -> None:
     """The news that all have acknowledged may come before the answer to ours; then it counts with that answer."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.read_active(Progress(6, 6))
     assert handoff.active == NONE
     assert handoff.next_step() is Step.ACKNOWLEDGE
@@ -366,8 +378,7 @@ def test_nothing_is_taken_up_without_our_own_acknowledgement() -> None:
 
 def test_answers_that_are_about_an_earlier_generation_count_for_nothing() -> None:
     """They were on their way when the next view came."""
-    handoff = alone()
-    joined_by_another(handoff)
+    handoff = joined_by_another(alone())
     handoff.viewed(7, OURS, BOTH, RIGHT)
     handoff.read_active(Progress(5, 7))
     handoff.marked(Mark(6, OURS), MarksCount(0, 2))
@@ -382,8 +393,7 @@ def test_answers_that_are_about_an_earlier_generation_count_for_nothing() -> Non
 def test_a_server_that_lags_does_not_take_back_what_was_seen() -> None:
     """The active generation only grows."""
     handoff = alone()
-    handoff.moved()
-    handoff.read_active(Progress(3, 3))
+    hear(handoff, Progress(3, 3))
     assert handoff.active_generation == 5
     assert handoff.active == ALL
     assert not handoff.waiting
@@ -392,15 +402,13 @@ def test_a_server_that_lags_does_not_take_back_what_was_seen() -> None:
 def test_a_later_activation_changes_nothing_at_whom_it_does_not_concern() -> None:
     """A member that has completed its generation, and hears of a later one before it views that, goes on."""
     handoff = alone()
-    handoff.moved()
-    handoff.read_active(Progress(8, 8))
+    hear(handoff, Progress(8, 8))
     assert handoff.active == ALL  # until it views 8, nobody can have acknowledged that for it
 
 
 def test_the_same_view_again_is_no_news() -> None:
     """A read that finds nothing new does not begin the handoff anew."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.marked(Mark(6, OURS), MarksCount(0, 1))
     handoff.viewed(6, OURS, BOTH, LEFT)
     assert handoff.next_step() is Step.READ_ACTIVE
@@ -415,16 +423,13 @@ def test_an_active_generation_that_was_deleted_is_said_again() -> None:
     assert handoff.active == ALL
     assert not handoff.waiting
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.concluded(5)
-    assert handoff.next_step() is Step.READ_ACTIVE
-    handoff.read_active(Progress(5, 5))
+    conclude(handoff, 5, Progress(5, 5))
     assert handoff.next_step() is Step.REST
 
 
 def test_a_group_that_has_gone_back_is_handed_over_there() -> None:
     """An ensemble that was put together from what was left of it may have forgotten the last generations."""
-    handoff = alone()
-    joined_by_another(handoff)
+    handoff = joined_by_another(alone())
     handoff.marked(Mark(6, OURS), MarksCount(0, 2))
     handoff.read_active(Progress(6, 6))
     assert handoff.active == LEFT
@@ -435,9 +440,7 @@ def test_a_group_that_has_gone_back_is_handed_over_there() -> None:
     handoff.marked(Mark(5, OURS), MarksCount(0, 1))
     handoff.read_acknowledgements(5, acknowledged_by([OURS]))
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.concluded(5)
-    assert handoff.next_step() is Step.READ_ACTIVE
-    handoff.read_active(Progress(5, 5))
+    conclude(handoff, 5, Progress(5, 5))
     assert handoff.active == ALL
     assert not handoff.waiting
 
@@ -458,8 +461,7 @@ def test_missing_are_entries_not_ids() -> None:
 
 def test_nodes_of_others_do_not_complete_a_handoff() -> None:
     """As many acknowledgements as entries is a reason to look whose they are, no more."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.marked(Mark(6, OURS), MarksCount(0, 2))
     assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
     handoff.read_acknowledgements(6, acknowledged_by([OURS, "foreign"]))
@@ -469,8 +471,7 @@ def test_nodes_of_others_do_not_complete_a_handoff() -> None:
 
 def test_more_nodes_than_entries_do_not_hide_that_all_are_there() -> None:
     """What somebody has put there beside them is in nobody's way."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.marked(Mark(6, OURS), MarksCount(0, 3))
     handoff.read_acknowledgements(6, acknowledged_by([OURS, THEIRS, "foreign"]))
     assert handoff.next_step() is Step.ACTIVATE
@@ -478,8 +479,7 @@ def test_more_nodes_than_entries_do_not_hide_that_all_are_there() -> None:
 
 def test_an_acknowledgement_that_was_deleted_is_put_back() -> None:
     """By an operator, say: the next survey does not show it."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.marked(Mark(6, OURS), MarksCount(0, 1))
     handoff.read_active(Progress(5, 5))
     handoff.overdue()
@@ -490,8 +490,7 @@ def test_an_acknowledgement_that_was_deleted_is_put_back() -> None:
 
 def test_whoever_waits_for_long_looks_again() -> None:
     """Whatever news got lost: who has acknowledged, and which generation is active. Without a survey before ours."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.overdue()
     assert handoff.next_step() is Step.ACKNOWLEDGE
     handoff.marked(Mark(6, OURS), MarksCount(0, 1))
@@ -500,9 +499,7 @@ def test_whoever_waits_for_long_looks_again() -> None:
     handoff.overdue()
     handoff.read_acknowledgements(6, acknowledged_by(BOTH))
     assert handoff.next_step() is Step.ACTIVATE  # whoever should have done it may have died
-    handoff.concluded(6)
-    assert handoff.next_step() is Step.READ_ACTIVE
-    handoff.read_active(Progress(6, 6))
+    conclude(handoff, 6, Progress(6, 6))
     assert handoff.active == LEFT
 
 
@@ -515,8 +512,7 @@ def test_whoever_does_not_wait_does_not_look() -> None:
 
 def test_an_activation_of_ours_that_was_overtaken() -> None:
     """A later generation is active already: ours is looked for, not found, and waited for no more once we view that."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.marked(Mark(6, OURS), MarksCount(0, 2))
     handoff.read_acknowledgements(6, acknowledged_by(BOTH))
     handoff.concluded(6)
@@ -540,14 +536,12 @@ def acknowledge(handoff: Handoff, count: int) -> None:
 
 def test_an_acknowledgement_goes_when_the_handoff_is_complete() -> None:
     """Not before, since all have to see it; and nothing else is undone by it."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     assert handoff.obsolete is None
     acknowledge(handoff, 1)
     handoff.read_active(Progress(5, 5))
     assert handoff.next_step() is Step.REST
-    handoff.moved()
-    handoff.read_active(Progress(6, 6))
+    hear(handoff, Progress(6, 6))
     assert handoff.next_step() is Step.RETRACT
     assert handoff.obsolete == Mark(6, OURS)
     handoff.retracted(Mark(6, OURS))
@@ -565,9 +559,7 @@ def test_a_generation_that_was_overtaken_needs_no_acknowledgement() -> None:
     assert handoff.next_step() is Step.READ_ACKNOWLEDGEMENTS
     handoff.read_acknowledgements(7, acknowledged_by(BOTH))
     assert handoff.next_step() is Step.ACTIVATE
-    handoff.concluded(7)
-    assert handoff.next_step() is Step.READ_ACTIVE
-    handoff.read_active(Progress(7, 7))
+    conclude(handoff, 7, Progress(7, 7))
     assert handoff.active == LEFT
     for generation in (5, 6, 7):
         assert handoff.next_step() is Step.RETRACT
@@ -588,8 +580,7 @@ def test_work_that_is_in_the_way_does_not_keep_an_old_acknowledgement() -> None:
 
 def test_an_attempt_without_an_answer_counts_as_made() -> None:
     """The request may have been carried out."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.marking(handoff.next_mark)
     assert handoff.next_step() is Step.ACKNOWLEDGE
     handoff.viewed(7, OURS, BOTH, LEFT)
@@ -601,8 +592,7 @@ def test_an_attempt_without_an_answer_counts_as_made() -> None:
 
 def test_whoever_is_no_member_any_more_deletes_all() -> None:
     """Even of the newest generation; and what went with the session is not deleted again."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     acknowledge(handoff, 1)
     handoff.lapsed()
     assert handoff.next_step() is Step.RETRACT
@@ -614,8 +604,7 @@ def test_whoever_is_no_member_any_more_deletes_all() -> None:
 
 def test_a_survey_of_a_complete_handoff_is_no_news() -> None:
     """All delete their acknowledgements then: nobody is missing, and ours is not put back."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     acknowledge(handoff, 2)
     handoff.acknowledgements_refused()
     handoff.read_active(Progress(6, 6))
@@ -629,8 +618,7 @@ def test_a_survey_of_a_complete_handoff_is_no_news() -> None:
 
 def test_a_survey_that_misses_another_looks_whether_that_is_through() -> None:
     """It may have deleted its acknowledgement because it has seen that all were there."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     acknowledge(handoff, 1)
     handoff.read_active(Progress(5, 5))
     handoff.overdue()
@@ -642,13 +630,11 @@ def test_a_survey_that_misses_another_looks_whether_that_is_through() -> None:
 
 def test_an_active_generation_that_was_deleted_is_said_again_without_acknowledgements() -> None:
     """They are gone by then, and need not be made again."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     acknowledge(handoff, 1)
     handoff.read_active(Progress(6, 6))
     handoff.retracted(Mark(6, OURS))
-    handoff.moved()
-    handoff.read_active(Progress(0, 0))
+    hear(handoff, Progress(0, 0))
     assert handoff.next_step() is Step.ACTIVATE
     handoff.concluded(6)
     handoff.read_active(Progress(6, 6))
@@ -674,8 +660,7 @@ def test_an_acknowledgement_that_is_made_again_is_deleted_again() -> None:
 def test_whoever_lapses_has_nothing_and_starts_from_nothing() -> None:
     """What was acknowledged and seen before does not count any more: it may have been another cluster's."""
     handoff = alone()
-    some = work(2)
-    handoff.began(some)
+    some = begun(handoff, 2)
     handoff.lapsed()
     assert handoff.active == NONE
     assert handoff.generation is None
@@ -692,8 +677,7 @@ def test_whoever_lapses_has_nothing_and_starts_from_nothing() -> None:
 
 def test_answers_after_a_lapse_count_for_nothing() -> None:
     """They were given to the session before."""
-    handoff = Handoff(4)
-    handoff.viewed(6, OURS, BOTH, LEFT)
+    handoff = viewing(6, LEFT)
     handoff.lapsed()
     handoff.marked(Mark(6, OURS), MarksCount(0, 2))
     handoff.read_acknowledgements(6, acknowledged_by(BOTH))
