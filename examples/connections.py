@@ -26,7 +26,7 @@ from shared.members import Members, Report, run
 # ---- a member: all the code that uses the library
 
 
-async def agent(url: str, ports: Mapping[str, int], name: str, _: Callable[[Report], None]) -> None:
+async def take_part(url: str, ports: Mapping[str, int], name: str, _: Callable[[Report], None]) -> None:
     """Keep this member's devices connected until cancelled. Every member is given all devices."""
 
     async def converse(device: str) -> None:
@@ -58,7 +58,7 @@ async def show(url: str, count: int, pause: float, *, processes: bool) -> bool:
     """Return whether two members never called a device at once."""
     async with stop_on_signal(), Devices(count) as devices:
         async with asyncio.TaskGroup() as tasks:
-            live = partial(agent, url, devices.ports)
+            live = partial(take_part, url, devices.ports)
             arguments = ("--ports", json.dumps(devices.ports))
             members = Members(tasks, live, print, processes=processes, arguments=arguments)
 
@@ -66,12 +66,12 @@ async def show(url: str, count: int, pause: float, *, processes: bool) -> bool:
                 await devices.after(f"{name} {what}", partial(act, name), lambda: members.names)
                 await asyncio.sleep(pause)
 
-            for name in ("agent-1", "agent-2", "agent-3"):
+            for name in ("member-1", "member-2", "member-3"):
                 await change("starts", members.start, name)
-            await change("stops", members.stop, "agent-2")
+            await change("stops", members.stop, "member-2")
             if processes:
-                await change("is killed", members.kill, "agent-3")
-            await change("starts", members.start, "agent-4")
+                await change("is killed", members.kill, "member-3")
+            await change("starts", members.start, "member-4")
             for name in members.names:
                 members.stop(name)
         went_well, text = devices.result()
@@ -82,7 +82,7 @@ async def show(url: str, count: int, pause: float, *, processes: bool) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default="memory://", help="the backend (default: %(default)s)")
-    parser.add_argument("--processes", action="store_true", help="each agent in a process of its own; one is killed")
+    parser.add_argument("--processes", action="store_true", help="each member in a process of its own; one is killed")
     parser.add_argument("--devices", type=int, default=24, metavar="N", help="at least 12 (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between events (default: %(default)g)")
     parser.add_argument("--member", help=argparse.SUPPRESS)  # be the member of this name
@@ -91,8 +91,8 @@ def main() -> int:
     if options.processes and options.url.startswith("memory:"):
         parser.error("processes cannot share memory://: give the URL of a ZooKeeper server")
     if options.devices < 12:
-        parser.error("at least 12 devices are needed, so that each agent gets some")
-    live = partial(agent, options.url, options.ports)
+        parser.error("at least 12 devices are needed, so that each member gets some")
+    live = partial(take_part, options.url, options.ports)
     processes = options.processes
     return run(parser, options, live, partial(show, options.url, options.devices, options.pause, processes=processes))
 

@@ -2,7 +2,7 @@
 
 python examples/fleet.py                                    members are tasks of this process
 python examples/fleet.py zookeeper://localhost/fleet        members are processes, and one dies by kill -9
-python examples/fleet.py --agents 8 --path ~ --files 5000
+python examples/fleet.py --members 8 --path ~ --files 5000
 
 In the picture, each digit stands for a file, and is the number of the member that holds it. A killed process cannot
 leave the group, so no member holds its files until its session expires, after two seconds here. On memory:// there is
@@ -26,7 +26,7 @@ from shared.picture import Fleet, Screen
 # ---- a member: all the code that uses the library
 
 
-async def agent(url: str, folder: Path, files: Sequence[str], name: str, report: Callable[[Report], None]) -> None:
+async def take_part(url: str, folder: Path, files: Sequence[str], name: str, report: Callable[[Report], None]) -> None:
     """Be a member until cancelled. Every member is given all files, and works on its own."""
     generation: int | None = None
 
@@ -36,7 +36,7 @@ async def agent(url: str, folder: Path, files: Sequence[str], name: str, report:
                 held_at = generation
                 # In a thread: a member whose event loop is blocked cannot renew its lease.
                 digest = await finish_in_thread(checksum, folder / file)
-                report({"agent": name, "generation": held_at, "file": file, "checksum": digest})
+                report({"member": name, "generation": held_at, "file": file, "checksum": digest})
             await asyncio.sleep(1)
 
     async with (
@@ -50,28 +50,28 @@ async def agent(url: str, folder: Path, files: Sequence[str], name: str, report:
             generation = change.view.generation if change.view else None
             mine = change.view.mine(files) if change.view else []
             timeout = coordinator.session_timeout
-            report({"agent": name, "generation": generation, "files": mine, "session_timeout": timeout})
+            report({"member": name, "generation": generation, "files": mine, "session_timeout": timeout})
 
 
 # ---- what happens
 
 
-async def show(live: Live, files: Sequence[str], agents: int, pause: float, *, processes: bool) -> bool:
+async def show(live: Live, files: Sequence[str], size: int, pause: float, *, processes: bool) -> bool:
     """Return whether exactly one member held and checksummed each file in the end."""
     fleet = Fleet(files)
     async with stop_on_signal(), asyncio.TaskGroup() as tasks:
         members = Members(tasks, live, fleet.receive, processes=processes)
-        screen = Screen(fleet, agents)
+        screen = Screen(fleet, size)
         logging.getLogger("aiopartition").addHandler(screen)
         drawing = tasks.create_task(screen.keep_current())
 
-        for _ in range(agents):
+        for _ in range(size):
             members.start(fleet.add().name)
-        screen.draw(f"{agents} agents start")
-        summary = [f"{agents} agents started: {await fleet.whole()}"]
+        screen.draw(f"{size} members start")
+        summary = [f"{size} members started: {await fleet.whole()}"]
         await asyncio.sleep(pause)
 
-        victim = fleet.rows["agent-2"]
+        victim = fleet.rows["member-2"]
         held = len(victim.files)
         screen.draw(f"{victim.name} is killed")
         members.kill(victim.name)
@@ -99,7 +99,7 @@ async def show(live: Live, files: Sequence[str], agents: int, pause: float, *, p
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", nargs="?", default="memory://", help="the backend (default: %(default)s)")
-    parser.add_argument("--agents", type=int, default=4, metavar="N", help="at least 2 (default: %(default)s)")
+    parser.add_argument("--members", type=int, default=4, metavar="N", help="at least 2 (default: %(default)s)")
     parser.add_argument("--files", type=int, default=2000, metavar="N", help="at most so many (default: %(default)s)")
     parser.add_argument(
         "--path", type=Path, default=Path(sysconfig.get_path("stdlib")), help="default: Python's library"
@@ -108,11 +108,11 @@ def main() -> int:
     parser.add_argument("--member", help=argparse.SUPPRESS)  # be the member of this name
     options = parser.parse_args()
     files = list_files(options.path, options.files)
-    live = partial(agent, options.url, options.path, files)
+    live = partial(take_part, options.url, options.path, files)
     processes = not options.url.startswith("memory:")
-    if options.agents < 2 or not files:
-        parser.error("at least 2 agents are needed" if files else f"no files below {options.path}")
-    return run(parser, options, live, partial(show, live, files, options.agents, options.seconds, processes=processes))
+    if options.members < 2 or not files:
+        parser.error("at least 2 members are needed" if files else f"no files below {options.path}")
+    return run(parser, options, live, partial(show, live, files, options.members, options.seconds, processes=processes))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f"agent-{self.number}"
+        return f"member-{self.number}"
 
 
 class Fleet:
@@ -59,7 +59,7 @@ class Fleet:
         self._holders = None
 
     def receive(self, report: Report) -> None:
-        row = self.rows[report["agent"]]
+        row = self.rows[report["member"]]
         generation = report["generation"]
         if "checksum" in report:
             row.checksums += 1
@@ -130,7 +130,7 @@ class Fleet:
         """Return whether all is well, and what has been done."""
         once = sum(len(names) == 1 for names in self.checked.values())
         total = sum(row.checksums for row in self.rows.values())
-        text = f"of the last fleet: {once:,} of {len(self.files):,} files by exactly one agent"
+        text = f"of the last fleet: {once:,} of {len(self.files):,} files by exactly one member"
         return self.is_whole() and once == len(self.files), f"{total:,} checksums; {text}"
 
 
@@ -143,16 +143,16 @@ class Screen(logging.Handler):
     COLORS = (36, 33, 35, 32, 34)
     RED = 31
 
-    def __init__(self, fleet: Fleet, agents: int) -> None:
+    def __init__(self, fleet: Fleet, size: int) -> None:
         super().__init__()
         self._fleet = fleet
         self._started = monotonic()
-        self._full_bar = 1.3 / (agents - 1)  # the share that a full bar stands for
+        self._full_bar = 1.3 / (size - 1)  # the share that a full bar stands for
         # As many files as there is room for, spread evenly over the list.
         signs = min(len(fleet.files), self.WIDTH * self.MAP_LINES)
         self._sample = [fleet.files[index * len(fleet.files) // signs] for index in range(signs)]
         terminal = shutil.get_terminal_size()
-        fits = terminal.columns > self.WIDTH and terminal.lines > agents + self.MAP_LINES + 10
+        fits = terminal.columns > self.WIDTH and terminal.lines > size + self.MAP_LINES + 10
         self._live = sys.stdout.isatty() and fits
         self._height = 0
         self._last_sum = ""
@@ -185,7 +185,7 @@ class Screen(logging.Handler):
 
     def _table(self) -> Iterator[str]:
         bar = f"{'share':<{self.BAR + 8}}"
-        yield f"{'agent':<10}{'state':<9}{'generation':>12}{'files':>8}   {bar}{'checksums':>10}"
+        yield f"{'member':<10}{'state':<9}{'generation':>12}{'files':>8}   {bar}{'checksums':>10}"
         for row in self._fleet.rows.values():
             share = len(row.files) / len(self._fleet.files)
             name = self._paint(f"{row.name:<10}", self._color(row.number))
@@ -223,7 +223,7 @@ class Screen(logging.Handler):
                 return f"(session of {row.name} expires within {left:.1f} s)"
             if row.state == "joining":
                 return f"({row.name} is joining)"
-        return "" if self._fleet.is_agreed() else "(agents are at different generations)"
+        return "" if self._fleet.is_agreed() else "(members are at different generations)"
 
     def _color(self, number: int) -> int:
         return self.COLORS[number % len(self.COLORS)]

@@ -13,7 +13,7 @@ RUNNING: Final = {
     "quickstart": ("quickstart", (), "alice"),
     "polling": ("polling", (), "cycle 1"),
     "watching": ("watching", (), "cache-2"),
-    "connections": ("connections", ("--pause", 30), "agent-1 has"),
+    "connections": ("connections", ("--pause", 30), "member-1 has"),
     "fencing": ("fencing", (), "alice: ownership"),
     "fleet": ("fleet", ("--files", 200, "--seconds", 30), "files held"),
 }

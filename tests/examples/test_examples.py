@@ -88,41 +88,41 @@ def test_web_service(url: str) -> None:
 
 
 def test_fleet(url: str) -> None:
-    """After every change the sum is whole again, and in the end each file was checksummed by exactly one agent."""
-    output = run("fleet", url, "--agents", 3, "--files", 300, "--seconds", 0.2)
+    """After every change the sum is whole again, and in the end each file was checksummed by exactly one member."""
+    output = run("fleet", url, "--members", 3, "--files", 300, "--seconds", 0.2)
     sums = re.findall(r"(\d+) of 300 files held, (\d+) held twice, (\d+) held by nobody", output)
     assert sums[-1] == ("300", "0", "0")
-    assert "of the last fleet: 300 of 300 files by exactly one agent" in output
+    assert "of the last fleet: 300 of 300 files by exactly one member" in output
 
     moves = re.findall(r"all files held after ([\d.]+) s, (\d+) moved \(it ha[sd] (\d+)\)", output)
     (until_taken_over, moved, had), (_, moved_back, has) = moves
     assert int(moved) < int(had) + 30, "hardly anything moves but what must"
     assert int(moved_back) < int(has) + 30
     if url.startswith("zookeeper"):
-        assert "held by nobody (session of agent-2 expires within" in output
+        assert "held by nobody (session of member-2 expires within" in output
         assert float(until_taken_over) > 1, "a process that was killed cannot say farewell"
 
 
 @pytest.mark.parametrize("processes", [False, True], ids=["tasks", "processes"])
 def test_connections(url: str, *, processes: bool) -> None:
-    """Every device has one agent after each change, those that need not move keep theirs, and none ever had two."""
+    """Every device has one member after each change, those that need not move keep theirs, and none ever had two."""
     if processes and url.startswith("memory"):
         assert "processes cannot share memory://" in run("connections", url, "--processes", code=2)
         return
     output = run("connections", url, "--pause", 0.1, *["--processes"] * processes)
     shares = [
-        {name: int(count) for name, count in re.findall(r"(agent-\d) has (\d+)", line)}
+        {name: int(count) for name, count in re.findall(r"(member-\d) has (\d+)", line)}
         for line in output.splitlines()
         if " has " in line
     ]
-    killed = [["agent-1"]] if processes else []
-    fleets = [["agent-1", "agent-2"], ["agent-1", "agent-2", "agent-3"], ["agent-1", "agent-3"], *killed]
-    fleets += [[*fleets[-1], "agent-4"]]
-    assert [sorted(share) for share in shares] == [["agent-1"], *fleets]
+    killed = [["member-1"]] if processes else []
+    fleets = [["member-1", "member-2"], ["member-1", "member-2", "member-3"], ["member-1", "member-3"], *killed]
+    fleets += [[*fleets[-1], "member-4"]]
+    assert [sorted(share) for share in shares] == [["member-1"], *fleets]
     assert all(sum(share.values()) == 24 for share in shares)
 
     moves = [(int(moved), int(kept)) for moved, kept in re.findall(r"; (\d+) moved, .* (\d+) kept", output)]
-    joined_or_left = ["agent-2", "agent-3", "agent-2", *["agent-3"] * processes, "agent-4"]
+    joined_or_left = ["member-2", "member-3", "member-2", *["member-3"] * processes, "member-4"]
     for (before, after), who, (moved, kept) in zip(pairwise(shares), joined_or_left, moves, strict=True):
         must = after.get(who) or before[who]
         assert must <= moved <= must + 4, "hardly anything moves but what must"
@@ -181,7 +181,7 @@ def test_fleet_in_a_terminal(on_zookeeper: str) -> None:
     assert max(map(len, lines)) < 80
     heights = {int(height) for height in re.findall(r"\x1b\[(\d+)A", written.decode())}
     assert max(heights) <= 20
-    assert sum(line.startswith("agent-1 ") for line in lines) > 10
+    assert sum(line.startswith("member-1 ") for line in lines) > 10
     assert any("·" in line for line in lines), "for a while some files were nobody's"
 
 
@@ -203,8 +203,8 @@ def test_help(example: str) -> None:
     ("example", "arguments", "sign"),
     [
         *RUNNING.values(),
-        ("fleet", ("--files", 200, "--seconds", 30), "agent     state"),
-        ("fleet", ("--files", 200, "--seconds", 0), "agent-2 is killed"),
+        ("fleet", ("--files", 200, "--seconds", 30), "member    state"),
+        ("fleet", ("--files", 200, "--seconds", 0), "member-2 is killed"),
     ],
     ids=[*RUNNING, "fleet-in-full", "fleet-after-kill"],
 )
@@ -234,23 +234,23 @@ async def test_fleet_dies_as_a_whole(on_zookeeper: str, namespace: str) -> None:
     """Agents end with the one who started them, even if it had no chance to tell them."""
     with start("fleet", on_zookeeper, "--files", 200, "--seconds", 30) as process:
         read_until(process, "held by nobody")
-        await wait_until(lambda: len(processes_with(namespace)) == 5, what="the parent and four agents")
+        await wait_until(lambda: len(processes_with(namespace)) == 5, what="the parent and four members")
         process.kill()
         process.communicate(timeout=20)
-    await wait_until(lambda: not processes_with(namespace), what="the end of all agents")
+    await wait_until(lambda: not processes_with(namespace), what="the end of all members")
 
 
 async def test_connections_die_as_a_whole(on_zookeeper: str, namespace: str) -> None:
     """Agents end with the one who started them, even if it had no chance to tell them."""
     with start("connections", on_zookeeper, "--processes", "--pause", 30) as process:
-        read_until(process, "agent-1 has")
+        read_until(process, "member-1 has")
         process.kill()
         process.communicate(timeout=20)
-    await wait_until(lambda: not processes_with(namespace), what="the end of all agents")
+    await wait_until(lambda: not processes_with(namespace), what="the end of all members")
 
 
 async def test_fleet_that_cannot_work(on_zookeeper: str, namespace: str) -> None:
-    """If the agents cannot join, the reason is told, and the exit code says that it went wrong."""
+    """If the members cannot join, the reason is told, and the exit code says that it went wrong."""
     async with PartitionCoordinator(on_zookeeper) as coordinator:
         await coordinator.join_group("files", policy=GroupPolicy(replicas=2))
         output = run("fleet", on_zookeeper, "--files", 200, code=1)
@@ -261,5 +261,5 @@ async def test_fleet_that_cannot_work(on_zookeeper: str, namespace: str) -> None
 def test_fleet_with_impossible_arguments(tmp_path: Path) -> None:
     """What makes no sense is refused at once."""
     assert "scheme: 'redis'" in run("fleet", "redis://localhost", code=2)
-    assert "at least 2 agents" in run("fleet", "--agents", 1, code=2)
+    assert "at least 2 members" in run("fleet", "--members", 1, code=2)
     assert "no files below" in run("fleet", "--path", tmp_path, code=2)
