@@ -69,7 +69,10 @@ def require_seconds(part: str, value: object) -> float:
 
 
 def require_key(key: object) -> None:
-    """:raises TypeError: if ``key`` is given, and cannot be called, or has to be awaited."""
+    """Check an argument ``key``.
+
+    :raises TypeError: if it is given but cannot be called, or is an async function.
+    """
     if iscoroutinefunction(key):
         raise TypeError(f"key must be a plain function, not an async one: {shown(key)}")
     if key is None or callable(key):
@@ -103,7 +106,7 @@ def require_settle(value: object) -> float:
 
 
 def require_integer(part: str, value: object, lowest: int, highest: int) -> int:
-    """Return ``value`` as a plain ``int``: a member of an enumeration may write itself in another way."""
+    """Return ``value`` as a plain ``int``: a member of an enumeration may have a text of its own."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(part, f"must be an int, not {shown(value)}")
     if not lowest <= value <= highest:

@@ -1,4 +1,4 @@
-"""What happens to a coordinator: each event goes to the log, with its facts as ``extra``, and to those who subscribe.
+"""Reports what happens to a coordinator: to the log, with the facts of each event as ``extra``, and to subscribers.
 
 ``docs/reference/log-events.md`` is the page for users: the names here are part of the public surface.
 """
@@ -18,10 +18,10 @@ __all__ = ["FIELDS", "KINDS", "LONGEST_LIST", "PREFIX", "Event", "Events", "Kind
 _logger: Final = logging.getLogger("aiopartition")
 
 PREFIX: Final = "aiopartition_"
-"""Begins the name of each attribute that a record of the log has besides those of :mod:`logging`."""
+"""Each attribute that we add to a log record has a name that begins with this."""
 
 LONGEST_LIST: Final = 10
-"""Of a list of members this many are named, in a line and in its facts; how many there are is told beside it."""
+"""How many of several members are named, in a line and in its facts. Their number is told as well."""
 
 _LONGEST_REASON: Final = 500
 
@@ -30,8 +30,8 @@ _LONGEST_REASON: Final = 500
 class Kind:
     """How one kind of event is written to the log.
 
-    :ivar level: of :mod:`logging`.
-    :ivar text: with the facts by name.
+    :ivar level: a level of :mod:`logging`.
+    :ivar text: a format string, with the facts by name.
     """
 
     level: int
@@ -42,7 +42,7 @@ class Kind:
 class Event:
     """Something that has happened.
 
-    :ivar name: one of :data:`KINDS`, or of a fact that is counted and not logged.
+    :ivar name: one of :data:`KINDS`, or the name of an event that is counted and not logged.
     """
 
     name: str
@@ -72,11 +72,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             logging.INFO,
             "group %(group)s: ownership is known again at generation %(generation)s, own share %(share_after)s",
         ),
-        "connecting_failed": Kind(logging.WARNING, "no server can be reached, trying on: %(reason)s"),
+        "connecting_failed": Kind(logging.WARNING, "no server can be reached; still trying: %(reason)s"),
         "coordinator_stopped": Kind(logging.INFO, "the coordinator has stopped: %(reason)s"),
         "coordinator_refused": Kind(logging.WARNING, "the coordinator has stopped: %(reason)s"),
         "coordinator_cancelled": Kind(logging.WARNING, "the coordinator %(reason)s"),
-        "coordinator_failed": Kind(logging.ERROR, "the coordinator has failed, and owns nothing any more: %(reason)s"),
+        "coordinator_failed": Kind(
+            logging.ERROR, "the coordinator has failed, and no longer owns anything: %(reason)s"
+        ),
     }
 )
 """All events that this module writes to the log, by name."""
@@ -110,13 +112,13 @@ FIELDS: Final[Mapping[str, Callable[[Any], object]]] = MappingProxyType(
 
 
 class Events:
-    """Says what happens to one coordinator. Costs nothing while nobody reads the log or has subscribed."""
+    """Reports what happens to one coordinator. Costs nothing while nobody has subscribed or reads the log."""
 
     def __init__(self) -> None:
         self.member_id: str = ""
-        """Whose events they are, once that is known."""
+        """The member whose events these are, once it is known."""
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
-        self._inherited = False  # by a forked process
+        self._inherited = False  # whether this is a copy in a forked process
 
     @property
     def told(self) -> bool:
@@ -125,7 +127,7 @@ class Events:
 
     @property
     def wanted(self) -> bool:
-        """Whether it is worth while to work out the facts of a change."""
+        """Whether it is worth working out the facts of a change."""
         return self.told or (_logger.isEnabledFor(logging.INFO) and not self._inherited)
 
     def forked(self) -> None:
@@ -144,7 +146,7 @@ class Events:
         """Write an event to the log, and tell it.
 
         :param name: one of :data:`KINDS`.
-        :param error: whose traceback stands below the line.
+        :param error: an error whose traceback follows the line.
         :param facts: some of :data:`FIELDS`.
         """
         if not self._inherited:
@@ -152,7 +154,7 @@ class Events:
         self.tell(name, **facts)
 
     def tell(self, name: str, **facts: Any) -> None:
-        """Tell subscribers what is not worth a line in the log. What goes wrong with one of them concerns no other."""
+        """Tell only the subscribers: this is not worth a line in the log. If one raises, the others are still told."""
         for hear in self._subscribers:
             try:
                 hear(Event(name, facts))
@@ -161,7 +163,7 @@ class Events:
 
 
 def as_data(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts of an event as programs get them. Of a list of members the first few, and how many there are."""
+    """Return the facts of an event as programs get them. A list of members is cut, and their number is added."""
     data: dict[str, Any] = {}
     for field, fact in facts.items():
         if isinstance(fact, tuple):

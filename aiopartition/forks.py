@@ -1,9 +1,9 @@
-"""What a forked process inherits: nothing that acts.
+"""Tells what a forked process has inherited that it must not use it.
 
-A child gets a copy of each coordinator, with sockets, and an epoll object, that are still its parent's. Its event loop
-ends the tasks that it inherited, and may run them for a moment before; what they then write or read, the parent's
-server would take for the parent's, and what they read is lost to the parent. So whoever holds something of that kind is
-told in the child, before any code runs there.
+A child process gets a copy of each coordinator, and with it sockets and an epoll object that still belong to the
+parent. The child's event loop ends the tasks that it inherited, but may run them for a moment first. Servers would take
+what these write for the parent's requests, and what these read is lost to the parent. So each holder of such an object
+is told in the child, before any other code runs there.
 """
 
 from __future__ import annotations

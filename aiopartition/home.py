@@ -1,4 +1,4 @@
-"""Where a coordinator may be used: in the event loop in which it was started, and nowhere else."""
+"""Checks that a coordinator is used only in the event loop in which it was started."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Home:
         self._thread = 0  # no thread's number
 
     def settle(self) -> None:
-        """It is here."""
+        """The coordinator belongs here from now on."""
         self.loop = self._origin = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     def forked(self) -> None:
-        """In a child it is nowhere."""
+        """This is a child process now: the coordinator does not belong here."""
         self.loop, self._thread = None, 0
 
     async def unless_forked(self, work: Awaitable[None]) -> None:
-        """Await ``work``; in a child, from the end of it on, wait to be cancelled.
+        """Await ``work``. In a child process, wait to be cancelled when it ends.
 
         A child runs its parent's event loop for one more turn before it cancels all tasks, while asyncio says that no
-        loop is running. Whatever waits then for anything, or ends a task of anyio's, fails.
+        loop is running. If a task waits for anything in that turn, or a task of anyio ends, that fails.
         """
         try:
             await work
@@ -54,7 +54,10 @@ class Home:
             await self._origin.create_future()
 
     def require(self, operation: str) -> None:
-        """:raises NotStartedError: anywhere else, with the remedy."""
+        """Check that this is the place where the coordinator belongs.
+
+        :raises NotStartedError: if not; it names the remedy.
+        """
         try:
             here = asyncio.get_running_loop() is self.loop
         except RuntimeError:  # a plain call between two runs of the loop

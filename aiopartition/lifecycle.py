@@ -12,7 +12,7 @@ __all__ = ["Lifecycle"]
 
 
 class Lifecycle:
-    """What a coordinator is whatever its groups do: started once, stopped once, connected or not."""
+    """The part of a coordinator that does not depend on groups: it is started once, stopped once, connected or not."""
 
     def __init__(self, settings: Settings) -> None:
         self._runner = Runner(settings)
@@ -21,10 +21,10 @@ class Lifecycle:
     async def start(self) -> None:
         """Connect, and start the background tasks.
 
-        Returns when connected. If nothing answers within ``connect_timeout`` seconds, it logs one error and returns
-        all the same: once the backend is up, everything goes on by itself.
+        Returns when connected. If no server answers within ``connect_timeout`` seconds, it logs one error and returns
+        anyway: once the backend is up, everything goes on by itself.
 
-        Cancelled, it stops the coordinator cleanly, in about a second at most.
+        If cancelled, it stops the coordinator cleanly, in about a second at most.
 
         :raises AuthenticationError: if every server that can be reached refuses this client.
         :raises NotStartedError: if :meth:`stop` is called meanwhile.
@@ -33,18 +33,18 @@ class Lifecycle:
         await self._runner.start()
 
     async def stop(self, *, hand_over: bool = True) -> None:
-        """Leave every group, end the session and all tasks. From the call on this member owns nothing.
+        """Leave every group, end the session and all tasks. From the call on, this member owns nothing.
 
-        Other members learn of it at once; in exclusive groups, when the work in flight has ended: workers of
+        Other members learn of it at once; in exclusive groups, once the work in flight has ended: workers of
         :meth:`run` are cancelled; items of :meth:`my_subset` and bodies of :meth:`hold` are waited for, up to 30 s or
-        their ``drain_timeout``. The rest takes about a second at most. If the backend is dead, the session ends with
-        its timeout. It may be called at any time and any number of times; a stopped coordinator stays stopped.
-        Cancelled, it only stops waiting. In a forked process it does nothing.
+        their ``drain_timeout``. The rest takes about a second at most. If the backend does not answer, the session ends
+        with its timeout. This may be called at any time and any number of times; a stopped coordinator stays stopped.
+        If cancelled, it only stops waiting. In a forked process it does nothing.
 
-        :param hand_over: with ``False`` the session is not ended, and ends with its timeout. A process that starts
-            under the same ``member_id`` before that finds its keys, and no key moves; until then nobody has them. In
-            exclusive groups work has ended all the same; there the new process begins when the old session has timed
-            out, since nobody can tell that the old one will not be back. Of several calls the first counts.
+        :param hand_over: with ``False`` the session is left open, and ends with its timeout. If a process starts under
+            the same ``member_id`` before that, it has the same keys, and no key moves; until then nobody has them. In
+            exclusive groups work has ended too, but the new process begins only when the old session has timed out,
+            because nobody can tell that the old process will not come back. Of several calls the first counts.
         :raises NotStartedError: in another event loop than the one in which the coordinator runs.
         """
         await self._runner.stop(hand_over=hand_over)

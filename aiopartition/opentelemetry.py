@@ -1,4 +1,4 @@
-"""Metrics of a coordinator by OpenTelemetry's API: ``pip install aiopartition[opentelemetry]``.
+"""Metrics of a coordinator, for OpenTelemetry: ``pip install aiopartition[opentelemetry]``.
 
 ``docs/reference/metrics.md`` is the page for users: the names here are part of the public surface.
 """
@@ -21,23 +21,23 @@ from aiopartition.version import __version__
 __all__ = ["GROUP", "MEMBER", "METRICS", "Instrumentation", "Metric", "instrument"]
 
 GROUP: Final = "aiopartition.group"
-"""The attribute that has the id of a group; empty for a ``run()`` without a group."""
+"""The attribute that holds the id of a group; empty for a ``run()`` without a group."""
 
 MEMBER: Final = "aiopartition.member"
-"""The attribute that has the id of this member. There are no others, so the number of series is bounded."""
+"""The attribute that holds the id of this member. There are no other attributes, so the number of series is bounded."""
 
 Kind: TypeAlias = Literal["gauge", "counter", "histogram"]
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Bounds of the buckets: a change takes some 0.1 s, a worker may take its ``drain_timeout``."""
+"""The bounds of buckets: a change takes about 0.1 s, and a worker may take its ``drain_timeout``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One instrument.
 
-    :ivar event: of a counter or histogram, the event that it counts.
-    :ivar fact: of that event, what is added or recorded; without it 1.
+    :ivar event: the event that a counter or histogram counts.
+    :ivar fact: the fact of that event that is added or recorded; 1 if there is none.
     """
 
     name: str
@@ -80,10 +80,10 @@ METRICS: Final = (
 
 
 def instrument(coordinator: PartitionCoordinator, meter_provider: MeterProvider | None = None) -> Instrumentation:
-    """Measure a coordinator from now on. Call it once for each, before or after its start.
+    """Measure a coordinator from now on. Call this once for each coordinator, before or after its start.
 
     :param meter_provider: where the metrics go; ``None`` for the global one.
-    :returns: what ends it by :meth:`Instrumentation.close`.
+    :returns: an object whose :meth:`Instrumentation.close` ends the measuring.
     """
     return Instrumentation(coordinator, meter_provider or get_meter_provider())
 
@@ -96,9 +96,9 @@ class Instrumentation:
         self._registry = coordinator._registry  # pyright: ignore[reportPrivateUsage]
         self._closed = False
         self._was_connected = coordinator.connected
-        self._shares: dict[str, tuple[View, float]] = {}  # as computed last
+        self._shares: dict[str, tuple[View, float]] = {}  # as last computed, by the group's id
         self._counting: dict[str, list[tuple[Metric, Counter | Histogram]]] = {}
-        # A meter of its own: instruments of one meter are made once, with the callbacks of the first coordinator.
+        # Each coordinator has its own meter: a second instrument of one name in a meter would not get our callbacks.
         meter = provider.get_meter("aiopartition", __version__, attributes={MEMBER: coordinator.member_id})
         for metric in METRICS:
             name, unit, description = metric.name, metric.unit, metric.description
@@ -116,7 +116,7 @@ class Instrumentation:
         self._registry.events.subscribe(self._hear)
 
     def close(self) -> None:
-        """Measure no more. Idempotent."""
+        """Stop measuring. Idempotent."""
         self._closed = True
         self._registry.events.unsubscribe(self._hear)
 
@@ -137,7 +137,7 @@ class Instrumentation:
                 instrument.record(amount, attributes)
 
     def _observe(self, gauge: Gauge, _: CallbackOptions) -> Iterable[Observation]:
-        """Called by exporters, in threads of theirs: it only reads what is replaced whole."""
+        """Called by exporters, in their own threads: it only reads values that are replaced as a whole."""
         return [] if self._closed else list(gauge(self))
 
     def _groups(self) -> Iterator[tuple[Followed, dict[str, str]]]:

@@ -13,16 +13,16 @@ _LARGEST_NUMBER: Final = 2**63 - 1
 
 
 def parse_number(text: str) -> int | None:
-    """The number that ``text`` is in the one spelling in which this library writes it, without a sign and below 2**63;
-    ``None`` when it is something else."""
+    """Return the number in ``text``, from 0 to 2**63 - 1. Return ``None`` for anything that this library would not
+    write in exactly this way."""
     number = int(text) if _NUMBER.fullmatch(text) else None
     return None if number is None or number > _LARGEST_NUMBER else number
 
 
 def parse_json(document: bytes) -> Any:
-    """What a JSON text means to every reader: UTF-8, no name twice in one object, no ``NaN``.
+    """Parse JSON that means the same to every reader: in UTF-8, with no name twice in one object, and no ``NaN``.
 
-    :raises ValueError: when it is something else, or nested too deeply.
+    :raises ValueError: for anything else, and if it is nested too deeply.
     """
     try:
         return json.loads(document.decode(), object_pairs_hook=_object, parse_constant=_refuse)

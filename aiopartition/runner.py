@@ -34,10 +34,10 @@ __all__ = ["Runner"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _CLOSE_TIMEOUT: Final = 1.0
-"""Seconds for a farewell to the backend. Without it our entries go with the session's timeout."""
+"""Seconds in which to close the session. If that fails, our entries vanish with the session's timeout."""
 
 _TURNS_TO_STOP: Final = 3
-"""Of the event loop, for an ``async with`` that asyncio.run() cancels at the same time to call stop()."""
+"""Turns of the event loop in which an ``async with`` that asyncio.run() has cancelled as well can call stop()."""
 
 
 class State(Enum):
@@ -67,7 +67,7 @@ class Runner:
         self._pid = os.getpid()
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._told = False  # that we were cancelled
+        self._told = False  # whether anybody was told that we were cancelled
         self._refusal: AuthenticationError | None = None
         self._ready = asyncio.Event()
         self._decided = asyncio.Event()  # connected, refused, or stopped before either
@@ -79,8 +79,10 @@ class Runner:
         return self.state is State.INHERITED
 
     def require_started(self, operation: str) -> None:
-        """:raises NotStartedError: before ``start()`` has returned, after the coordinator has stopped, and anywhere but
-        in the event loop to which it belongs.
+        """Check that the coordinator can be used here.
+
+        :raises NotStartedError: before ``start()`` has returned, after the coordinator has stopped, and outside of the
+            event loop to which it belongs.
         """
         if self.state is not State.STARTED:
             raise NotStartedError(operation, self._standing()) from self._failure
@@ -110,11 +112,11 @@ class Runner:
             self.require_started("start")  # stopped meanwhile, or failed
 
     async def stop(self, *, hand_over: bool) -> None:
-        """Idempotent. Cancelled, the stopping goes on in the runner, and may be waited for by another call. In a forked
-        process there is nothing to stop.
+        """Stop. Idempotent. If this is cancelled, the runner goes on stopping, and another call may wait for it. In a
+        forked process there is nothing to stop.
 
         :param hand_over: whether the session ends now, or with its timeout. The first call counts.
-        :raises NotStartedError: elsewhere than in the event loop that has something to stop.
+        :raises NotStartedError: outside of the coordinator's event loop, if there is something to stop.
         """
         if self.inherited or (self._task is not None and self._task.done()):
             return
@@ -123,16 +125,16 @@ class Runner:
             return
         self.home.require("stop")
         if self.state is State.CANCELLED and not self._told:
-            self._failure = None  # the caller was cancelled together with us: that is a stop in good order
+            self._failure = None  # the caller was cancelled together with us, and stops us in good order
         if not self._stopping.is_set():
             self.registry.hand_over = hand_over
         self.registry.release(asyncio.current_task())
         self._signal_stop()
-        # Not awaited itself: the cancellation of one who waits is none of the runner's business.
+        # The task itself is not awaited, so that cancelling the caller does not cancel the runner.
         await asyncio.wait({self._task})
 
     def forked(self) -> None:
-        """In a child nothing is ours, and nobody is told: what the child inherited only waits for its end."""
+        """This is a child process now: nothing is ours, and no task is woken. Inherited tasks only wait to be ended."""
         if self._task is None or self._task.done():
             return
         self.state = State.INHERITED
@@ -155,16 +157,16 @@ class Runner:
                         await self._watched(self._say_farewell)
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup:
-            # Nobody awaits this task while the service runs, so each error was logged when it occurred, and the first
-            # is the cause of the error of each call from now on. KeyboardInterrupt and SystemExit have left the event
-            # loop already.
+            # Nobody awaits this task while the service runs. So each error was logged when it occurred, and the first
+            # one is the cause of the error that each later call raises. KeyboardInterrupt and SystemExit have left the
+            # event loop already.
             return
 
     def _begin(self, tasks: TaskGroup, work: Callable[[], Awaitable[None]], name: str) -> None:
         tasks.start_soon(self._watched, work, name=name)
 
     async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do a part of the runner's work. If it ends in another way than by returning, the coordinator does."""
+        """Do a part of the runner's work. If it raises or is cancelled, the coordinator stops."""
         try:
             await self.home.unless_forked(work())
         except BaseException as error:
@@ -173,11 +175,11 @@ class Runner:
 
     def _failed(self, error: BaseException) -> None:
         if self.inherited or isinstance(error, GeneratorExit):
-            return  # not our tasks, or nobody left to run them
+            return  # these are not our tasks, or no loop is left to run them
         cancelled = isinstance(error, asyncio.CancelledError)
         if cancelled and self._stopping.is_set():
-            return  # that is how we end
-        self._told = self.state is State.STARTING  # by start()
+            return  # a normal stop ends our tasks in this way
+        self._told = self.state is State.STARTING  # start() raises it
         if self._failure is None:
             self._failure = error
         self._close_down()
@@ -198,11 +200,11 @@ class Runner:
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await self.registry.until_retracted()
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True), suppress(BackendError):
-                # Without handing over, the timeout begins with the last that the backend has heard of us.
+                # Without handing over, the session timeout begins with our last request, so make one now.
                 await (self._backend.close() if self.registry.hand_over else self._backend.ping())
 
     def _say_why(self) -> None:
-        """Why the coordinator stops. A failure was logged when it occurred."""
+        """Log why the coordinator stops. A failure was logged when it occurred."""
         say = self.registry.events.say
         if self.state is State.CANCELLED and not self._told:
             self._told = True
@@ -213,7 +215,7 @@ class Runner:
             say("coordinator_stopped", reason="stop() was called, or start() was cancelled")
 
     async def _open(self, tasks: TaskGroup) -> None:
-        """Wait for the first connection, but not for ever; then let the calls in."""
+        """Wait for the first connection, up to ``connect_timeout``; then allow calls."""
         with anyio.move_on_after(self.settings.connect_timeout):
             await self._decided.wait()
         if self._stopping.is_set():
@@ -223,7 +225,7 @@ class Runner:
             return
         if not self._backend.connected:
             _logger.error(
-                "no connection to %s within %g s (%s); going on without, and trying in the background",
+                "no connection to %s within %g s (%s); continuing without one, and retrying in the background",
                 self.settings.url, self.settings.connect_timeout, self._backend.last_error,
             )  # fmt: skip
         self._begin(tasks, self._beat, "aiopartition heartbeat")
@@ -233,7 +235,7 @@ class Runner:
         self._ready.set()
 
     def _close_down(self) -> None:
-        """From now on nothing is ours. Said before anybody else can be told that it is theirs."""
+        """Own nothing from now on. This comes before other members can take over."""
         self.state = (
             State.STOPPED if self._failure is None
             else State.CANCELLED if isinstance(self._failure, asyncio.CancelledError)
@@ -256,13 +258,13 @@ class Runner:
             try:
                 await self.registry.heartbeat()
             except BackendError as error:
-                # The next one asks again, and whoever wants to know what is theirs is told that it is unknown.
+                # The next heartbeat asks again. Calls that need to know what is ours report that it is unknown.
                 _logger.debug("heartbeat: %s", error)
 
     # ---- inside
 
     def _standing(self) -> str:
-        """Why it is not started, in words that follow "this one"."""
+        """Return why the coordinator is not started, in words that follow "this one"."""
         if self.state is State.FAILED:
             return f"has failed: {type(self._failure).__name__}: {self._failure}"
         return str(self.state.value)
@@ -273,7 +275,7 @@ class Runner:
 
 
 def _description(settings: Settings) -> bytes:
-    """What an operator finds in this member's entries. Nothing reads it but people."""
+    """Return the document that this member's entries hold. It is for operators only."""
     facts = {
         "member_id": settings.member_id,
         "host": socket.gethostname(),

@@ -1,4 +1,4 @@
-"""What of the work is this member's: the calls that tell, and those that do it."""
+"""This member's share of the work: the calls that tell what it is, and those that work on it."""
 
 from __future__ import annotations
 
@@ -38,21 +38,23 @@ class Share(Lifecycle):
     async def extract_my_subset(
         self, group_id: str | None, iterable: Iterable[Any], *, key: Callable[[Any], Key] | None = None
     ) -> list[Any]:
-        """Return the resources of ``iterable`` that are mine, in order, by one view of the group.
+        """Return the resources of ``iterable`` that are mine, in order, according to one view of the group.
 
-        The group is joined if necessary. From then on this is a local calculation: no network, and no suspension
-        unless the input is long. Then other tasks get their turn every 2,048 resources, and ``iterable`` must not be
-        changed meanwhile. Safe to cancel.
+        The group is joined if necessary. From then on this is a local calculation, without the network, and without a
+        suspension unless the input is long. If it is, other tasks get their turn every 2,048 resources, and
+        ``iterable`` must not be changed meanwhile. Safe to cancel.
 
-        In an exclusive group these are the resources whose handoff to this member is complete. Nothing keeps them here
-        once the list is returned; :meth:`hold`, :meth:`run` and :meth:`my_subset` do.
+        In an exclusive group these are the resources whose handoff to this member is complete. They may pass to another
+        member as soon as the list is returned; :meth:`hold`, :meth:`run` and :meth:`my_subset` prevent that.
 
         :param group_id: with ``None`` or ``""`` all resources are mine.
-        :param key: gives what identifies a resource: a ``str``, ``bytes``, ``int``, ``UUID``, ``Enum`` member, path,
-            or a tuple of these. Without it the resources themselves must be of these types.
-        :raises OwnershipUnknownError: with ``on_unknown="raise"``, when ownership is unknown. Else the list is empty.
-        :raises TypeError: for a resource or key without a stable encoding, or a ``key`` that is no callable.
-        :raises PartitionError: when this member cannot take part, as :meth:`join_group` does, always.
+        :param key: returns what identifies a resource: a ``str``, ``bytes``, ``int``, ``UUID``, ``Enum`` member, path,
+            or a tuple of these. Without it, the resources themselves must be of these types.
+        :raises OwnershipUnknownError: with ``on_unknown="raise"``, if ownership is unknown. Otherwise the list is
+            empty.
+        :raises TypeError: for a resource or key without a stable encoding, or a ``key`` that is not callable.
+        :raises PartitionError: if this member cannot take part, as :meth:`join_group` does, whatever ``on_unknown``
+            says.
         """
         self._runner.require_started("extract_my_subset")
         require_iterable(iterable)
@@ -78,9 +80,10 @@ class Share(Lifecycle):
     ) -> AsyncGenerator[Any, None]:
         """Iterate over those items of ``source`` that are mine.
 
-        Ownership and lease are looked at for each item when it is handed out, so a long or endless iteration follows
-        the group and skips what has become another member's. While ownership is unknown, it skips every item, or
-        raises :class:`OwnershipUnknownError`, by ``on_unknown``. It ends with the source, or when the group is left.
+        Ownership and lease are checked for each item when it is handed out, so a long or endless iteration follows the
+        group, and skips items that have passed to another member. While ownership is unknown, it skips every item, or
+        raises :class:`OwnershipUnknownError`, as ``on_unknown`` says. It ends with the source, or when the group is
+        left.
 
         In an exclusive group an item is in flight until the loop asks for the next one, or is closed; until then no
         other member gets its key.
@@ -134,39 +137,40 @@ class Share(Lifecycle):
     ) -> None:
         """Supervise one task ``worker(resource)`` for each resource that is mine, until cancelled.
 
-        A worker is started when its resource is gained. It is cancelled and awaited when the resource is lost, or when
-        the lease ends; once, as by :meth:`asyncio.Task.cancel`, so it can clean up in a ``finally``. If it has not
-        ended after ``drain_timeout`` seconds, that is logged as an error, it is cancelled again each second, and in an
-        exclusive group the other members go on waiting for it.
+        A worker is started when its resource is gained. When the resource is lost, or the lease ends, the worker is
+        cancelled and awaited. It is cancelled once, as by :meth:`asyncio.Task.cancel`, so it can clean up in a
+        ``finally``. If it has not ended after ``drain_timeout`` seconds, that is logged as an error, it is cancelled
+        again each second, and in an exclusive group the other members go on waiting for it.
 
         A worker that returns is done until its resource is gained anew. Of several resources with one key the first
-        counts, with a warning that names the key. A listing that goes wrong ends no work: that is logged as an error,
-        and the last complete answer counts; a resource whose key cannot be told is left out.
+        counts, with a warning that names the key. A listing that fails ends no work: the failure is logged as an error,
+        and the last complete answer counts. A resource that has no valid key is left out.
 
-        What a worker leaves behind goes on when it is cancelled, as a thread of :func:`asyncio.to_thread` does, while
-        another member may begin. :func:`aiopartition.finish_in_thread` waits for its thread.
+        If a cancelled worker leaves something running, such as a thread of :func:`asyncio.to_thread`, that goes on
+        while another member may begin. :func:`aiopartition.finish_in_thread` waits for its thread.
 
-        Returns when the group is left or the coordinator stopped. Cancelled, it first waits for its workers to end. The
-        event loop stays free with thousands of them.
+        Returns when the group is left or the coordinator stopped. If cancelled, it first waits for its workers to end.
+        Even thousands of workers do not block the event loop.
 
-        :param group_id: as in :meth:`extract_my_subset`; joined if need be.
-        :param resources: an iterable, or a callable without arguments, async unless it returns at once. It is asked
+        :param group_id: as in :meth:`extract_my_subset`; the group is joined if necessary.
+        :param resources: an iterable, or a callable without arguments, async unless it returns at once. It is called
             again every ``refresh`` seconds, and as soon as anything is gained, at most once a second. While it fails,
-            what it returned last counts.
-        :param worker: an async function, called with a resource; what it returns does not matter.
+            its last answer counts.
+        :param worker: an async function, called with a resource. Its result is ignored.
         :param refresh: seconds, more than 0.
         :param drain_timeout: seconds that a worker may take to end once it is cancelled.
-        :param on_error: a worker that raises is started again, after 0.1 to 30 s (``"restart"``), or ends all the
-            others and this call (``"raise"``).
-        :param on_change: a resource that a later listing has as another object, unequal by ``==``, does nothing: its
-            worker keeps the one it has (``"keep"``); or its worker is cancelled and started with the new one, even if
-            it had returned (``"restart"``). If the two cannot be compared, that is logged, and the worker goes on.
-        :raises Exception: with ``on_error="raise"`` what a worker or ``resources`` raised; an
+        :param on_error: what happens when a worker raises: it is started again, after 0.1 to 30 s (``"restart"``), or
+            all the others and this call end (``"raise"``).
+        :param on_change: what happens when a later listing has another object under the same key, unequal by ``==``:
+            nothing, and the worker keeps the object that it has (``"keep"``); or the worker is cancelled and started
+            with the new one, even if it had returned (``"restart"``). If the two objects cannot be compared, that is
+            logged, and the worker goes on.
+        :raises Exception: with ``on_error="raise"``, what a worker or ``resources`` raised; an
             :class:`ExceptionGroup` if several did.
-        :raises TypeError: for a ``worker`` or ``key`` that is no callable, and a worker that returns what cannot be
-            awaited; for a resource or key without a stable encoding, if ``resources`` is no callable or ``on_error`` is
-            ``"raise"``.
-        :raises PartitionError: when this member cannot take part, as :meth:`join_group` does; so if it is superseded.
+        :raises TypeError: for a ``worker`` or ``key`` that is not callable, and for a worker whose result cannot be
+            awaited; for a resource or key without a stable encoding, if ``resources`` is not callable or ``on_error``
+            is ``"raise"``.
+        :raises PartitionError: if this member cannot take part, as :meth:`join_group` does, or is superseded.
         """
         self._runner.require_started("run")
         require_key(key)
@@ -186,15 +190,14 @@ class Share(Lifecycle):
     def hold(self, group_id: str, *, drain_timeout: float = 30.0) -> AbstractAsyncContextManager[View]:
         """``async with coordinator.hold(group_id) as view``: inside it, nothing that is mine passes to another member.
 
-        For batches in exclusive groups: ``view.mine(iterable)`` stays mine throughout. A handoff waits for the body.
+        For batches in exclusive groups: ``view.mine(iterable)`` stays mine all the time. A handoff waits for the body.
         After ``drain_timeout`` seconds, or at once when the lease ends, the body is cancelled, and
         :class:`OwnershipLostError` is raised in its place. It is cancelled once, so it can clean up in a ``finally``.
         Call this method and enter its result in the task that runs the body: that task is the one that is cancelled.
 
-        :raises ConfigurationError: when the group is not exclusive, in which nothing could be promised.
-        :raises OwnershipUnknownError: on entering, if there is no view that can be trusted, whatever ``on_unknown``
-            says.
-        :raises OwnershipLostError: when the body was cancelled.
+        :raises ConfigurationError: if the group is not exclusive, as nothing could be promised then.
+        :raises OwnershipUnknownError: on entering, if ownership is unknown, whatever ``on_unknown`` says.
+        :raises OwnershipLostError: if the body was cancelled.
         """
         self._runner.require_started("hold")
         require_id("group_id", group_id)
@@ -204,5 +207,5 @@ class Share(Lifecycle):
     # ---- inside
 
     def _shared(self, group_id: str | None) -> str | None:
-        """The group whose members share the work; ``None`` if everything is mine."""
+        """Return the group whose members share the work; ``None`` if everything is mine."""
         return group_id if group_id and self.is_active() else None

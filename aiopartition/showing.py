@@ -1,6 +1,6 @@
-"""How text is shown that comes from outside: from the tree, from servers, from users' objects.
+"""Formats text that comes from outside: from the tree, from servers, from users' objects.
 
-Whatever it holds, what is shown is one line of printable characters, and short.
+Whatever the text contains, the result is one short line of printable characters.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Final
 __all__ = ["LONGEST_TEXT", "printable", "shown", "shown_error", "shown_key", "shown_name"]
 
 LONGEST_TEXT: Final = 2_000
-"""Characters of an error's text."""
+"""The greatest number of characters in an error's text."""
 
 _LONGEST_VALUE: Final = 60
 _LONGEST_ERROR: Final = 150
-_LONGEST_NAME: Final = 255  # whole, if it is of any usual length, so that operators can look for it
+_LONGEST_NAME: Final = 255  # a name of any usual length is shown whole, so that operators can search for it
 
 
 def printable(text: str, limit: int = LONGEST_TEXT) -> str:
-    """Return ``text`` with everything escaped that could move a cursor, begin another line, turn the direction of
-    reading, or not be encoded; and cut to ``limit`` characters."""
+    """Return ``text``, cut to ``limit`` characters. Escape whatever could move a cursor, begin another line, change the
+    direction of reading, or fail to be encoded."""
     cut = text[: limit + 1]
     if not cut.isprintable():
         cut = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in cut)
@@ -37,7 +37,7 @@ def shown(value: object, limit: int = _LONGEST_VALUE) -> str:
 
 
 def shown_error(error: BaseException) -> str:
-    """Format what was raised, cut to 150 characters."""
+    """Format an exception for a message, cut to 150 characters."""
     try:
         text = str(error)
     except Exception as another:  # a bug in a user's class
@@ -46,7 +46,7 @@ def shown_error(error: BaseException) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Format the id of a member or a group, the name of a node or a host."""
+    """Format the id of a member or a group, or the name of a node or a host."""
     return shown(name, _LONGEST_NAME)
 
 

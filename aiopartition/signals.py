@@ -1,4 +1,4 @@
-"""``stop_on_signal()``: a service that a signal tells to stop does so in good order."""
+"""``stop_on_signal()``: lets a signal stop a service in good order."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ __all__ = ["stop_on_signal"]
 _logger: Final = logging.getLogger("aiopartition")
 
 _EXIT_STATUS: Final = 128
-"""Plus the number of a signal: the status of a process that it ended, as shells show it."""
+"""A process that a signal ended has this exit status plus the signal's number, as shells show it."""
 
 
 def stop_on_signal(*signals: int) -> AbstractAsyncContextManager[None]:
-    """``async with stop_on_signal(): …``: a signal cancels the body, so that what is open in it is closed.
+    """``async with stop_on_signal(): …``: a signal cancels the body, so that whatever is open in it is closed.
 
     >>> async def main() -> None:
     ...     async with stop_on_signal(), PartitionCoordinator(url) as coordinator:
     ...         await coordinator.run("devices", list_devices, attend)
 
-    Services are stopped by SIGTERM, which by default ends a process on the spot: other members would take over only
-    when its session has timed out. Here the first signal cancels the body, once. When the body has ended, however it
-    ended, the process is asked to end: by :class:`SystemExit` with the status 128 and the number of the signal, which
-    is 143 for SIGTERM, or by :class:`KeyboardInterrupt` after SIGINT. From the first signal until the body has ended
-    all of ``signals`` have their default effect, so a second one ends the process at once.
+    Services are stopped by SIGTERM, which by default ends a process at once: other members would take over only when
+    its session has timed out. Here the first signal cancels the body, once. When the body has ended, in whatever way,
+    an exception ends the process: :class:`SystemExit` with status 128 plus the number of the signal, which is 143 for
+    SIGTERM, or :class:`KeyboardInterrupt` after SIGINT. From the first signal until the body has ended, all ``signals``
+    have their default effect, so a second one ends the process at once.
 
-    A cancellation from elsewhere passes through as it would without this. Contexts may be nested: the innermost is
-    told, and the others end by the exception that it raises. In a forked process signals have their default effect.
+    A cancellation from elsewhere passes through as usual. Contexts may be nested: a signal reaches the innermost, and
+    the others end with the exception that it raises. In a forked process signals have their default effect.
 
     :param signals: SIGTERM and SIGINT if none are given.
-    :returns: a context manager, for one use, to be entered in the main thread, best in the task that
-        :func:`asyncio.run` runs: of the exit of another one asyncio prints a traceback. Enter it before a task group
-        of anyio, which would hide the exit in an exception group. It puts back the handlers that it found.
-    :raises ConfigurationError: for what is no signal; on entering, for one that cannot be handled.
-    :raises RuntimeError: on entering it in another thread than the main one, or again.
+    :returns: a context manager that can be entered once. Enter it in the main thread, and best in the task that
+        :func:`asyncio.run` runs: if another task exits, asyncio prints a traceback. Enter it before a task group of
+        anyio, which would hide the exit in an exception group. It restores the handlers that it found.
+    :raises ConfigurationError: if something given is not a signal; on entering, if a signal cannot be handled.
+    :raises RuntimeError: on entering it outside of the main thread, or a second time.
     """
     try:
         chosen = [_signal(number) for number in signals or (signal.SIGTERM, signal.SIGINT)]
@@ -53,23 +53,26 @@ def stop_on_signal(*signals: int) -> AbstractAsyncContextManager[None]:
 
 
 def _signal(number: object) -> signal.Signals:
-    """:raises ValueError: for what is no signal. ``True`` and ``2.0`` would be taken for some."""
+    """Return the signal with a number.
+
+    :raises ValueError: if it is not a signal. Python would take ``True`` and ``2.0`` for signals.
+    """
     if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError
     return signal.Signals(number)
 
 
 class _StopOnSignal:
-    """Handles signals by :func:`signal.signal`, which there is on all platforms and event loops, and whose handlers can
-    be put back."""
+    """Handles signals by :func:`signal.signal`, which works on all platforms and event loops, and whose handlers can be
+    restored."""
 
     def __init__(self, signals: dict[signal.Signals, None]) -> None:
         self._signals = signals
         self._previous: dict[signal.Signals, Any] = {}  # the handlers that we found
         self._received: signal.Signals | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None  # that runs the body
-        self._cancelled = False  # by us
+        self._task: asyncio.Task[Any] | None = None  # the one that runs the body
+        self._cancelled = False  # whether we have cancelled it
         self._pid = 0
 
     async def __aenter__(self) -> None:
@@ -110,7 +113,7 @@ class _StopOnSignal:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         """Called between any two steps of the main thread."""
-        if os.getpid() != self._pid:  # in a forked child nobody waits for the body
+        if os.getpid() != self._pid:  # a forked child does not run the body
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
             signal.raise_signal(number)
             return
@@ -132,25 +135,25 @@ class _StopOnSignal:
             later = _context_of(signal.getsignal(each))
             while later is not None and later is not self:
                 earlier = _context_of(later._previous.get(each))
-                if earlier is self:  # it was entered later, in another task, and goes on: it puts back what we found
+                if earlier is self:  # it was entered later, in another task, and goes on: it restores what we found
                     later._previous[each] = handler
                     break
                 later = earlier
             else:
-                # One that is about to end by our exception must not take a second signal for a first one.
+                # An outer context that is about to end with our exception must not take a second signal for a first.
                 ending = self._received is not None and _context_of(handler) is not None
                 signal.signal(each, signal.SIG_DFL if ending or handler is None else handler)
         self._previous.clear()
 
 
 def _context_of(handler: object) -> _StopOnSignal | None:
-    """The context whose handler this is, if it is one's."""
+    """Return the context that a handler belongs to, or ``None``."""
     owner = getattr(handler, "__self__", None)
     return owner if isinstance(owner, _StopOnSignal) else None
 
 
 async def _take_cancellation() -> None:
-    """Have a cancellation delivered that the body has ended without."""
+    """Let the event loop deliver a cancellation that came too late for the body."""
     try:
         await asyncio.sleep(0)
     except asyncio.CancelledError:

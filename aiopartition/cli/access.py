@@ -1,4 +1,4 @@
-"""How a command reaches the backend: as a client that reads, and makes nothing but its session."""
+"""Connects a command to the backend, as a client that only reads, and creates nothing but its session."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _auth() -> Credentials:
 
 
 def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """Return what connections are protected by, if any of the files is given."""
+    """Return the TLS settings, if any of the files is given."""
     if key is not None and cert is None:
         raise ConfigurationError("--key", "needs --cert, the certificate that belongs to it")
     if ca is None and cert is None:
@@ -86,7 +86,7 @@ def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | 
 
 
 def _kind(*files: str | None) -> str:
-    """Say which of the files is not there, as OpenSSL does not."""
+    """Say which of the files does not exist, because OpenSSL does not say it."""
     missing = [file for file in files if file is not None and not Path(file).is_file()]
     return f"{missing[0]!r} is no file" if missing else "cannot be used"
 
@@ -119,7 +119,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Backend]:
 
 
 class _Quiet:
-    """Hears of what happens to the session, and leaves it at that: the next request tells."""
+    """Ignores events of the session: the next request will notice."""
 
     def session_opened(self, *, fresh: bool) -> None: ...
 

@@ -1,4 +1,4 @@
-"""``aiopartition audit``: whether a group is as it should be, and each key has as many owners as it should have."""
+"""``aiopartition audit``: checks that a group is as it should be, and that each key has the right number of owners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INTERVAL: Final = 0.2
 
 _HEADER: Final = ("MEMBER", "WEIGHT", "SHARE", "EXPECTED")
 _SHOWN: Final = 10
-"""Names that one finding shows people. Programs get all."""
+"""How many names of one finding people are shown. Programs get all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class MemberCount:
-    """What one member has.
+    """What one member owns.
 
-    :ivar share: of the slots or partitions.
-    :ivar expected: by weight alone.
-    :ivar keys: how many of the keys that were given; ``None`` if none were.
+    :ivar share: its share of the slots or partitions.
+    :ivar expected: the share that it would have by weight alone.
+    :ivar keys: how many of the given keys it owns; ``None`` if none were given.
     """
 
     id: str
@@ -137,12 +137,12 @@ class Audit:
 
 
 def keys_of(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the keys of a file that has one in each line. Empty lines are none."""
+    """Return the keys of a file that has one on each line. Empty lines are ignored."""
     return [key for line in lines if (key := line.rstrip(b"\r\n"))]
 
 
 async def settled_snapshot(backend: Backend, group_id: str, patience: float) -> Snapshot:
-    """Read a group, again and again while a handoff is under way, but for no longer than ``patience`` seconds."""
+    """Read a group, and read it again while a handoff is under way, for at most ``patience`` seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     while True:
@@ -156,7 +156,7 @@ async def audit_group(backend: Backend, snapshot: Snapshot, keys: list[bytes] | 
     """Look at every entry of a group, and calculate who owns the keys.
 
     :param keys: ``None`` if none were given.
-    :param patience: seconds after which a handoff under way counts as one that waits.
+    :param patience: seconds after which a handoff that is still under way counts as one that waits.
     :raises BackendUnavailableError: if the connection breaks.
     """
     distinct = None if keys is None else list(dict.fromkeys(keys))
@@ -190,7 +190,7 @@ def _count(snapshot: Snapshot, keys: list[bytes]) -> tuple[Counter[str], Counter
     if snapshot.view is None:
         return owned, Counter({0: len(keys)} if keys else {})
     table = snapshot.view.table
-    masks = {member_id: table.mask(member_id) for member_id in snapshot.members}  # what each member goes by
+    masks = {member_id: table.mask(member_id) for member_id in snapshot.members}  # members decide by these
     for slot, number in Counter(map(table.slot, keys)).items():
         mine = [member_id for member_id, mask in masks.items() if mask[slot]]
         owners[len(mine)] += number
@@ -199,7 +199,7 @@ def _count(snapshot: Snapshot, keys: list[bytes]) -> tuple[Counter[str], Counter
 
 
 def _entries(snapshot: Snapshot) -> list[Finding]:
-    """What the names of the entries tell."""
+    """Return the findings that the names of the entries give."""
     findings: list[Finding] = []
     if snapshot.roster.foreign:
         text = "names among the entries that no member has written, and that all ignore"
@@ -212,7 +212,7 @@ def _entries(snapshot: Snapshot) -> list[Finding]:
 
 
 async def _stale(backend: Backend, snapshot: Snapshot) -> list[Finding]:
-    """Look for entries behind which there is no session."""
+    """Look for entries that belong to no session."""
     problems: set[str] = set()
 
     async def look(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Shares of members, and what they would be if the work could be divided at will."""
+"""The shares of members, compared with those that they would have if the work could be divided at will."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Balance", "fair_shares", "least_possible"]
 def fair_shares(view: View) -> dict[str, float]:
     """Return each member's share by weight alone, by its id. They add up to the number of owners of a key.
 
-    No member owns a key twice, so that a share is at most 1; what is above goes to the others, by weight.
+    No member owns a key twice, so a share is at most 1. Any excess goes to the other members, by weight.
     """
     weights = {member.id: member.weight for member in view.members}
     shares = dict.fromkeys(weights, 0.0)
@@ -31,7 +31,7 @@ def fair_shares(view: View) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How evenly a view spreads the work: the greatest and the least share, each as a multiple of the fair one.
+    """How evenly a view spreads the work: the greatest and the least share, each as a multiple of the fair share.
 
     Drained members do not count.
     """
@@ -53,6 +53,5 @@ class Balance:
 
 
 def least_possible(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return the share that has to move, however cleverly, so that members with the shares ``before`` come to have
-    those ``after``."""
+    """Return the least share that has to move so that the members' shares change from ``before`` to ``after``."""
     return sum(max(0.0, share - before.get(each, 0.0)) for each, share in after.items())

@@ -1,4 +1,4 @@
-"""``aiopartition doctor``: whether the servers can be reached, what they are, and what this client may read there.
+"""``aiopartition doctor``: finds out whether the servers can be reached, what they are, and what this client may read.
 
 Nothing is written, so the rights to create and to delete are not tried.
 """
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _ROUND_TRIPS: Final = 9
 _WORD_LIMIT: Final = 2.0
-"""Seconds for the answer to ``srvr``. It is no harm if there is none."""
+"""Seconds to wait for the answer to ``srvr``. It does no harm if there is none."""
 _LONGEST_WORD: Final = 65_536
 _HEADER: Final = ("SERVER", "STATE", "VERSION", "MODE", "GRANTED TIMEOUT", "CONNECT", "ROUND TRIP")
 _VERSION: Final = re.compile(r"^Zookeeper version: ([0-9][0-9A-Za-z.]{0,30})", re.MULTILINE)
@@ -38,13 +38,13 @@ _MODE: Final = re.compile(r"^Mode: ([a-z-]{1,30})", re.MULTILINE)
 class ServerLine:
     """One server of the URL, and what it answered.
 
-    :ivar problem: why there is no session with it; else empty.
-    :ivar version: exact if the server answers ``srvr``; otherwise what it can do.
+    :ivar problem: why there is no session with it; otherwise empty.
+    :ivar version: exact if the server answers ``srvr``; otherwise inferred from what it can do.
     :ivar exact: whether ``version`` comes from ``srvr``.
     :ivar mode: ``leader``, ``follower``, ``standalone``; ``None`` if it does not say.
     :ivar granted: the session timeout that it grants, in seconds.
     :ivar connect: seconds until the session was open, TLS and credentials included.
-    :ivar round_trip: seconds, the median of some requests.
+    :ivar round_trip: seconds that a request takes, the median of several.
     """
 
     server: str
@@ -82,7 +82,7 @@ class Examination:
     """What was found out about an ensemble.
 
     :ivar asked: the session timeout that was asked for, in seconds.
-    :ivar user: who the client said that it is; ``None`` for nobody.
+    :ivar user: the user that the client logged in as; ``None`` if it did not log in.
     :ivar groups: how many groups there are; ``None`` if that cannot be known.
     :ivar denied: what this client may not read.
     """
@@ -97,7 +97,7 @@ class Examination:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is not as it should be, a line each."""
+        """Everything that is not as it should be, one line each."""
         lines = [f"{line.server}: {line.problem}" for line in self.servers if line.problem]
         lines += [f"{line.server}: ZooKeeper 3.6 or later is needed" for line in self.servers if line.outdated]
         granted = sorted({line.granted for line in self.servers if line.granted is not None})
@@ -141,7 +141,7 @@ class Examination:
 
 
 async def examine(settings: Settings) -> Examination:
-    """Open a session with each server of the URL, and with one of them look at what may be read.
+    """Open a session with each server of the URL, and find out from one of them what may be read.
 
     :param settings: must have a URL.
     """
@@ -200,10 +200,10 @@ async def _time(backend: Backend) -> float:
 
 
 async def _knows_multi_read(backend: Backend) -> bool:
-    """Return whether the server knows the request for several reads at once, which came with 3.6."""
+    """Return whether the server knows the request that makes several reads at once, which 3.6 introduced."""
     try:
         await backend.marks("-", 0)
-    except AuthenticationError:  # it knows the request, and refuses what was asked for
+    except AuthenticationError:  # it knows the request, and refuses to carry it out
         return True
     except BackendUnavailableError:
         raise
@@ -213,7 +213,7 @@ async def _knows_multi_read(backend: Backend) -> bool:
 
 
 async def _ask_word(host: tuple[str, int], tls: ssl.SSLContext | None) -> str:
-    """Return a server's answer to the four letters ``srvr``; nothing if it has none for us."""
+    """Return a server's answer to the four letters ``srvr``; empty if it does not answer them."""
     writer = None
     try:
         async with asyncio.timeout(_WORD_LIMIT):
@@ -245,7 +245,7 @@ async def _try_reads(backend: Backend, denied: list[str]) -> int:
 
 
 async def _denied_in(backend: Backend, group_id: str) -> list[str]:
-    """Return what may not be read of a group. One of its entries stands for all."""
+    """Return what may not be read of a group. Only one of its entries is tried."""
     denied: list[str] = []
 
     async def tried(read: Awaitable[T]) -> T | None:

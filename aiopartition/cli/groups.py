@@ -1,4 +1,4 @@
-"""``aiopartition groups``: which groups there are below the namespace."""
+"""``aiopartition groups``: lists the groups below the namespace."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GroupLine:
 class Groups:
     """The groups of a namespace, sorted by their ids.
 
-    :ivar url: the backend's, without credentials.
+    :ivar url: the backend's URL, without credentials.
     """
 
     url: str
@@ -72,7 +72,7 @@ class Groups:
 
 
 async def list_groups(backend: Backend, url: str) -> Groups:
-    """Read all groups. One that cannot be read does not hide the others.
+    """Read all groups. If one cannot be read, the others are still listed.
 
     :raises BackendError: if the namespace cannot be read, or the connection breaks.
     """

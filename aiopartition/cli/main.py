@@ -1,4 +1,4 @@
-"""The command ``aiopartition``: its arguments, its exit status, and what becomes of errors."""
+"""The command ``aiopartition``: its arguments, its exit status, and its errors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Status(IntEnum):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(Status.USAGE, f"{self.prog}: {_line(message)} (--help tells more)\n")
@@ -163,7 +163,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 async def _report(given: argparse.Namespace, settings: Settings) -> Report:
-    """Return what a command finds out. Modules are imported by those commands that need them."""
+    """Return what a command finds out. Each command imports only the modules that it needs."""
     from aiopartition.cli.access import connected
 
     if given.command == "doctor":
@@ -229,5 +229,5 @@ def _status_of(error: PartitionError) -> Status:
 
 
 def _line(text: str) -> str:
-    """Return one printable line, without the credentials that a user may have put where they do not belong."""
+    """Return one printable line, without credentials, which a user may have put into the URL."""
     return printable(_CREDENTIALS.sub("://...@", text))

@@ -1,4 +1,4 @@
-"""``aiopartition members``: who takes part in a group, where, and with what share."""
+"""``aiopartition members``: lists the members of a group, where they run, and their shares."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HEADER: Final = ("MEMBER", "WEIGHT", "SHARE", "EXPECTED", "HANDOFF", "HOST", "P
 class MemberLine:
     """One member.
 
-    :ivar info: what it says of itself.
-    :ivar share: its part of the slots or partitions.
-    :ivar expected: its part by weight alone.
+    :ivar info: what it says about itself.
+    :ivar share: its share of the slots or partitions.
+    :ivar expected: the share that it would have by weight alone.
     :ivar age: seconds since its coordinator was started, by its clock and ours; ``None`` if it does not say.
     :ivar handoff: see :meth:`Snapshot.handoff_state`.
-    :ivar problem: why what it says could not be read; else empty.
+    :ivar problem: why its description could not be read; otherwise empty.
     """
 
     info: MemberInfo
@@ -103,7 +103,7 @@ class Members:
 
 
 async def describe_members(backend: Backend, snapshot: Snapshot) -> Members:
-    """Read what the members of a group say of themselves.
+    """Read what the members of a group say about themselves.
 
     :raises BackendUnavailableError: if the connection breaks.
     """
@@ -133,7 +133,7 @@ async def describe_members(backend: Backend, snapshot: Snapshot) -> Members:
 
 
 def _age(started: str | None) -> float | None:
-    """Return the seconds since a time that a member gives; ``None`` if it is none."""
+    """Return the seconds since a time that a member gives; ``None`` if that is not a time."""
     try:
         moment = datetime.fromisoformat(started or "")
         return max(0.0, (datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds())

@@ -1,4 +1,4 @@
-"""``aiopartition owner``: whose a key is, and why."""
+"""``aiopartition owner``: tells who owns a key, and why."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _PARTITIONS: Final = "a group without partitions has none to ask for"
 
 
 def key_of(argument: str) -> bytes:
-    """Return the key that an argument or a line is: its bytes, whether they are UTF-8 or not.
+    """Return an argument or a line as a key: its bytes, whether they are UTF-8 or not.
 
-    A ``str`` or ``int``, and whatever else has the same text, is this key.
+    A ``str`` or ``int``, or anything else with the same text, has this key.
     """
     return argument.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """One key, and why its owners are those: the hash's high bits are the slot, and a slot belongs to its owners.
+    """One key, and why it has its owners: the high bits of its hash are its slot, and each slot has its owners.
 
-    :ivar hash: of the key; ``None`` for a partition that was asked for by number.
+    :ivar hash: the hash of the key; ``None`` for a partition that was given by number.
     :ivar partition: ``None`` in a group without partitions.
     :ivar owners: the first owner first.
     """
@@ -101,8 +101,8 @@ class Owners:
 def find_owners(snapshot: Snapshot, arguments: Sequence[str], *, partitions: bool) -> Owners:
     """Calculate who owns keys.
 
-    :param partitions: whether the arguments are numbers of partitions, rather than keys.
-    :raises ConfigurationError: for what is no partition of this group.
+    :param partitions: whether the arguments are numbers of partitions rather than keys.
+    :raises ConfigurationError: if a number is not that of a partition of this group.
     :raises OwnershipUnknownError: if nobody can own anything.
     """
     view = snapshot.certain_view

@@ -1,4 +1,4 @@
-"""``aiopartition plan``: what a change of the members would move. It only calculates."""
+"""``aiopartition plan``: calculates how much work a change of the members would move, without making the change."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What changes of the members would do."""
+    """The effect of changes of the members."""
 
     before: View
     after: View
@@ -97,7 +97,7 @@ class Plan:
         return [*lines, "", Columns(_FLOWS, tuple(moves), frozenset({2}))] if moves else lines
 
     def _members(self) -> list[tuple[str, int | None, int | None, float, float]]:
-        """Return for each member its weights and its shares, before and after. It has no weight where it is absent."""
+        """Return each member's weights and shares, before and after the change. An absent member has no weight."""
         old, new = ({each.id: each.weight for each in view.members} for view in (self.before, self.after))
         was, will = self.before.shares(), self.after.shares()
         return [
@@ -114,7 +114,7 @@ def plan_change(snapshot: Snapshot, add: Sequence[str], remove: Sequence[str], w
     :param weight: ``id:weight``.
     :raises ConfigurationError: for a change that cannot be made.
     :raises GroupTooLargeError: if there would be too many members for the group's policy.
-    :raises OwnershipUnknownError: if nobody owns anything now.
+    :raises OwnershipUnknownError: if nobody owns anything at present.
     """
     before = snapshot.certain_view
     present = {member.id: member.weight for member in before.members}
@@ -148,7 +148,7 @@ def changed_weights(
 
 
 def flows(before: View, after: View) -> tuple[Flow, ...]:
-    """Return the share that each member gives to each other one, the greatest share first."""
+    """Return the shares that members give to each other, the greatest first."""
     count = len(before.table.units[0])
     moved = Counter[tuple[str | None, str | None]]()
     for old, new in zip(zip(*before.table.units, strict=True), zip(*after.table.units, strict=True), strict=True):

@@ -1,4 +1,4 @@
-"""What a command has found out: data for programs, text for people, and an exit status."""
+"""The result of a command: data for programs, text for people, and an exit status."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Report(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``--json`` prints, see ``docs/reference/json-schemas.md``."""
+        """Return the data that ``--json`` prints, see ``docs/reference/json-schemas.md``."""
         ...
 
     def blocks(self) -> list[Block]:
-        """Return what people are shown."""
+        """Return the text that people are shown."""
         ...
 
 
 def policy_text(policy: GroupPolicy) -> str:
-    """Show a policy in a few words: what keys are placed onto, and what is not the default."""
+    """Describe a policy in a few words: what keys are placed onto, and which values are not the defaults."""
     default = GroupPolicy()
     words = [f"{policy.partitions} partitions" if policy.partitions else f"{policy.slots} slots"]
     if policy.replicas != default.replicas:

@@ -1,4 +1,4 @@
-"""A group as it stands in the tree at one moment, read without taking part in it."""
+"""The state of a group in the tree at one moment, read without taking part in it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _AT_ONCE: Final = 64
 
 
 class NoGroupError(PartitionError):
-    """There is no group of that name."""
+    """There is no group with that id."""
 
     def __init__(self, group_id: str) -> None:
         super().__init__(group_id)
@@ -46,9 +46,9 @@ class Handoff:
     """How far the handoff of an exclusive group has come.
 
     :ivar active: the newest generation whose handoff is complete; 0 if there has been none.
-    :ivar released: the newest generation of which all members were ready.
-    :ivar marks: what the entries say of the present generation.
-    :ivar problem: why the marks could not be read; else empty.
+    :ivar released: the newest generation whose entries were all ready.
+    :ivar marks: the marks of the present generation.
+    :ivar problem: why the marks could not be read; otherwise empty.
     """
 
     active: int
@@ -61,10 +61,10 @@ class Handoff:
 class Snapshot:
     """A group at one generation.
 
-    :ivar generation: of the entries; 0 if nobody has ever joined.
+    :ivar generation: the generation of the entries; 0 if nobody has ever joined.
     :ivar roster: the entries.
     :ivar members: the live entry of each member, by its id, sorted.
-    :ivar view: as all members see it; ``None`` if no member has a weight above 0.
+    :ivar view: the view that all members have; ``None`` if no member has a weight above 0.
     :ivar handoff: ``None`` in groups that are not exclusive.
     """
 
@@ -118,7 +118,7 @@ class Snapshot:
         return tuple(self.roster.entries[name] for name in sorted(missing))
 
     def handoff_state(self, entry: Entry) -> str:
-        """What the handoff waits for at this entry, or what it has done: ``"steady"`` if there is none under way."""
+        """Return what the handoff waits for at this entry, or what that has done; ``"steady"`` if there is none."""
         if self.handoff is None or not self.handing_over:
             return "steady"
         if self.handoff.problem:
@@ -132,7 +132,7 @@ async def read_snapshot(backend: Backend, group_id: str) -> Snapshot:
     """Read a group. Nothing is written.
 
     :raises NoGroupError: if there is no such group.
-    :raises PolicyMismatchError: if it has a policy that this version of the library does not know.
+    :raises PolicyMismatchError: if this version of the library does not know its policy.
     :raises GroupTooLargeError: if it has more members than its policy allows.
     :raises BackendError: if it cannot be read.
     """
@@ -160,9 +160,9 @@ async def _read_handoff(backend: Backend, group_id: str, generation: int) -> Han
 
 
 async def each(call: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
-    """Return what ``call`` returns for each item, in order; some calls are under way at a time.
+    """Return what ``call`` returns for each item, in order. Several calls are under way at a time.
 
-    What one of them raises is raised when the others of its portion have ended.
+    If one raises, the error is raised once the others of its portion have ended.
     """
     listed, results = list(items), list[R]()
     for start in range(0, len(listed), _AT_ONCE):

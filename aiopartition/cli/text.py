@@ -1,6 +1,6 @@
-"""How results are shown: aligned plain text, or a table of rich's on a terminal where rich is installed.
+"""Shows results: as aligned plain text, or with tables of rich, on a terminal where rich is installed.
 
-Whatever comes from outside is shown in one line of printable characters, by :mod:`aiopartition.showing`.
+Text from outside is shown in one line of printable characters, by :mod:`aiopartition.showing`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NARROWEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A table. Texts of others must have gone through :func:`cell`.
+    """A table. Text from outside must have gone through :func:`cell`.
 
     :ivar numbers: the columns that are aligned on the right.
     """
@@ -49,7 +49,7 @@ Block: TypeAlias = str | Columns
 
 
 def cell(text: str | None) -> str:
-    """Show a name or a text of somebody else's; a dash if there is none."""
+    """Show a name or another text from outside; a dash if there is none."""
     return "-" if not text else printable(text, LONGEST_CELL)
 
 
@@ -58,7 +58,7 @@ def percent(share: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Show a duration by its two greatest units."""
+    """Show a duration in its two greatest units."""
     whole = int(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
@@ -74,12 +74,12 @@ def metadata_text(metadata: Iterable[tuple[str, str]]) -> str:
 
 
 def bar(share: float, greatest: float, width: int, full: str = "█") -> str:
-    """Draw a share as a bar, of which the greatest one takes the whole width."""
+    """Draw a share as a bar. The greatest share takes the whole width."""
     return full * (round(width * share / greatest) if greatest > 0 else 0)
 
 
 def plain(blocks: Iterable[Block], width: int | None = None) -> Iterable[str]:
-    """Yield the lines of a text. With a ``width``, longer ones are cut."""
+    """Yield the lines of a text. With a ``width``, longer lines are cut."""
     for block in blocks:
         for line in [block] if isinstance(block, str) else _aligned(block):
             yield line if width is None else _cut(line, width)
@@ -100,7 +100,7 @@ def _aligned(table: Columns) -> list[str]:
 
 
 def _columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return how many columns a text takes on a terminal."""
     if text.isascii():
         return len(text)
     return sum(
@@ -117,12 +117,12 @@ def _cut(line: str, width: int) -> str:
 
 
 def width_of(stream: TextIO) -> int | None:
-    """Return the columns of a terminal, ``None`` for a file or a pipe."""
+    """Return the number of columns of a terminal; ``None`` for a file or a pipe."""
     return max(_NARROWEST, shutil.get_terminal_size().columns) if stream.isatty() else None
 
 
 def write(blocks: Sequence[Block], stream: TextIO) -> None:
-    """Write a text: with colours if ``stream`` is a terminal and rich is installed, else plainly."""
+    """Write a text, with colours if ``stream`` is a terminal and rich is installed, otherwise as plain text."""
     show = _rich(stream) if stream.isatty() else None
     if show is not None:
         show(blocks)
@@ -131,7 +131,7 @@ def write(blocks: Sequence[Block], stream: TextIO) -> None:
 
 
 def encodable(line: str, stream: TextIO) -> str:
-    """Return ``line`` with what the stream's encoding does not have escaped."""
+    """Return ``line`` with those characters escaped that the stream's encoding does not have."""
     encoding = stream.encoding or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
 

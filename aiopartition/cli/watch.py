@@ -1,4 +1,4 @@
-"""``aiopartition watch``: a group while it changes. On a terminal one screen, elsewhere a line for each change."""
+"""``aiopartition watch``: shows a group while it changes, as one screen on a terminal, otherwise in lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 class ChangeLine:
     """A change of the group.
 
-    :ivar time: of day, here.
+    :ivar time: the local time of day.
     :ivar first: whether nothing was known before.
     :ivar moved: the share of slots or partitions that it moved.
     :ivar least: the least that it could have moved.
@@ -83,7 +83,7 @@ def _few(names: tuple[str, ...]) -> list[str]:
 def screen(status: GroupStatus, changes: Iterable[ChangeLine], full: str = "█") -> list[Block]:
     """Return the picture of a group: its state, its members with their shares, its last changes.
 
-    :param full: of which bars are made.
+    :param full: the character that bars are made of.
     """
     policy = "" if status.policy is None else f", {policy_text(status.policy)}"
     generation = "" if status.generation is None else f" at generation {status.generation}"
@@ -112,10 +112,10 @@ def screen(status: GroupStatus, changes: Iterable[ChangeLine], full: str = "█"
 
 
 async def watch(settings: Settings, group_id: str, stream: TextIO) -> None:
-    """Show a group until cancelled. Later interruptions of the connection are shown, and waited out.
+    """Show a group until cancelled. If the connection is lost later, that is shown, and the command waits.
 
     :raises BackendUnavailableError: if there is no first connection in time.
-    :raises PartitionError: if the group cannot be seen, and not for a missing connection.
+    :raises PartitionError: if the group cannot be seen for a reason other than a missing connection.
     """
     coordinator = PartitionCoordinator(
         str(settings.url),
@@ -125,7 +125,7 @@ async def watch(settings: Settings, group_id: str, stream: TextIO) -> None:
         ssl=settings.ssl,
         auth=settings.auth,
     )
-    async with stop_on_signal(signal.SIGTERM), coordinator:  # so that the terminal gets its own screen back
+    async with stop_on_signal(signal.SIGTERM), coordinator:  # so that the terminal shows its own screen again
         if not coordinator.connected:
             raise BackendUnavailableError(f"no connection to {settings.url} in {settings.connect_timeout:g} s")
         await coordinator.observe(group_id)
@@ -177,7 +177,7 @@ def _own_screen(stream: TextIO) -> Generator[None]:
 
 
 def _draw(stream: TextIO, blocks: list[Block]) -> None:
-    height = shutil.get_terminal_size().lines  # what is below would make the screen scroll
+    height = shutil.get_terminal_size().lines  # lines below this would make the screen scroll
     lines = [f"{encodable(line, stream)}{_REST_OF_LINE}" for line in plain(blocks, width_of(stream))]
     stream.write(_HOME + "\n".join(lines[:height]) + _REST_OF_SCREEN)
     stream.flush()

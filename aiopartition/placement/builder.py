@@ -17,13 +17,13 @@ from aiopartition.placement.table import Table
 __all__ = ["TableBuilder"]
 
 FOLLOWED_FROM: Final = 64
-"""Members. With fewer a fresh build takes only a few milliseconds."""
+"""The least number of members. With fewer, a fresh build takes only a few milliseconds."""
 
 FOLLOWED: Final = 4
-"""Tables that are followed at a time, some 10 MB each with 1,000 members."""
+"""How many tables are followed at a time. Each takes about 10 MB with 1,000 members."""
 
 FEW: Final = 1 / 8
-"""Changes that are followed, as a part of the members. More are rather a fresh build."""
+"""If more than this part of the members have changed, a fresh build is quicker."""
 
 _Key: TypeAlias = tuple[tuple[tuple[str, int], ...], GroupPolicy]
 
@@ -32,8 +32,8 @@ class TableBuilder:
     """Builds tables and shares each one between groups and coordinators with the same members and policy.
 
     The groups of a coordinator mostly have the same members, and so do the coordinators of a process. Sharing is safe
-    because a table is immutable and depends on members and policy alone. A table is kept while a view refers to it, and
-    with it, if there are many members, what it takes to follow a change of them.
+    because a table is immutable and depends on members and policy alone. A table is kept while a view refers to it. If
+    it has many members, the state that it takes to follow a change is kept with it.
     """
 
     _of_loops: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, TableBuilder]] = WeakKeyDictionary()
@@ -41,7 +41,7 @@ class TableBuilder:
     def __init__(self) -> None:
         self._tables: WeakValueDictionary[_Key, Table] = WeakValueDictionary()
         self._under_way: dict[_Key, asyncio.Event] = {}
-        self._followings: dict[_Key, Following] = {}  # the one that was used last is the last
+        self._followings: dict[_Key, Following] = {}  # in the order of their last use
 
     @classmethod
     def of_running_loop(cls) -> TableBuilder:
@@ -78,7 +78,7 @@ class TableBuilder:
             done.set()
 
     async def _follow(self, key: _Key, wanted: Callable[[], bool]) -> Table | None:
-        """Take a table that is nearly this one along, or build one that can be taken along the next time."""
+        """Update the table that is nearest to this one, or build one that can be updated the next time."""
         members, policy = dict(key[0]), key[1]
         following = self._take_nearest(members, policy) or Following(policy)
         table = await _take(following.steps(members), wanted)
@@ -86,13 +86,13 @@ class TableBuilder:
             return await _build_anew(key, wanted)
         if table is not None:
             self._followings[key] = following
-            finalize(table, self._followings.pop, key, None).atexit = False  # it goes with its table
+            finalize(table, self._followings.pop, key, None).atexit = False  # it is dropped with its table
             while len(self._followings) > FOLLOWED:
                 del self._followings[next(iter(self._followings))]
         return table
 
     def _take_nearest(self, members: Mapping[str, int], policy: GroupPolicy) -> Following | None:
-        """Return one whose members are nearly these. It is the caller's now, and no table in the middle of a change."""
+        """Remove and return the one whose members differ least from these, if they differ little enough."""
         changes = {
             key: len(following.members.items() ^ members.items())
             for key, following in self._followings.items()
@@ -105,7 +105,7 @@ class TableBuilder:
 
 
 def _can_be_followed(key: _Key) -> bool:
-    """Whether it pays to keep more of a table than its owners, so that the next one is cheap."""
+    """Whether it pays to keep more of a table than its owners, so that the next table is cheap."""
     members, policy = key
     return len(members) >= FOLLOWED_FROM and policy.replicas == 1 and not policy.partitions
 

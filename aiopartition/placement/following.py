@@ -1,9 +1,9 @@
-"""A table that follows its members: after a change only what the change concerns is assigned anew.
+"""A table that follows its members: after a change, only the slots that it may affect are assigned again.
 
-The first rank of format 1 is a serial dictatorship: slots have their turns in a fixed order, and each takes the first
+The first rank of format 1 is a serial dictatorship: slots take their turns in a fixed order, and each takes the first
 member on its walk that still has room. So the owner of a slot depends on earlier turns alone. After a change, the turns
-that it may concern are taken again in order, and each of them can affect later turns only. When none is left, the table
-is that of a fresh build, bit for bit: nothing of the history remains.
+that it may affect are taken again in order, and each of them can affect later turns only. When none is left, the table
+equals that of a fresh build, bit for bit: no history remains in it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _NOBODY: Final = -1
 
 
 class Following:
-    """The state of one table with one rank and no partitions, which moves along with the members.
+    """The state of one table with one rank and no partitions, which is updated when the members change.
 
-    :param policy: with ``replicas=1`` and no partitions.
-    :ivar members: the members of the table, with their weights; none before the first.
-    :ivar exact: whether the table is the one of a fresh build. It may not be if two points of the ring coincide, which
-        is one chance in a thousand million with a thousand members: their order depends on more than is kept here.
+    :param policy: a policy with ``replicas=1`` and no partitions.
+    :ivar members: the members of the table, with their weights; empty before the first table.
+    :ivar exact: whether the table equals that of a fresh build. It may not if two points of the ring coincide, because
+        their order depends on more than is kept here. With 1,000 members the chance of that is one in a billion.
     """
 
     def __init__(self, policy: GroupPolicy) -> None:
@@ -44,27 +44,28 @@ class Following:
         self.exact: bool = True
         self._policy = policy
         self._shift = slot_shift(policy.slots)
-        self._turns = visiting_order(policy.slots)  # of a slot, and the slot of a turn: it is its own inverse
+        self._turns = visiting_order(policy.slots)  # the turn of each slot, and the slot of each turn: its own inverse
         self._ring: list[list[int]] = [
             [] for _ in range(policy.slots)
         ]  # by slots: the points there, each with its owner
         self._points: dict[str, int] = {}  # how many each member has
         self._numbers: dict[str, int] = {}
         self._free: list[int] = []  # numbers of members that have left
-        self._ids: list[str] = []  # by number, as the caps, what they hold, and who passed them by
+        self._ids: list[str] = []  # by the member's number, like the next three
         self._caps: list[int] = []
-        self._held: list[list[int]] = []  # turns of their slots, sorted
-        self._passed: list[set[int]] = []  # turns of slots that have met them, full, on their walks
+        self._held: list[list[int]] = []  # the turns of the member's slots, sorted
+        self._passed: list[set[int]] = []  # the turns of slots that found the member full on their walks
         self._owners = [_NOBODY] * policy.slots
         self._names = [""] * policy.slots
         self._ends = [0] * policy.slots  # where a slot's walk ended; beyond the last point it goes on counting
         self._longest = 0  # no walk has gone further than that many slots
-        self._skips: dict[int, list[int]] = {}  # the members that a slot has passed by
-        self._masks: dict[str, Mask] = {}  # of the table
-        self._moved: dict[int, str] = {}  # slots that have another owner than in the table: which owner it has there
+        self._skips: dict[int, list[int]] = {}  # the full members that a slot has passed on its walk
+        self._masks: dict[str, Mask] = {}  # the masks of the table
+        self._moved: dict[int, str] = {}  # slots whose owner is not the one in the last table, with that one
 
     def steps(self, members: Mapping[str, int]) -> Generator[None, None, Table]:
-        """Go on to other members, yielding after each portion of work. Given up in the middle, this is of no more use.
+        """Update the table for other members, yielding after each portion of work. If it is abandoned in the middle,
+        this object is of no further use.
 
         :param members: the weight of each member by member id, at least one of them above 0.
         :returns: the table, as the generator's return value.
@@ -113,7 +114,7 @@ class Following:
         self._numbers[member_id] = number
 
     def _dismiss(self, member_id: str) -> Iterable[int]:
-        """Return the turns of the slots that it held."""
+        """Forget a member. Return the turns of the slots that it held."""
         number = self._numbers.pop(member_id)
         held, self._held[number] = self._held[number], []
         for turn in held:
@@ -128,11 +129,11 @@ class Following:
     def _move_points(
         self, member_id: str, before: int, after: int, due: set[int] | None = None
     ) -> Generator[None, None, None]:
-        """Add or remove the last points of a member, and note the turns of the slots that this may concern."""
+        """Add or remove the last points of a member, and note the turns of the slots that this may affect."""
         number, move = self._numbers[member_id], self._add if after > before else self._remove
         for count, point in enumerate(numbered_points(member_id, min(before, after), max(before, after)), start=1):
             move(point, number)
-            if self.members and due is not None:  # before there are members all slots get their owners anyway
+            if self.members and due is not None:  # in the first table all slots are assigned anyway
                 self._concern(point, due)
             if count % POINTS_PER_STEP == 0:
                 yield
@@ -151,11 +152,11 @@ class Following:
         bucket.pop(bisect_left(bucket, point << _NUMBER_BITS | number))
 
     def _concern(self, point: int, due: set[int]) -> None:
-        """Note the turns of the slots whose walks come to a point, or end there."""
+        """Note the turns of the slots whose walks reach a point."""
         ends, turns, slots = self._ends, self._turns, len(self._ends)
         home = point >> self._shift
         for slot in range(home, home - self._longest - 1, -1):
-            if slot < 0:  # a walk that has gone past the last point
+            if slot < 0:  # a walk that has passed the last point
                 slot, reached = slot + slots, point + (1 << HASH_BITS)
             else:
                 reached = point
@@ -165,7 +166,7 @@ class Following:
     # ---- turns
 
     def _take_all_turns(self) -> Generator[None, None, None]:
-        """Assign all slots, of which none has an owner yet."""
+        """Assign all slots, none of which has an owner yet."""
         for turn, slot in enumerate(self._turns):
             owner = self._walk(turn, slot)
             self._held[owner].append(turn)
@@ -174,13 +175,13 @@ class Following:
                 yield
 
     def _take_turns(self, due: set[int]) -> Generator[None, None, None]:
-        """Assign the slots of these turns, and of those that are concerned by that, in order."""
+        """Assign the slots of these turns, and of all turns that this affects, in order."""
         heap = list(due)
         heapify(heap)
         last, count = _NOBODY, 0
         while heap:
             turn = heappop(heap)
-            if turn != last:  # else it was due for two reasons
+            if turn != last:  # otherwise it was due for two reasons
                 last = turn
                 for concerned in self._take_turn(turn):
                     heappush(heap, concerned)
@@ -189,7 +190,7 @@ class Following:
                     yield
 
     def _take_turn(self, turn: int) -> list[int]:
-        """Assign one slot. Return the later turns that this concerns."""
+        """Assign one slot. Return the later turns that this affects."""
         slot = self._turns[turn]
         before, owner = self._owners[slot], self._walk(turn, slot)
         if owner == before:
@@ -216,7 +217,7 @@ class Following:
             for entry in self._ring[place]:
                 number = entry & _NUMBER
                 held, cap = all_held[number], caps[number]
-                if cap and (len(held) < cap or held[cap - 1] >= turn):  # later ones may lose it
+                if cap and (len(held) < cap or held[cap - 1] >= turn):  # a later turn may lose its slot to this one
                     end = entry >> _NUMBER_BITS
                     distance = place - slot
                     if distance < 0:
@@ -234,7 +235,7 @@ class Following:
     # ---- masks
 
     def _patch_masks(self) -> Generator[None, None, None]:
-        """Make the next table's masks from the last one's. A member that the change does not concern keeps its own."""
+        """Make the next table's masks from the last one's. A member that the change does not affect keeps its mask."""
         slots_of: dict[str, list[int]] = {}
         for slot, before in self._moved.items():
             for member_id in (before, self._names[slot]):

@@ -65,7 +65,7 @@ def partition_steps(
     owners = yield from _matching_steps(preferences, room, [replicas] * count, score)
     if replicas == 1:
         return [[owner for (owner,) in owners]]
-    # Who is the first owner is a matching of its own, so that these are even too.
+    # The first owners are a matching of their own, so that they are spread evenly too.
     ranked = [sorted(chosen, key=places.index) for chosen, places in zip(owners, preferences, strict=True)]
     firsts = yield from _matching_steps(ranked, quotas(seeds, shares, count, 1), [1] * count, score)
     for row, first in zip(ranked, firsts, strict=True):
@@ -77,7 +77,7 @@ def quotas(seeds: Sequence[int], shares: Sequence[int], count: int, replicas: in
     """Return how many partitions each member has.
 
     It is ``count * replicas * weight / total weight``, rounded down or up by the largest remainder, ties by the
-    member's hash. No member can have more than all ``count``; what goes beyond is shared by the others likewise.
+    member's hash. No member can have more than all ``count``; the others share any excess in the same way.
     """
     total, total_weight = count * replicas, sum(shares)
     having_all: set[int] = set()
@@ -131,7 +131,7 @@ def _matching_steps(
     for member, heap in enumerate(held):
         for _, partition in heap:
             owners[-partition].append(member)
-    # With several owners each, those with room left may have all partitions that are short, already.
+    # With several owners each, the members with room left may already own every partition that is short.
     free = [limit - len(heap) for limit, heap in zip(room, held, strict=True)]
     for partition, number in enumerate(wanted):
         while len(owners[partition]) < number:

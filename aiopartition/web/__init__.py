@@ -1,4 +1,4 @@
-"""A page, and answers for probes, about one coordinator: an ASGI application without dependencies."""
+"""A status page and health probes for one coordinator: an ASGI application without dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ASGI application: which path has which answer."""
+"""The ASGI application: decides which path has which answer."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _HEADERS: Final = {
 
 
 def status_app(coordinator: PartitionCoordinator, groups: Collection[str] | None = None) -> StatusApp:
-    """Return an ASGI application about a coordinator, to be mounted anywhere: ``app.mount("/status", status_app(c))``.
+    """Return an ASGI application that shows a coordinator. Mount it anywhere: ``app.mount("/status", status_app(c))``.
 
-    ``/`` is a page for people, ``/status.json`` the same as data. ``/live`` is 200 while the coordinator's tasks run,
-    whether or not it is connected, and 503 after that: restart the process. ``/ready`` is 200 while it is known what
-    this member owns in each of the groups, else 503. They show the ids, hosts and metadata of all members to
-    everybody who can reach them: mount them where only operators can.
+    ``/`` is a page for people, and ``/status.json`` has the same as data. ``/live`` is 200 while the coordinator's
+    tasks run, connected or not, and 503 after that: restart the process. ``/ready`` is 200 while it is known what this
+    member owns in each of the groups, otherwise 503. They show the ids, hosts and metadata of all members to everybody
+    who can reach them: mount them where only operators can.
 
-    It reads the coordinator, and neither starts nor stops it. It has to run in the coordinator's event loop.
+    It only reads the coordinator, and neither starts nor stops it. It has to run in the coordinator's event loop.
 
     :param groups: the ids of the groups to show; ``None`` for all that the coordinator has joined or observes.
     :raises TypeError: if ``groups`` is a single string.
@@ -119,7 +119,7 @@ def _json(status: HTTPStatus, document: dict[str, Any]) -> tuple[HTTPStatus, byt
 
 
 def _with_slash(root: str) -> str:
-    """A relative address, as the path may have been cut by a proxy before it came here."""
+    """Return a relative address, because a proxy may have cut the path before it came here."""
     return f"./{quote(root.rsplit('/', 1)[-1])}/"
 
 

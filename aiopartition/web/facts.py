@@ -1,4 +1,4 @@
-"""What the status page shows, as data. ``docs/reference/status-page.md`` documents the fields."""
+"""The data that the status page shows. ``docs/reference/status-page.md`` documents the fields."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from aiopartition.version import __version__
 __all__ = ["Facts"]
 
 SCHEMA: Final = 1
-"""Of the documents. A field may be added without another number."""
+"""The version of the documents. Adding a field does not change it."""
 
 _CHANGES: Final = 50
-"""Of the last changes so many are kept."""
+"""How many of the last changes are kept."""
 
 _DESCRIBED: Final = 200
-"""Of a group's members so many are asked what they say of themselves."""
+"""How many members of a group have their descriptions read."""
 
 _PATIENCE: Final = 1.0
-"""Seconds for all that. What is not known by then stands in a later answer: it is read once for each entry."""
+"""Seconds in which to read descriptions. The rest follows in later answers; each entry's is read once."""
 
 
 class Facts:
-    """Looks at a coordinator.
+    """Reads the facts from a coordinator.
 
     :param groups: the ids of the groups to show; ``None`` for all that are joined or observed.
     """
@@ -165,7 +165,7 @@ def _description(info: MemberInfo | None) -> dict[str, Any]:
 
 
 def _age(started: str | None) -> float | None:
-    """Seconds since a moment that a member has written, if it is one; never negative, as clocks differ."""
+    """Return the seconds since a time that a member has written, if it is a time; never negative, as clocks differ."""
     try:
         since = datetime.fromisoformat(started or "")
         return max(0.0, (datetime.now(UTC) - since).total_seconds())
@@ -174,7 +174,7 @@ def _age(started: str | None) -> float | None:
 
 
 def _finite(seconds: float) -> float | None:
-    """Standard JSON has no infinity, which is how long a lease lasts while partitioning is off."""
+    """Return ``None`` for infinity, which JSON does not have: a lease lasts that long while partitioning is off."""
     return seconds if math.isfinite(seconds) else None
 
 
