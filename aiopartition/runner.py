@@ -256,7 +256,7 @@ class Runner:
         while not self.inherited:
             await anyio.sleep(self.settings.heartbeat)
             try:
-                await self.registry.heartbeat()
+                await self.registry.heartbeat(quiet_too=False)
             except BackendError as error:
                 # The next heartbeat asks again. Calls that need to know what is ours report that it is unknown.
                 _logger.debug("heartbeat: %s", error)

@@ -1,9 +1,14 @@
-"""One heartbeat: it finds out whether a notification was lost, in any group."""
+"""Heartbeats: they find out whether a notification was lost, in any group.
+
+Notifications tell of nearly every change, so members ask less and less often about a group that stays quiet. Otherwise
+a hundred members of a hundred groups would ask ten thousand questions a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from aiopartition.backends.base import Backend
@@ -11,34 +16,76 @@ from aiopartition.errors import BackendError
 from aiopartition.group.membership import Membership
 from aiopartition.group.observation import Observation
 
-__all__ = ["beat"]
+__all__ = ["LONGEST", "Heartbeats"]
+
+LONGEST: Final = 4
+"""The greatest number of heartbeats from one question about a quiet group to the next. More would spare little: with
+the defaults, the session itself needs a request every 2.5 seconds."""
 
 _AT_ONCE: Final = 16
 """Groups asked about at once: enough to keep the connection busy. A thousand at once would stall the event loop."""
 
 
-async def beat(backend: Backend, followed: Sequence[Membership | Observation]) -> None:
-    """Ask the backend for each group's generation. Without groups, ask only whether the backend answers.
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How often we ask about one group.
 
-    :raises BackendError: the first failure, after all groups have been asked about.
+    :ivar interval: heartbeats from one question to the next.
+    :ivar left: heartbeats before the next question.
+    :ivar news: the event that the group's next change replaces.
     """
-    failures: list[BackendError] = []
-    groups = iter(followed)
 
-    async def ask() -> None:
-        for group in groups:
-            try:
-                await group.heartbeat()
-            except BackendError as error:
-                failures.append(error)
-            except Exception as error:
-                group.fail(error)
+    interval: int
+    left: int
+    news: asyncio.Event
 
-    if not followed:
-        await backend.ping()
-        return
-    async with asyncio.TaskGroup() as beats:  # not anyio's, which a forked child could not leave
-        for _ in range(min(_AT_ONCE, len(followed))):
-            beats.create_task(ask(), name="aiopartition beat")
-    if failures:
-        raise failures[0]
+    def after(self, group: Membership | Observation) -> _Pace:
+        """Return the pace at the next heartbeat, which asks if no heartbeats are left."""
+        if group.news.changed is not self.news or group.view is None or group.error is not None:
+            return _Pace(1, 0, group.news.changed)
+        if self.left:
+            return _Pace(self.interval, self.left - 1, self.news)
+        interval = min(2 * self.interval, LONGEST)
+        return _Pace(interval, interval - 1, self.news)
+
+
+class Heartbeats:
+    """Asks the backend for the generations of groups."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._paces: dict[Membership | Observation, _Pace] = {}
+
+    async def beat(self, groups: Sequence[Membership | Observation], *, quiet_too: bool) -> None:
+        """Ask the backend for each group's generation. Without groups, ask only whether the backend answers.
+
+        :param quiet_too: whether to ask about quiet groups even if it is not their turn. A group has its turn at each
+            heartbeat while it changes, is unknown or cannot be read. Later it has its turn less often.
+        :raises BackendError: the first failure, after all groups have been asked about.
+        """
+        first = {group: _Pace(1, 0, group.news.changed) for group in groups if group not in self._paces}
+        self._paces = {group: self._paces[group].after(group) for group in groups if group in self._paces} | first
+        due = [group for group in groups if quiet_too or not self._paces[group].left]
+        if not groups:
+            await self._backend.ping()
+        if due:
+            await self._ask(due)
+
+    async def _ask(self, groups: Sequence[Membership | Observation]) -> None:
+        failures: list[BackendError] = []
+        waiting = iter(groups)
+
+        async def ask() -> None:
+            for group in waiting:
+                try:
+                    await group.heartbeat()
+                except BackendError as error:
+                    failures.append(error)
+                except Exception as error:
+                    group.fail(error)
+
+        async with asyncio.TaskGroup() as questions:  # not anyio's, which a forked child could not leave
+            for _ in range(min(_AT_ONCE, len(groups))):
+                questions.create_task(ask(), name="aiopartition beat")
+        if failures:
+            raise failures[0]

@@ -15,7 +15,7 @@ from aiopartition.checks import require_id
 from aiopartition.errors import ConfigurationError, MemberSupersededError
 from aiopartition.events import Events
 from aiopartition.group.deletions import Deletions
-from aiopartition.group.heartbeats import beat
+from aiopartition.group.heartbeats import Heartbeats
 from aiopartition.group.history import History
 from aiopartition.group.lease_watch import LeaseWatch
 from aiopartition.group.membership import Membership
@@ -76,6 +76,7 @@ class Registry:
         self._begin: Begin | None = None
         self._unfinished: set[Membership] = set()  # those of joined groups, and those that are still leaving
         self._deletions = Deletions(self.backend)
+        self._heartbeats = Heartbeats(self.backend)
         self.histories: dict[str, History] = {}
         """The histories of the groups joined or observed last, by the groups' ids."""
         self.lease_watches: dict[bool, LeaseWatch] = {
@@ -218,12 +219,9 @@ class Registry:
         for membership in list(self._unfinished):
             membership.in_flight.release(task)
 
-    async def heartbeat(self) -> None:
-        """Ask the backend for each group's generation. Without groups, ask only whether the backend answers.
-
-        :raises BackendError: the first failure, after all groups have been asked about.
-        """
-        await beat(self.backend, self._followed)
+    async def heartbeat(self, *, quiet_too: bool = True) -> None:
+        """Ask as :meth:`Heartbeats.beat` does."""
+        await self._heartbeats.beat(self._followed, quiet_too=quiet_too)
 
     # ---- the end
 

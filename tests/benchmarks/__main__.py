@@ -31,6 +31,7 @@ NAMES = (
     "faults",
     "memory",
     "balance",
+    "size",
     "weights",
     "partitions",
     "instrumentation",

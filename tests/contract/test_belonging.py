@@ -310,7 +310,7 @@ async def test_a_defect_ends_it_and_says_so(
     """One error with the traceback; the error itself is the cause of those of later calls."""
     member = await cluster.joined("m")
 
-    async def fail() -> None:
+    async def fail(*, quiet_too: bool = True) -> None:
         raise error
 
     monkeypatch.setattr(member._registry, "heartbeat", fail)
@@ -330,7 +330,7 @@ def test_an_interrupt_out_of_a_task(kind: type[BaseException], caplog: pytest.Lo
     member = PartitionCoordinator("memory://interrupted", heartbeat=0.05)
     interrupt = kind()
 
-    async def fail() -> None:
+    async def fail(*, quiet_too: bool = True) -> None:
         raise interrupt
 
     async def main() -> None:

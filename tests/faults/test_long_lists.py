@@ -96,8 +96,8 @@ async def test_the_group_is_refused_and_the_others_go_on(
     beats: list[int] = []
     heartbeat = member._registry.heartbeat
 
-    async def beat() -> None:
-        await heartbeat()
+    async def beat(*, quiet_too: bool = True) -> None:
+        await heartbeat(quiet_too=quiet_too)
         beats.append(len(lists))
 
     monkeypatch.setattr(member._registry, "heartbeat", beat)
