@@ -1,11 +1,13 @@
 """Divides a list of work among the members of a group, so that exactly one member handles each item."""
 
+from aiopartition.acl import Acl
 from aiopartition.coordinator import PartitionCoordinator
 from aiopartition.errors import (
     AuthenticationError,
     BackendError,
     BackendUnavailableError,
     ConfigurationError,
+    ForeignRightsError,
     GroupTooLargeError,
     MemberSupersededError,
     NotStartedError,
@@ -26,12 +28,14 @@ from aiopartition.version import __version__
 from aiopartition.work.threads import finish_in_thread
 
 __all__ = [
+    "Acl",
     "AuthenticationError",
     "Awaited",
     "BackendError",
     "BackendUnavailableError",
     "Change",
     "ConfigurationError",
+    "ForeignRightsError",
     "GroupPolicy",
     "GroupStatus",
     "GroupTooLargeError",

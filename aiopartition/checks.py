@@ -15,7 +15,9 @@ __all__ = [
     "MAX_ID_BYTES",
     "MAX_METADATA",
     "MAX_WEIGHT",
+    "parse_bool",
     "parse_number",
+    "require_bool",
     "require_id",
     "require_integer",
     "require_key",
@@ -122,6 +124,12 @@ def require_number(part: str, value: object, lowest: float, highest: float) -> f
     return float(value)
 
 
+def require_bool(part: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(part, f"must be a bool, not {shown(value)}")
+    return value
+
+
 def require_ssl(value: object) -> SSLContext | None:
     if value is None or isinstance(value, SSLContext):
         return value
@@ -139,6 +147,12 @@ def require_metadata(metadata: object) -> Mapping[str, str]:
     if sum(len(text) for pair in pairs.items() for text in pair) > MAX_METADATA:
         raise ConfigurationError("metadata", f"must be at most {MAX_METADATA} characters in all")
     return pairs
+
+
+def parse_bool(part: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ConfigurationError(part, f"must be true or false, not {shown(text)}")
+    return text == "true"
 
 
 def parse_number(part: str, text: str) -> float:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from ssl import SSLContext
 from typing import Any, Self, Unpack
 
+from aiopartition.acl import Acl
 from aiopartition.checks import (
     require_id,
     require_min_members,
@@ -57,6 +58,9 @@ class PartitionCoordinator(Share):
         (``"empty"``), or calls raise :class:`OwnershipUnknownError` (``"raise"``).
     :param ssl: for TLS to every server.
     :param auth: user and password (ZooKeeper's digest scheme). New nodes then admit only this user.
+    :param acl: who gets which rights to new nodes, see :class:`Acl`. Default: the user of ``auth``; without it, all.
+    :param strict_acl: with ``auth``, ``acl`` or a client certificate: refuse to join a group whose nodes others may
+        change (:class:`ForeignRightsError`), rather than warn of them. Default: false.
     :param metadata: free text for operators, stored with this member's entry; never used for placement.
     :raises ConfigurationError: for an invalid argument. No I/O is done here.
     """
@@ -72,6 +76,8 @@ class PartitionCoordinator(Share):
         on_unknown: OnUnknown = "empty",
         ssl: SSLContext | None = None,
         auth: Auth | Secret[Auth] | None = None,
+        acl: Acl | None = None,
+        strict_acl: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         backend_url, auth = hidden(backend_url), hidden(auth)
@@ -85,6 +91,8 @@ class PartitionCoordinator(Share):
                 on_unknown=on_unknown,
                 ssl=ssl,
                 auth=auth,
+                acl=acl,
+                strict_acl=strict_acl,
                 metadata=metadata,
             )
         )
@@ -92,8 +100,8 @@ class PartitionCoordinator(Share):
     @classmethod
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Unpack[Arguments]) -> Self:
         """Return a coordinator that environment variables configure: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
-        ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN`` and
-        ``<prefix>AUTH`` (``user:password``).
+        ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN``,
+        ``<prefix>AUTH`` (``user:password``) and ``<prefix>STRICT_ACL`` (``true`` or ``false``).
 
         A variable that is unset or empty means the default. ``overrides`` are arguments of the class and take
         precedence.
@@ -135,6 +143,7 @@ class PartitionCoordinator(Share):
         :raises PolicyMismatchError: if ``policy`` is given and the group has another, or if the group has one that this
             version of the library does not know.
         :raises AuthenticationError: naming the node and the right that is missing.
+        :raises ForeignRightsError: if others may change the group's nodes, and this member has ``strict_acl``.
         :raises MemberSupersededError: if this member was superseded. It remains so until the other one's entry has
             gone, or it leaves the group.
         :raises ConfigurationError: for an invalid argument, or one that differs from those of the first call; but the

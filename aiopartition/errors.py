@@ -7,6 +7,7 @@
     ├── NotStartedError
     ├── PolicyMismatchError
     ├── GroupTooLargeError
+    ├── ForeignRightsError
     ├── MemberSupersededError
     ├── OwnershipUnknownError
     ├── OwnershipLostError
@@ -21,9 +22,9 @@ makes it picklable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from aiopartition.showing import printable, shown, shown_name
 
@@ -32,6 +33,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailableError",
     "ConfigurationError",
+    "ForeignRightsError",
     "GroupTooLargeError",
     "MemberSupersededError",
     "NotStartedError",
@@ -41,6 +43,9 @@ __all__ = [
     "PolicyMismatchError",
     "SessionFullError",
 ]
+
+
+_NAMED: Final = 5
 
 
 class PartitionError(Exception):
@@ -218,6 +223,45 @@ class AuthenticationError(BackendError):
             return super()._text()
         where = "" if self.path is None else f"{self.path}: "
         return f"{where}permission {self.permission} denied: {self.reason}"
+
+
+class ForeignRightsError(PartitionError):
+    """Others than the members may change a group's nodes, and this member has ``strict_acl``.
+
+    ``others`` maps the path of each such node to who it is, by their ids (of the scheme digest without the hash), and
+    what they may do there: ``"WRITE"``, ``"CREATE"``, ``"DELETE"``, ``"ADMIN"``. ``unreadable`` are the paths of nodes
+    whose ACLs this client may not read.
+    """
+
+    def __init__(
+        self, group_id: str, others: Mapping[str, Mapping[str, tuple[str, ...]]], unreadable: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(group_id, others, unreadable)
+        self.group_id = group_id
+        self.others: dict[str, dict[str, tuple[str, ...]]] = {path: dict(rights) for path, rights in others.items()}
+        self.unreadable = unreadable
+
+    def _text(self) -> str:
+        told = [_some([f"{rights} on {_some(paths)}" for rights, paths in self._paths_by_rights().items()], "; ")]
+        if self.unreadable:
+            told.append(f"who else, it cannot be told from the ACLs of {_some(self.unreadable)}, which may not be read")
+        return (
+            f"group {shown_name(self.group_id)} can be changed by others than its members: "
+            f"{'; '.join(filter(None, told))}; 'aiopartition protect' closes nodes that are there"
+        )
+
+    def _paths_by_rights(self) -> dict[str, list[str]]:
+        paths: dict[str, list[str]] = {}
+        for path, rights in self.others.items():
+            for who, permissions in rights.items():
+                paths.setdefault(f"{shown_name(who)} has {', '.join(permissions)}", []).append(path)
+        return paths
+
+
+def _some(items: Sequence[str], separator: str = ", ") -> str:
+    """Name a few, and say how many more there are."""
+    more = len(items) - _NAMED
+    return separator.join(items[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 class SessionFullError(BackendError):

@@ -9,8 +9,11 @@ from functools import partial
 from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
+from aiopartition.acl import Acl, require_acl
 from aiopartition.checks import (
+    parse_bool,
     parse_number,
+    require_bool,
     require_id,
     require_metadata,
     require_number,
@@ -25,7 +28,7 @@ __all__ = ["Arguments", "OnUnknown", "Settings", "arguments_from_environment", "
 
 OnUnknown: TypeAlias = Literal["empty", "raise"]
 
-_VARIABLES: Final = ("backend_url", "member_id", "on_unknown", "auth", *URL_OPTIONS)
+_VARIABLES: Final = ("backend_url", "member_id", "on_unknown", "auth", "strict_acl", *URL_OPTIONS)
 """The arguments that the environment may have, by name."""
 
 
@@ -43,6 +46,8 @@ class Settings:
     on_unknown: OnUnknown
     ssl: SSLContext | None = field(repr=False)
     auth: Credentials | None
+    acl: Acl | None
+    strict_acl: bool
     metadata: Mapping[str, str]
 
     @classmethod
@@ -57,6 +62,8 @@ class Settings:
         on_unknown: str = "empty",
         ssl: SSLContext | None = None,
         auth: Auth | Secret[Auth] | None = None,
+        acl: Acl | None = None,
+        strict_acl: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> Settings:
         """Validate the arguments and fill in defaults.
@@ -75,9 +82,11 @@ class Settings:
 
         if on_unknown not in get_args(OnUnknown):
             raise ConfigurationError("on_unknown", f"must be 'empty' or 'raise', not {on_unknown!r}")
-        if url is not None and url.scheme == "memory" and (ssl is not None or auth is not None):
-            raise ConfigurationError("ssl" if ssl is not None else "auth", "memory:// has no connection to protect")
-        return cls(
+        if url is not None and url.scheme == "memory":
+            for name, value in (("ssl", ssl), ("auth", auth), ("acl", acl), ("strict_acl", strict_acl or None)):
+                if value is not None:
+                    raise ConfigurationError(name, "memory:// has no connection to protect")
+        settings = cls(
             url=url,
             member_id=str(uuid.uuid4()) if member_id is None else require_id("member_id", member_id),
             member_id_is_drawn=member_id is None,
@@ -87,8 +96,13 @@ class Settings:
             on_unknown=cast(OnUnknown, on_unknown),
             ssl=require_ssl(ssl),
             auth=require_auth(auth) if auth is not None else (None if url is None else url.auth),
+            acl=require_acl(acl),
+            strict_acl=require_bool("strict_acl", strict_acl),
             metadata=require_metadata(metadata),
         )
+        if settings.strict_acl and url is not None and (settings.ssl or settings.auth or settings.acl) is None:
+            raise ConfigurationError("strict_acl", "needs auth, acl or a client certificate: else all nodes are open")
+        return settings
 
     def with_another_id(self) -> Settings:
         """Return these settings for another process, with a new member id if the present one was generated."""
@@ -106,6 +120,8 @@ class Arguments(TypedDict, total=False):
     on_unknown: OnUnknown
     ssl: SSLContext | None
     auth: Auth | Secret[Auth] | None
+    acl: Acl | None
+    strict_acl: bool
     metadata: Mapping[str, str] | None
 
 
@@ -121,8 +137,9 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
     """Return the coordinator arguments found in ``environment``.
 
     The variables are ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``, ``<prefix>ON_UNKNOWN``, ``<prefix>AUTH``
-    (``user:password``), and, in seconds, ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT`` and
-    ``<prefix>CONNECT_TIMEOUT``. Other variables are ignored; an empty variable counts as unset.
+    (``user:password``), ``<prefix>STRICT_ACL`` (``true`` or ``false``), and, in seconds, ``<prefix>HEARTBEAT``,
+    ``<prefix>SESSION_TIMEOUT`` and ``<prefix>CONNECT_TIMEOUT``. Other variables are ignored; an empty variable counts
+    as unset.
 
     :raises ConfigurationError: naming the invalid variable.
     """
@@ -134,6 +151,8 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
         variable = variables[name]
         if name in URL_OPTIONS:
             arguments[name] = parse_number(variable, text.reveal())
+        elif name == "strict_acl":
+            arguments[name] = parse_bool(variable, text.reveal())
         elif name == "auth":
             arguments[name] = text.read(partial(_parse_auth, variable))
         else:

@@ -8,12 +8,13 @@ alike: which entries are members, which incarnation counts, and which member own
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["Backend", "Entries", "Listener", "Mark", "Marks", "MarksCount", "Owner", "Progress"]
+__all__ = ["Backend", "Entries", "ForeignRights", "Listener", "Mark", "Marks", "MarksCount", "Owner", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,20 @@ class Progress(NamedTuple):
 
     active: int = 0
     released: int = 0
+
+
+NOBODY_ELSE: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType({})
+
+
+class ForeignRights(NamedTuple):
+    """Who may change a group's nodes, but for its members.
+
+    :ivar others: for each node that they may change, by its path: who may do what (:class:`ForeignRightsError`).
+    :ivar unreadable: the paths of nodes of which we may not know it.
+    """
+
+    others: Mapping[str, Mapping[str, tuple[str, ...]]] = NOBODY_ELSE
+    unreadable: tuple[str, ...] = ()
 
 
 class Owner(Enum):
@@ -191,6 +206,17 @@ class Backend(Protocol):
 
     async def document(self, group_id: str) -> bytes | None:
         """Return the group's document, or ``None`` if there is no group, or none has been set up in its place yet."""
+        ...
+
+    async def check_rights(self, group_id: str) -> None:
+        """Look who may change the group's nodes, and warn of others than its members, or refuse, as the settings say.
+
+        :raises ForeignRightsError: if it refuses.
+        """
+        ...
+
+    async def foreign_rights(self, group_id: str) -> ForeignRights:
+        """Return who may change the group's nodes, but for its members: nobody unless we have credentials."""
         ...
 
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:

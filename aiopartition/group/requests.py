@@ -75,6 +75,7 @@ class Requests:
             document = await self._backend.ensure_group(group.group_id, document_of(group.policy))
             if group.leaving:
                 return
+            await self._backend.check_rights(group.group_id)
             self._agree(document)
             # The latest state, because the entries that we find here count as older than ours.
             entries = await self._read(watch=False, latest=True)

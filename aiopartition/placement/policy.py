@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import cast
 
-from aiopartition.checks import require_integer, require_number
+from aiopartition.checks import require_bool, require_integer, require_number
 from aiopartition.errors import ConfigurationError
 from aiopartition.placement.partition import MAX_PARTITIONS
-from aiopartition.showing import shown
 
 __all__ = ["GroupPolicy", "require_policy"]
 
@@ -50,8 +48,7 @@ class GroupPolicy:
         }
         if self.slots & (self.slots - 1):
             raise ConfigurationError("slots", f"must be a power of two, not {self.slots}")
-        if not isinstance(cast("object", self.exclusive), bool):
-            raise ConfigurationError("exclusive", f"must be a bool, not {shown(self.exclusive)}")
+        require_bool("exclusive", self.exclusive)
         if self.exclusive and self.replicas > 1:
             raise ConfigurationError("exclusive", f"requires replicas=1, not {self.replicas}")
         checked["partitions"] = require_integer("partitions", self.partitions, 0, min(MAX_PARTITIONS, self.slots))

@@ -8,7 +8,7 @@ from aiopartition import PartitionCoordinator
 from aiopartition.backends.base import Mark
 from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.backends.memory.store import MemoryCluster
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import acls, codec
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
@@ -203,14 +203,14 @@ class ZooKeeperWorld(Cluster):
 
     async def put_entry(self, group_id: str, name: str) -> None:
         async with _Operator(self._server) as operator:
-            await operator.send(codec.create(self._path(group_id, "members", name), b""))
+            await operator.send(acls.create(self._path(group_id, "members", name), b""))
 
     async def put_mark(self, group_id: str, mark: Mark) -> None:
         parent = self._path(group_id, "handoff", f"{mark.generation}{'-ready' if mark.ready else ''}")
         async with _Operator(self._server) as operator:
             for path in (parent, f"{parent}/{mark.name}"):
                 with suppress(ReplyError):  # it is there already
-                    await operator.send(codec.create(path, b""))
+                    await operator.send(acls.create(path, b""))
 
     async def delete_entry(self, group_id: str, name: str) -> None:
         async with _Operator(self._server) as operator:
@@ -224,7 +224,7 @@ class ZooKeeperWorld(Cluster):
         async with _Operator(self._server) as operator:
             for path in (self._namespace, self._path(group_id)):
                 try:
-                    await operator.send(codec.create(path, b""))
+                    await operator.send(acls.create(path, b""))
                 except ReplyError as error:
                     if error.code != ErrorCode.NODE_EXISTS:
                         raise

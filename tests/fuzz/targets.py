@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import acls, codec
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Operation, ReplyError, Xid
 from aiopartition.backends.zookeeper.connection import Connection, ConnectionLostError
@@ -168,7 +168,7 @@ def _operations() -> list[Operation[Any]]:
         codec.exists("/"),
         codec.get_children("/g", watch=True),
         codec.get_data("/g"),
-        codec.create("/g", b"", ephemeral=True),
+        acls.create("/g", b"", ephemeral=True),
         codec.set_data("/g", b"", 0),
         codec.delete("/g"),
         codec.sync("/g"),

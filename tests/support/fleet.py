@@ -7,7 +7,7 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import Self
 
-from aiopartition import Change, GroupPolicy, PartitionCoordinator
+from aiopartition import Acl, Change, GroupPolicy, PartitionCoordinator
 from aiopartition.settings import OnUnknown
 from tests.support.admin import session_of
 from tests.support.lookout import Lookout
@@ -44,6 +44,8 @@ class Fleet:
         connect_timeout: float = 5.0,
         on_unknown: OnUnknown = "empty",
         auth: tuple[str, str] | None = None,
+        acl: Acl | None = None,
+        strict_acl: bool = False,
         ssl: SSLContext | None = None,
         policy: GroupPolicy | None = None,
     ) -> PartitionCoordinator:
@@ -56,6 +58,8 @@ class Fleet:
             connect_timeout=connect_timeout,
             on_unknown=on_unknown,
             auth=auth,
+            acl=acl,
+            strict_acl=strict_acl,
             ssl=ssl,
         )
         self._stack.push_async_callback(coordinator.stop)

@@ -14,12 +14,14 @@ from uuid import UUID
 
 import aiopartition
 from aiopartition import (
+    Acl,
     AuthenticationError,
     Awaited,
     BackendError,
     BackendUnavailableError,
     Change,
     ConfigurationError,
+    ForeignRightsError,
     GroupPolicy,
     GroupStatus,
     Member,
@@ -78,6 +80,8 @@ def every_argument(context: ssl.SSLContext, metadata: Mapping[str, str]) -> None
         on_unknown="raise",
         ssl=context,
         auth=("user", "password"),
+        acl=Acl(members=(Acl.digest_id("user", "password"),), readers=("world:anyone",)),
+        strict_acl=True,
         metadata=metadata,
     )
     PartitionCoordinator(Secret("zookeeper://user:password@zk1"), auth=("user", Secret("password")))
@@ -97,6 +101,10 @@ def arguments_of_wrong_types() -> None:
     PartitionCoordinator("memory://", "m")  # type: ignore[call-arg]
     PartitionCoordinator(member_id=5)  # type: ignore[arg-type]
     PartitionCoordinator(heartbeat="1")  # type: ignore[arg-type]
+    PartitionCoordinator(acl="world:anyone")  # type: ignore[arg-type]
+    PartitionCoordinator(strict_acl="true")  # type: ignore[arg-type]
+    Acl("world:anyone")  # type: ignore[arg-type]
+    Acl()  # type: ignore[call-arg]
     PartitionCoordinator(ssl=True)  # type: ignore[arg-type]
     PartitionCoordinator(auth="user:password")  # type: ignore[arg-type]
     PartitionCoordinator(auth=("user", "password", "more"))  # type: ignore[arg-type]
@@ -478,6 +486,9 @@ async def errors(coordinator: PartitionCoordinator) -> None:
     except BackendUnavailableError as error:
         backend_error: BackendError = error
         assert_type(backend_error.path, str | None)
+    except ForeignRightsError as error:
+        assert_type(error.others, dict[str, dict[str, tuple[str, ...]]])
+        assert_type((error.group_id, error.unreadable), tuple[str, tuple[str, ...]])
     except SessionFullError as error:
         assert_type((error.path, error.used, error.limit), tuple[str | None, int, int])
     except AuthenticationError as error:

@@ -15,6 +15,7 @@ from aiopartition.errors import (
     BackendError,
     BackendUnavailableError,
     ConfigurationError,
+    ForeignRightsError,
     GroupTooLargeError,
     MemberSupersededError,
     NotStartedError,
@@ -32,6 +33,8 @@ FULL: Final = (
     "join fewer groups, use shorter ids, or divide the groups among several coordinators"
 )
 
+FOREIGN: Final = "group 'g' can be changed by others than its members"
+REMEDY: Final = "'aiopartition protect' closes nodes that are there"
 EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
     (
         ConfigurationError("backend_url port", "must be a number"),
@@ -100,6 +103,28 @@ EVERY_MESSAGE: Final[list[tuple[PartitionError, Facts, str]]] = [
         SessionFullError("full", "/g/members/e", 699_950, 700_000),
         {"reason": "full", "path": "/g/members/e", "used": 699_950, "limit": 700_000},
         f"{FULL} (not created: /g/members/e)",
+    ),
+    (
+        ForeignRightsError("g", {path: {"world:anyone": ("CREATE", "ADMIN")} for path in ("/a", "/b")}),
+        {
+            "group_id": "g",
+            "others": {path: {"world:anyone": ("CREATE", "ADMIN")} for path in ("/a", "/b")},
+            "unreadable": (),
+        },
+        f"{FOREIGN}: 'world:anyone' has CREATE, ADMIN on /a, /b; {REMEDY}",
+    ),
+    (
+        ForeignRightsError("g", {"/a": {f"ip:{number}": ("WRITE",) for number in range(7)}}, ("/a/b",)),
+        {
+            "group_id": "g",
+            "others": {"/a": {f"ip:{number}": ("WRITE",) for number in range(7)}},
+            "unreadable": ("/a/b",),
+        },
+        (
+            f"{FOREIGN}: 'ip:0' has WRITE on /a; 'ip:1' has WRITE on /a; 'ip:2' has WRITE on /a; "
+            "'ip:3' has WRITE on /a; 'ip:4' has WRITE on /a and 2 more; "
+            f"who else, it cannot be told from the ACLs of /a/b, which may not be read; {REMEDY}"
+        ),
     ),
 ]
 

@@ -20,7 +20,7 @@ FOUNDATION = {
 
 ALLOWED = {
     "placement": FOUNDATION,
-    "backends": FOUNDATION | {"settings", "url", "credentials"},
+    "backends": FOUNDATION | {"settings", "url", "credentials", "acl"},
     "group": FOUNDATION | {"placement", "backends"},
     "work": FOUNDATION | {"placement", "group"},
     "web": FOUNDATION | {"coordinator", "runner", "group"},

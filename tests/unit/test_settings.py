@@ -43,6 +43,8 @@ def test_defaults_are_the_documented_ones() -> None:
         on_unknown="empty",
         ssl=None,
         auth=None,
+        acl=None,
+        strict_acl=False,
         metadata={},
     )
 

@@ -65,6 +65,7 @@ ERRORS: Final[dict[str, Callable[[str], PartitionError]]] = {
     "BackendUnavailableError": errors.BackendUnavailableError,
     "GroupTooLargeError": lambda _: errors.GroupTooLargeError(2, 1),
     "SessionFullError": lambda text: errors.SessionFullError(text, text, 1, 2),
+    "ForeignRightsError": lambda text: errors.ForeignRightsError(text, {text: {text: ("WRITE",)}}, (text,)),
     "AuthenticationError": lambda text: errors.AuthenticationError(text, text, text),
 }
 

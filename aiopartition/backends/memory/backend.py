@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Owner, Progress
+from aiopartition.backends.base import Entries, ForeignRights, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.layout import entry_path, group_path, mark_path
 from aiopartition.backends.lease import NO_LEASE, Lease
@@ -112,6 +112,13 @@ class MemoryBackend:
 
     async def document(self, group_id: str) -> bytes | None:
         return await self._request(self.cluster.document, group_id)
+
+    async def check_rights(self, group_id: str) -> None:
+        await checkpoint()  # all may do everything
+
+    async def foreign_rights(self, group_id: str) -> ForeignRights:
+        await checkpoint()
+        return ForeignRights()
 
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         path = entry_path(_group_path(group_id), name)

@@ -8,10 +8,11 @@ from typing import Final
 
 import anyio
 
-from aiopartition.backends.base import Entries, Listener, Mark, Marks, MarksCount, Owner, Progress
+from aiopartition.backends.base import Entries, ForeignRights, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.layout import active_path, entry_path, group_ids, group_path, members_path
 from aiopartition.backends.lease import Lease
 from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper.access import Access, acls_of
 from aiopartition.backends.zookeeper.codec import ErrorCode
 from aiopartition.backends.zookeeper.handoffs import Handoffs
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
@@ -45,8 +46,9 @@ class ZooKeeperBackend:
             settings.url.hosts, settings.session_timeout, listener, self._watch_fired,
             clock=clock, ssl=settings.ssl, auth=settings.auth,
         )  # fmt: skip
-        self._nodes = Nodes(self._session, settings.url, creator_only=settings.auth is not None)
+        self._nodes = Nodes(self._session, settings.url, *acls_of(settings))
         self._handoffs = Handoffs(self._nodes)
+        self._access = Access(self._nodes, settings)
 
     # ---- the session
 
@@ -122,6 +124,12 @@ class ZooKeeperBackend:
         found = await self._nodes.find(codec.get_data(path), path)
         return None if found is None else found[0] or None
 
+    async def check_rights(self, group_id: str) -> None:
+        await self._access.check(group_id, self._group_path(group_id))
+
+    async def foreign_rights(self, group_id: str) -> ForeignRights:
+        return await self._access.foreign_rights(self._group_path(group_id))
+
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         members, path = self._members_path(group_id), self._entry_path(group_id, name)
         for _ in range(ATTEMPTS):
@@ -160,6 +168,7 @@ class ZooKeeperBackend:
         self._members_ids.pop(members, None)
         self._active_ids.pop(active, None)
         self._handoffs.forget(self._group_path(group_id))
+        self._access.forget(group_id)
         for path in (members, active):
             self._session.forget_watches(path)
 

@@ -1,4 +1,4 @@
-"""ZooKeeper's wire format, typed: the only importer of aiozk.
+"""ZooKeeper's wire format, typed.
 
 aiozk's ``protocol`` package knows the layout of all requests and answers (jute). Here each request of the library is an
 :class:`Operation`, which makes its bytes and parses its answer. Nothing here does I/O.
@@ -19,9 +19,9 @@ from aiopartition.secret import Secret
 
 __all__ = [
     "REFUSALS", "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
-    "ask_quorum", "close", "connect_frame", "create", "delete", "delete_all", "exists",
+    "ask_quorum", "close", "connect_frame", "delete", "delete_all", "exists",
     "get_children", "get_data", "no_watches", "parse_connect_reply", "parse_event", "parse_header", "ping",
-    "read_names", "read_nodes", "replace", "set_data", "set_watches", "sync",
+    "read_names", "read_nodes", "set_data", "set_watches", "sync",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ class ErrorCode(IntEnum):
     """The error codes that the library handles (``KeeperException.Code``)."""
 
     CONNECTION_LOSS = -4
+    UNIMPLEMENTED = -6
     NO_NODE = -101
     NO_AUTH = -102
     BAD_VERSION = -103
@@ -152,22 +153,9 @@ class Operation(Generic[T]):
 # ---- requests
 
 
-def create(path: str, data: bytes, *, ephemeral: bool = False, creator_only: bool = False) -> Operation[None]:
-    """``creator_only`` gives all rights to this session's credentials only. By default everybody has them."""
-    return Operation(_create(path, data, ephemeral, creator_only), _nothing, takes_quorum=True)
-
-
-def replace(old: str, new: str, data: bytes, *, creator_only: bool = False) -> Operation[None]:
-    """Delete a node and create an ephemeral one in one transaction: both, or neither if one of the two is refused."""
-    request: Any = _protocol.TransactionRequest()
-    request.add(_protocol.DeleteRequest(path=old, version=-1))
-    request.add(_create(new, data, ephemeral=True, creator_only=creator_only))
-    return Operation(request, _all_carried_out, takes_quorum=True)
-
-
 def delete(path: str) -> Operation[None]:
     """Delete a node of any version."""
-    return Operation(_protocol.DeleteRequest(path=path, version=-1), _nothing, takes_quorum=True)
+    return Operation(_protocol.DeleteRequest(path=path, version=-1), nothing, takes_quorum=True)
 
 
 def delete_all(paths: Iterable[str]) -> Operation[bool]:
@@ -230,22 +218,22 @@ def _read_all(requests: Iterable[Any], decode: Callable[[Any], T]) -> Operation[
 
 def sync(path: str) -> Operation[None]:
     """Later reads on this connection return a state at least as new as the leader's at this call."""
-    return Operation(_protocol.SyncRequest(path=path), _nothing)
+    return Operation(_protocol.SyncRequest(path=path), nothing)
 
 
 def ask_quorum() -> Operation[None]:
     """A write that changes nothing. It takes a quorum and no rights: P4 in ``docs/explanation/guarantees.md``."""
     request: Any = _protocol.TransactionRequest()
     request.add(_protocol.CheckVersionRequest(path="/", version=-1))
-    return Operation(request, _nothing, takes_quorum=True)
+    return Operation(request, nothing, takes_quorum=True)
 
 
 def ping() -> Operation[None]:
-    return Operation(_protocol.PingRequest(), _nothing)
+    return Operation(_protocol.PingRequest(), nothing)
 
 
 def close() -> Operation[None]:
-    return Operation(_protocol.CloseRequest(), _nothing)
+    return Operation(_protocol.CloseRequest(), nothing)
 
 
 def set_watches(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
@@ -277,7 +265,7 @@ def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
         exist_watches=[],
         child_watches=[watch.path for watch in watches if not watch.data],
     )
-    return Operation(request, _nothing)
+    return Operation(request, nothing)
 
 
 # ---- connecting, and answers
@@ -335,13 +323,6 @@ def parse_event(body: bytes) -> str:
 # ---- inside
 
 
-def _create(path: str, data: bytes, ephemeral: bool, creator_only: bool) -> Any:
-    acl = _protocol.AUTHED_UNRESTRICTED if creator_only else _protocol.UNRESTRICTED_ACCESS
-    request: Any = _protocol.CreateRequest(path=path, data=data, acl=[acl])
-    request.set_flags(ephemeral=ephemeral)
-    return request
-
-
 class _MultiReadRequest(_protocol.TransactionRequest):  # type: ignore[misc]
     """Several reads with one answer, which aiozk does not know."""
 
@@ -359,17 +340,12 @@ def _deserialize(kind: Any, body: bytes) -> Any:
         raise ProtocolError(f"a malformed {kind.__name__}: {error}") from error
 
 
-def _nothing(_reply: Any) -> None:
+def nothing(_reply: Any) -> None:
     return None
 
 
 def _carried_out(reply: Any) -> bool:
     return not any(isinstance(answer, exc.ZKError) for answer in reply.responses)
-
-
-def _all_carried_out(reply: Any) -> None:
-    if codes := [cast("Any", answer).error_code for answer in reply.responses if isinstance(answer, exc.ZKError)]:
-        raise ReplyError(min(codes))  # of the refused part: the others have 0 or -2
 
 
 def _children(reply: Any) -> Children:

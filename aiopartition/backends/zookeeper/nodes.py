@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
+from aiopartition.acl import CREATOR_ACL, OPEN_ACL, Grant, shown_id
 from aiopartition.backends.base import Owner
 from aiopartition.backends.ephemerals import Ephemerals
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import acls, codec
+from aiopartition.backends.zookeeper.acls import LockedOutError
 from aiopartition.backends.zookeeper.codec import Children, ErrorCode, Operation, ReplyError, Stat
 from aiopartition.backends.zookeeper.connection import ConnectionLostError, LongAnswerError
 from aiopartition.backends.zookeeper.frames import ProtocolError
@@ -43,13 +45,13 @@ class Nodes:
     Every method raises the errors that :class:`~aiopartition.backends.base.Backend` names. All but :meth:`request` can
     be repeated: a node that has the wanted state already is not an error.
 
-    :param creator_only: whether only clients with this session's credentials get rights to the nodes that it creates.
+    :param acls: the first that does not lock us out is that of all nodes that are created below the namespace.
     """
 
-    def __init__(self, session: Session, url: Url, *, creator_only: bool) -> None:
+    def __init__(self, session: Session, url: Url, *acls: tuple[Grant, ...]) -> None:
         self._session = session
         self._url = url
-        self._creator_only = creator_only
+        self._acls = acls
         self._too_long: dict[tuple[str, ...], LongAnswerError] = {}  # paths -> why the names below could not be read
 
     async def request(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
@@ -168,10 +170,19 @@ class Nodes:
 
     async def create(self, path: str, data: bytes, *, ephemeral: bool = False) -> ErrorCode | None:
         """Create a node. Return ``NODE_EXISTS`` if it exists, ``NO_NODE`` if its parent does not, or else ``None``."""
-        operation = codec.create(path, data, ephemeral=ephemeral, creator_only=self._is_restricted(path))
-        parent = path.rpartition("/")[0] or "/"
+        acl, parent = self._acl_of(path), path.rpartition("/")[0] or "/"
+        create = acls.create if acl in (OPEN_ACL, CREATOR_ACL) else acls.create_for
         try:
-            await self.request(operation, parent, "CREATE", ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE)
+            await self.request(
+                create(path, data, acl, ephemeral=ephemeral), parent, "CREATE", ErrorCode.NODE_EXISTS, ErrorCode.NO_NODE
+            )
+        except LockedOutError as error:
+            if acl != self._acls[-1]:
+                self._acls = self._acls[1:]
+                return await self.create(path, data, ephemeral=ephemeral)
+            known = ", ".join(map(shown_id, await self.our_ids())) or "nobody that it tells"
+            reason = f"not created, as acl has no id of this client; the server takes it for {known}"
+            raise AuthenticationError(reason, path) from error
         except ReplyError as error:
             return ErrorCode(error.code)
         return None
@@ -213,7 +224,7 @@ class Nodes:
 
         :returns: whether the new one is there, perhaps by an earlier request whose answer was lost.
         """
-        operation = codec.replace(old, new, data, creator_only=self._is_restricted(new))
+        operation = acls.replace(old, new, data, self._acl_of(new))
         parent = new.rpartition("/")[0]
         try:
             await self.request(operation, parent, "CREATE or DELETE", ErrorCode.NO_NODE, ErrorCode.NODE_EXISTS)
@@ -224,9 +235,17 @@ class Nodes:
         self.ephemerals.discard(old if replaced else new)
         return replaced
 
-    def _is_restricted(self, path: str) -> bool:
+    async def our_ids(self) -> tuple[str, ...]:
+        """Return the ids that the server knows us by, with users of the scheme digest as ``digest:user``. None if it is
+        older than 3.7."""
+        try:
+            return await self.request(acls.who_am_i(), "/", "READ", ErrorCode.UNIMPLEMENTED)
+        except ReplyError:
+            return ()
+
+    def _acl_of(self, path: str) -> tuple[Grant, ...]:
         # Nodes above the namespace stay open to all: other clients create their namespaces there.
-        return self._creator_only and path.startswith(self._url.namespace)
+        return self._acls[0] if path.startswith(self._url.namespace) else OPEN_ACL
 
     async def _send(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
         try:
@@ -236,7 +255,7 @@ class Nodes:
         except ProtocolError as error:
             raise BackendError(f"the server sent {error}", path) from error
         except ReplyError as error:
-            if error.code in expected:
+            if error.code in expected or isinstance(error, LockedOutError):
                 raise
             raise self._translated(error, path, permission) from error
 

@@ -13,7 +13,9 @@ from aiozk import protocol as _protocol
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition.backends.zookeeper import codec
+from aiopartition.acl import ALL, CREATOR_ACL, Grant, Permission
+from aiopartition.backends.zookeeper import acls, codec
+from aiopartition.backends.zookeeper.acls import NodeAcl
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import (
     Children,
@@ -110,6 +112,7 @@ def test_other_parts_that_we_read_exist() -> None:
     ("name", "code"),
     [
         ("ConnectionLoss", -4),
+        ("Unimplemented", -6),
         ("NoNode", -101),
         ("NoAuth", -102),
         ("BadVersion", -103),
@@ -128,16 +131,9 @@ def test_error_codes_are_zookeepers(name: str, code: int) -> None:
 
 def test_our_codes_and_numbers_are_zookeepers() -> None:
     """Pinned: those that we act on, the one that aiozk does not know, and the numbers of what answers no request."""
-    assert sorted(ErrorCode) == [-124, -118, -115, -112, -111, -110, -103, -102, -101, -4]
+    assert sorted(ErrorCode) == [-124, -118, -115, -112, -111, -110, -103, -102, -101, -6, -4]
     assert {each.name: each.value for each in Xid} == {"WATCH": -1, "PING": -2, "AUTH": -4}
     assert (protocol.WATCH_XID, protocol.PING_XID, protocol.AUTH_XID) == (-1, -2, -4)
-
-
-def test_access_control_lists_are_what_their_names_say() -> None:
-    """All rights for everybody, and all rights for whoever this session has authenticated as."""
-    anyone, creator = protocol.UNRESTRICTED_ACCESS, protocol.AUTHED_UNRESTRICTED
-    assert (anyone.perms, anyone.id.scheme, anyone.id.id) == (31, "world", "anyone")
-    assert (creator.perms, creator.id.scheme, creator.id.id) == (31, "auth", "")
 
 
 # ---- golden bytes: requests
@@ -148,20 +144,41 @@ AUTHED: Final = struct.pack("!ii", 1, 31) + jute("auth") + jute("")
 
 GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
     "create": (
-        codec.create("/ä/b", b"data"),
+        acls.create("/ä/b", b"data"),
         struct.pack("!ii", 7, 1) + PATH + b"\0\0\0\4data" + WORLD + struct.pack("!i", 0),
     ),
     "create ephemeral": (
-        codec.create("/ä/b", b"", ephemeral=True),
+        acls.create("/ä/b", b"", ephemeral=True),
         struct.pack("!ii", 7, 1) + PATH + b"\0\0\0\0" + WORLD + struct.pack("!i", 1),
     ),
     "create protected": (
-        codec.create("/ä/b", b"\xff\0", creator_only=True),
+        acls.create("/ä/b", b"\xff\0", CREATOR_ACL),
         struct.pack("!ii", 7, 1) + PATH + b"\0\0\0\2\xff\0" + AUTHED + struct.pack("!i", 0),
     ),
+    "create for": (
+        acls.create_for("/ä/b", b"", [Grant("digest:ü:h", ALL), Grant("ip:::1", Permission.READ)], ephemeral=True),
+        struct.pack("!iii?i", 7, 14, 1, False, -1)
+        + PATH
+        + b"\0\0\0\0"
+        + struct.pack("!ii", 2, 31)
+        + jute("digest")
+        + jute("ü:h")
+        + struct.pack("!i", 1)
+        + jute("ip")
+        + jute("::1")
+        + struct.pack("!ii?i", 1, 13, False, -1)
+        + PATH
+        + struct.pack("!ii?i", -1, -1, True, -1),
+    ),
+    "get_acl": (acls.get_acl("/ä/b"), struct.pack("!ii", 7, 6) + PATH),
+    "set_acl": (
+        acls.set_acl("/ä/b", CREATOR_ACL, 5),
+        struct.pack("!ii", 7, 7) + PATH + AUTHED + struct.pack("!i", 5),
+    ),
+    "who_am_i": (acls.who_am_i(), struct.pack("!ii", 7, 107)),
     "delete": (codec.delete("/ä/b"), struct.pack("!ii", 7, 2) + PATH + struct.pack("!i", -1)),
     "replace": (
-        codec.replace("/ä/a", "/ä/b", b"data", creator_only=True),
+        acls.replace("/ä/a", "/ä/b", b"data", CREATOR_ACL),
         struct.pack("!iii?i", 7, 14, 2, False, -1)
         + jute("/ä/a")
         + struct.pack("!ii?i", -1, 1, False, -1)
@@ -271,7 +288,29 @@ SOME_STAT: Final = stat(version=3, ephemeral_owner=-5, pzxid=0x2_0000_0009)
 SAME_STAT: Final = Stat(version=3, ephemeral_owner=-5, children_zxid=0x2_0000_0009, children=8, data_zxid=2)
 
 GOLDEN_REPLIES: Final[dict[str, tuple[Operation[Any], bytes, object]]] = {
-    "create": (codec.create("/a", b""), jute("/a"), None),
+    "create": (acls.create("/a", b""), jute("/a"), None),
+    "create for": (
+        acls.create_for("/a", b"", CREATOR_ACL),
+        struct.pack("!i?i", 1, False, 0) + jute("/a") + struct.pack("!i?ii?i", 13, False, 0, -1, True, -1),
+        None,
+    ),
+    "get_acl": (
+        acls.get_acl("/a"),
+        struct.pack("!ii", 2, 31)
+        + jute("world")
+        + jute("anyone")
+        + struct.pack("!i", 33)
+        + jute("x509")
+        + jute("CN=ä:b")
+        + stat(version=3),
+        NodeAcl((Grant("world:anyone", ALL), Grant("x509:CN=ä:b", Permission.READ)), 6),
+    ),
+    "set_acl": (acls.set_acl("/a", CREATOR_ACL, 0), SOME_STAT, None),
+    "who_am_i": (
+        acls.who_am_i(),
+        struct.pack("!i", 2) + jute("ip") + jute("127.0.0.1") + jute("sasl") + jute("a@B"),
+        ("ip:127.0.0.1", "sasl:a@B"),
+    ),
     "delete": (codec.delete("/a"), b"", None),
     "exists": (codec.exists("/a"), SOME_STAT, SAME_STAT),
     "get_data": (codec.get_data("/a"), b"\0\0\0\4data" + SOME_STAT, (b"data", SAME_STAT)),

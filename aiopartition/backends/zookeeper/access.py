@@ -1,0 +1,112 @@
+"""For whom the nodes of groups are, and who else has rights to them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from aiopartition.acl import ALL, CHANGES, CREATOR_ACL, OPEN_ACL, Acl, Grant, without_hash
+from aiopartition.backends.base import ForeignRights
+from aiopartition.backends.layout import active_path, handoffs_path, members_path
+from aiopartition.backends.zookeeper import acls
+from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
+from aiopartition.backends.zookeeper.nodes import Nodes
+from aiopartition.errors import ForeignRightsError
+from aiopartition.settings import Settings
+
+__all__ = ["Access", "acls_of"]
+
+_logger: Final = logging.getLogger("aiopartition.zookeeper")
+
+_SHA1: Final = 28
+"""Characters of such a hash in base64. A server may be configured to use another algorithm, which we do not know."""
+
+
+def acls_of(settings: Settings) -> tuple[tuple[Grant, ...], ...]:
+    """Return what new nodes admit, the best first, in case that the server takes us for somebody else."""
+    if settings.acl is not None:
+        return (settings.acl.grants,)
+    if settings.auth is None:
+        return (OPEN_ACL,)
+    if settings.ssl is None:
+        return (CREATOR_ACL,)
+    # With a certificate we are two: "auth" would let in whoever has the certificate, without the password.
+    return (Grant(Acl.digest_id(settings.auth.user, settings.auth.password), ALL),), CREATOR_ACL
+
+
+class Access:
+    """Compares the ACLs of a group with those that its members would give it.
+
+    :param settings: have a URL.
+    """
+
+    def __init__(self, nodes: Nodes, settings: Settings) -> None:
+        assert settings.url is not None
+        self._nodes = nodes
+        self._settings = settings
+        self._namespace = settings.url.namespace
+        self._told: dict[str, str] = {}  # of each group, what was warned of
+
+    async def check(self, group_id: str, group: str) -> None:
+        """Warn of others that may change the group at ``group``, once; or refuse, with ``strict_acl``.
+
+        :raises ForeignRightsError: with ``strict_acl``, if there are such, or it cannot be told.
+        """
+        strict = self._settings.strict_acl
+        found = await self.foreign_rights(group)
+        error = ForeignRightsError(group_id, found.others, found.unreadable if strict else ())
+        if strict and (found.others or found.unreadable):
+            raise error
+        if found.others and self._told.get(group_id) != str(error):
+            self._told[group_id] = str(error)
+            _logger.warning("%s; with strict_acl=True this is an error", error)
+
+    def forget(self, group_id: str) -> None:
+        """The group was left: warn again when it is joined again."""
+        self._told.pop(group_id, None)
+
+    async def foreign_rights(self, group: str) -> ForeignRights:
+        """Return who may change the nodes of the group at ``group``, but for those who take part in it."""
+        ours = await self._ours()
+        if ours is None:
+            return ForeignRights()
+        others: dict[str, dict[str, tuple[str, ...]]] = {}
+        unreadable: list[str] = []
+        for path in (self._namespace, group, members_path(group), handoffs_path(group), active_path(group)):
+            try:
+                acl = await self._nodes.request(
+                    acls.get_acl(path), path, "READ or ADMIN", ErrorCode.NO_NODE, ErrorCode.NO_AUTH
+                )
+            except ReplyError as error:
+                if error.code == ErrorCode.NO_AUTH:
+                    unreadable.append(path)
+                continue
+            found = {
+                without_hash(identity): tuple(each.name or "" for each in permissions & CHANGES)
+                for identity, permissions in acl.grants
+                if permissions & CHANGES and not any(_is(identity, each) for each in ours)
+            }
+            if found:
+                others[path] = found
+        return ForeignRights(others, tuple(unreadable))
+
+    async def _ours(self) -> tuple[str, ...] | None:
+        """Return the ids of members, ``None`` if nobody is kept out."""
+        settings = self._settings
+        if settings.acl is not None:
+            return settings.acl.members
+        if settings.auth is not None:
+            return (Acl.digest_id(settings.auth.user, settings.auth.password),)
+        if settings.ssl is None:
+            return None
+        certificates = tuple(each for each in await self._nodes.our_ids() if each.startswith("x509:"))
+        return certificates if certificates or settings.strict_acl else None
+
+
+def _is(identity: str, ours: str) -> bool:
+    """Whether an id in an ACL is one of ours."""
+    user, _, digest = identity.rpartition(":")
+    # The hash may be hidden from us, or be one that we cannot compare. The user has to do then.
+    return identity == ours or (
+        identity.startswith("digest:") and user == ours.rpartition(":")[0] and len(digest) != _SHA1
+    )
