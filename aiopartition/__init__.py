@@ -24,6 +24,7 @@ from aiopartition.placement.policy import GroupPolicy
 from aiopartition.placement.view import Change, Member, View
 from aiopartition.secret import Secret
 from aiopartition.signals import stop_on_signal
+from aiopartition.tls import TlsFiles
 from aiopartition.version import __version__
 from aiopartition.work.threads import finish_in_thread
 
@@ -52,6 +53,7 @@ __all__ = [
     "Rebalance",
     "Secret",
     "SessionFullError",
+    "TlsFiles",
     "View",
     "__version__",
     "finish_in_thread",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiopartition.errors import ConfigurationError
 from aiopartition.showing import shown
+from aiopartition.tls import TlsFiles
 
 __all__ = [
     "MAX_ID_BYTES",
@@ -130,10 +131,10 @@ def require_bool(part: str, value: object) -> bool:
     return value
 
 
-def require_ssl(value: object) -> SSLContext | None:
-    if value is None or isinstance(value, SSLContext):
+def require_ssl(value: object) -> SSLContext | TlsFiles | None:
+    if value is None or isinstance(value, SSLContext | TlsFiles):
         return value
-    raise ConfigurationError("ssl", f"must be an ssl.SSLContext, not {type(value).__name__}")
+    raise ConfigurationError("ssl", f"must be an ssl.SSLContext or TlsFiles, not {type(value).__name__}")
 
 
 def require_metadata(metadata: object) -> Mapping[str, str]:

@@ -25,6 +25,7 @@ from aiopartition.placement.view import Change, View
 from aiopartition.secret import Secret, hidden
 from aiopartition.settings import Arguments, OnUnknown, Settings, arguments_from_environment, hide
 from aiopartition.share import Share
+from aiopartition.tls import TlsFiles
 from aiopartition.work.changes import follow_changes
 from aiopartition.work.iteration import Iteration
 
@@ -56,7 +57,8 @@ class PartitionCoordinator(Share):
     :param connect_timeout: seconds that :meth:`start` waits for a first connection (default 10).
     :param on_unknown: while this member cannot prove what it owns, subsets are empty, with one warning an episode
         (``"empty"``), or calls raise :class:`OwnershipUnknownError` (``"raise"``).
-    :param ssl: for TLS to every server.
+    :param ssl: for TLS to every server: a context, or :class:`TlsFiles`. A URL with ``zookeeper+tls://`` has TLS too,
+        with the options ``ca``, ``cert`` and ``key``, which name files (PEM); a file given here takes precedence.
     :param auth: user and password (ZooKeeper's digest scheme). New nodes then admit only this user.
     :param acl: who gets which rights to new nodes, see :class:`Acl`. Default: the user of ``auth``; without it, all.
     :param strict_acl: with ``auth``, ``acl`` or a client certificate: refuse to join a group whose nodes others may
@@ -74,7 +76,7 @@ class PartitionCoordinator(Share):
         session_timeout: float | None = None,
         connect_timeout: float | None = None,
         on_unknown: OnUnknown = "empty",
-        ssl: SSLContext | None = None,
+        ssl: SSLContext | TlsFiles | None = None,
         auth: Auth | Secret[Auth] | None = None,
         acl: Acl | None = None,
         strict_acl: bool = False,
@@ -101,11 +103,14 @@ class PartitionCoordinator(Share):
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Unpack[Arguments]) -> Self:
         """Return a coordinator that environment variables configure: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
         ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN``,
-        ``<prefix>AUTH`` (``user:password``) and ``<prefix>STRICT_ACL`` (``true`` or ``false``).
+        ``<prefix>AUTH`` (``user:password``), ``<prefix>STRICT_ACL`` (``true`` or ``false``), and for TLS the files
+        ``<prefix>TLS_CA``, ``<prefix>TLS_CERT`` and ``<prefix>TLS_KEY``.
 
         A variable that is unset or empty means the default. ``overrides`` are arguments of the class and take
         precedence.
 
+        :param prefix: belongs to this library: another variable that begins with it is an error, so that a misspelled
+            one does no harm. With ``""`` others are not looked at.
         :raises ConfigurationError: naming the variable or argument.
         """
         hide(overrides)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from ssl import SSLContext
 from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
 from aiopartition.acl import Acl, require_acl
 from aiopartition.checks import (
-    parse_bool,
     parse_number,
     require_bool,
     require_id,
@@ -22,14 +21,19 @@ from aiopartition.checks import (
 from aiopartition.credentials import Auth, Credentials, require_auth
 from aiopartition.errors import ConfigurationError
 from aiopartition.secret import Secret, hidden
-from aiopartition.url import URL_OPTIONS, Url, parse_url
+from aiopartition.showing import shown_name
+from aiopartition.tls import TlsFiles, merge_tls
+from aiopartition.url import TLS_OPTIONS, URL_OPTIONS, Url, parse_url
 
 __all__ = ["Arguments", "OnUnknown", "Settings", "arguments_from_environment", "hide"]
 
 OnUnknown: TypeAlias = Literal["empty", "raise"]
 
-_VARIABLES: Final = ("backend_url", "member_id", "on_unknown", "auth", "strict_acl", *URL_OPTIONS)
-"""The arguments that the environment may have, by name."""
+_VARIABLES: Final = {
+    **{name: name.upper() for name in ("backend_url", "member_id", "on_unknown", "auth", "strict_acl", *URL_OPTIONS)},
+    **{name: f"TLS_{name.upper()}" for name in TLS_OPTIONS},
+}
+"""The names of the environment's variables, without their prefix, by the arguments or files that they give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Settings:
     session_timeout: float
     connect_timeout: float
     on_unknown: OnUnknown
-    ssl: SSLContext | None = field(repr=False)
+    ssl: SSLContext | TlsFiles | None
     auth: Credentials | None
     acl: Acl | None
     strict_acl: bool
@@ -60,7 +64,7 @@ class Settings:
         session_timeout: float | None = None,
         connect_timeout: float | None = None,
         on_unknown: str = "empty",
-        ssl: SSLContext | None = None,
+        ssl: SSLContext | TlsFiles | None = None,
         auth: Auth | Secret[Auth] | None = None,
         acl: Acl | None = None,
         strict_acl: bool = False,
@@ -94,7 +98,7 @@ class Settings:
             session_timeout=seconds("session_timeout", session_timeout, 10.0),
             connect_timeout=seconds("connect_timeout", connect_timeout, 10.0),
             on_unknown=cast(OnUnknown, on_unknown),
-            ssl=require_ssl(ssl),
+            ssl=merge_tls(require_ssl(ssl), None if url is None else url.tls),
             auth=require_auth(auth) if auth is not None else (None if url is None else url.auth),
             acl=require_acl(acl),
             strict_acl=require_bool("strict_acl", strict_acl),
@@ -118,7 +122,7 @@ class Arguments(TypedDict, total=False):
     session_timeout: float | None
     connect_timeout: float | None
     on_unknown: OnUnknown
-    ssl: SSLContext | None
+    ssl: SSLContext | TlsFiles | None
     auth: Auth | Secret[Auth] | None
     acl: Acl | None
     strict_acl: bool
@@ -136,27 +140,32 @@ def hide(arguments: Arguments) -> None:
 def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the coordinator arguments found in ``environment``.
 
-    The variables are ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``, ``<prefix>ON_UNKNOWN``, ``<prefix>AUTH``
-    (``user:password``), ``<prefix>STRICT_ACL`` (``true`` or ``false``), and, in seconds, ``<prefix>HEARTBEAT``,
-    ``<prefix>SESSION_TIMEOUT`` and ``<prefix>CONNECT_TIMEOUT``. Other variables are ignored; an empty variable counts
-    as unset.
+    An empty variable counts as unset.
 
-    :raises ConfigurationError: naming the invalid variable.
+    :raises ConfigurationError: naming the variable that is invalid, or has the prefix and is not known.
     """
-    variables = {name: prefix + name.upper() for name in _VARIABLES}
+    variables = {name: prefix + variable for name, variable in _VARIABLES.items()}
+    unknown = [name for name in environment if name.startswith(prefix) and name not in variables.values()]
+    unknown = [name for name in unknown if environment[name]]
     given = {name: Secret(environment[each]) for name, each in variables.items() if environment.get(each)}
     del environment  # tracebacks show the variables of functions, and this one shows every secret of the process
+    if prefix and unknown:
+        known = ", ".join(variables.values())
+        raise ConfigurationError(shown_name(min(unknown)), f"is no variable of this library, whose are: {known}")
     arguments: dict[str, Any] = {}
+    files: dict[str, str] = {}
     for name, text in given.items():
         variable = variables[name]
         if name in URL_OPTIONS:
             arguments[name] = parse_number(variable, text.reveal())
-        elif name == "strict_acl":
-            arguments[name] = parse_bool(variable, text.reveal())
+        elif name in TLS_OPTIONS:
+            files[name] = text.reveal()
         elif name == "auth":
             arguments[name] = text.read(partial(_parse_auth, variable))
         else:
             arguments[name] = text if name == "backend_url" else text.reveal()
+    if files:
+        arguments["ssl"] = TlsFiles(**files)
     return arguments
 
 

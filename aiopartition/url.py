@@ -9,14 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final, Literal
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 from aiopartition.checks import parse_number
 from aiopartition.credentials import Credentials, require_auth
 from aiopartition.errors import ConfigurationError
 from aiopartition.secret import Secret, hidden
+from aiopartition.tls import TlsFiles
 
-__all__ = ["DEFAULT_NAMESPACE", "URL_OPTIONS", "Url", "parse_url"]
+__all__ = ["DEFAULT_NAMESPACE", "TLS_OPTIONS", "URL_OPTIONS", "Url", "parse_url"]
 
 _NOT_IN_PATHS: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\U0010ffff]")
 
@@ -28,8 +29,15 @@ _MEANT_OTHERWISE: Final = re.compile("[,;&= \t]")
 """Characters of a namespace that are much more often a mistake, such as a namespace after each host."""
 
 DEFAULT_PORT: Final = 2181
+DEFAULT_TLS_PORT: Final = 2281
+"""As in ZooKeeper's guide to TLS."""
 DEFAULT_NAMESPACE: Final = "/aiopartition"
 URL_OPTIONS: Final = ("session_timeout", "connect_timeout", "heartbeat")
+TLS_OPTIONS: Final = ("ca", "cert", "key")
+
+
+_TLS_SCHEME: Final = "zookeeper+tls"
+_SCHEMES: Final = ("zookeeper", _TLS_SCHEME, "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Url:
     namespace: str = DEFAULT_NAMESPACE
     cluster: str = ""
     auth: Credentials | None = None
+    tls: TlsFiles | None = None
     options: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __str__(self) -> str:
@@ -48,7 +57,8 @@ class Url:
         if self.scheme == "memory":
             return f"memory://{quote(self.cluster, safe='')}"
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"zookeeper://{hosts}{quote(self.namespace, safe='/')}"
+        scheme = self.scheme if self.tls is None else _TLS_SCHEME
+        return f"{scheme}://{hosts}{quote(self.namespace, safe='/')}"
 
 
 def parse_url(text: object) -> Url:
@@ -66,10 +76,10 @@ def _parse(text: object) -> Url:
     scheme, separator, rest = text.strip(_BLANK).partition("://")
     if not separator:
         raise ConfigurationError("backend_url", "must look like zookeeper://host:port/namespace or memory://name")
-    if scheme not in ("zookeeper", "memory"):
+    if scheme not in _SCHEMES:
         # If the scheme is missing, the text before :// may contain credentials.
         named = repr(scheme) if scheme.isalnum() and len(scheme) <= 20 else "that"
-        raise ConfigurationError("backend_url scheme", f"{named} is not known, only zookeeper:// and memory:// are")
+        raise ConfigurationError("backend_url scheme", f"{named} is not known, only {_listed(_SCHEMES)} are")
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     if "@" in path or "@" in query:
@@ -79,33 +89,50 @@ def _parse(text: object) -> Url:
     credentials, at, hosts = authority.rpartition("@")
     if "#" in hosts + path + query or "@" in credentials:
         raise ConfigurationError("backend_url", "'#' and '@' must be percent-encoded")
-    options = _parse_options(query)
+    files, options = _parse_options(query)
+    if files and scheme != _TLS_SCHEME:
+        raise ConfigurationError(f"backend_url option {next(iter(files))!r}", f"is for {_TLS_SCHEME}:// alone")
+    port = DEFAULT_TLS_PORT if scheme == _TLS_SCHEME else DEFAULT_PORT
     if scheme == "memory":
         if at or slash:
             raise ConfigurationError("backend_url", "memory:// takes a name and options, nothing else")
         return Url("memory", cluster=_decode("backend_url", hosts), options=options)
     return Url(
         "zookeeper",
-        hosts=tuple(_parse_host(item, number) for number, item in enumerate(hosts.split(","), start=1)),
+        hosts=tuple(_parse_host(item, number, port) for number, item in enumerate(hosts.split(","), start=1)),
         namespace=_parse_namespace(path),
         auth=_parse_credentials(credentials) if at else None,
+        tls=TlsFiles(**files) if scheme == _TLS_SCHEME else None,
         options=options,
     )
 
 
-def _parse_options(query: str) -> dict[str, float]:
+def _parse_options(query: str) -> tuple[dict[str, str], dict[str, float]]:
+    """Return the files for TLS, and the other options."""
+    files: dict[str, str] = {}
     options: dict[str, float] = {}
-    for number, (name, value) in enumerate(parse_qsl(query, keep_blank_values=True), start=1):
+    for number, item in enumerate(filter(None, query.split("&")), start=1):
+        name, _, value = (_decode(f"backend_url option {number}", text) for text in item.partition("="))
         # Only names close to a known option are quoted: part of a password with a "?" in it may end up here.
+        known = name in URL_OPTIONS or name in TLS_OPTIONS
         close = _close_options(name)
-        part = f"backend_url option {repr(name) if name in URL_OPTIONS or close else number}"
-        if name not in URL_OPTIONS:
+        part = f"backend_url option {repr(name) if known or close else number}"
+        if not known:
             meant = f"; did you mean {' or '.join(sorted(close))}?" if close else ""
-            raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS)} are{meant}")
-        if name in options:
+            raise ConfigurationError(part, f"is not known, only {', '.join(URL_OPTIONS + TLS_OPTIONS)} are{meant}")
+        if name in options or name in files:
             raise ConfigurationError(part, "is given twice")
-        options[name] = parse_number(part, value)
-    return options
+        if name in URL_OPTIONS:
+            options[name] = parse_number(part, value)
+        elif value:
+            files[name] = value
+        else:
+            raise ConfigurationError(part, "must name a file")
+    return files, options
+
+
+def _listed(schemes: tuple[str, ...]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in schemes)
 
 
 def _close_options(name: str) -> list[str]:
@@ -121,7 +148,7 @@ def _parse_credentials(text: str) -> Credentials:
     return require_auth((_decode(part, user), _decode(part, password)), part)
 
 
-def _parse_host(text: str, number: int) -> tuple[str, int]:
+def _parse_host(text: str, number: int, default_port: int) -> tuple[str, int]:
     # The message gives the number and never quotes the text: in a URL without a host, it is a user and a password.
     part = "backend_url host"
     text = text.strip(_BLANK)
@@ -133,7 +160,7 @@ def _parse_host(text: str, number: int) -> tuple[str, int]:
             raise ConfigurationError(
                 part, f"the brackets of host {number} must hold an IPv6 address, and only :port may follow"
             )
-        port = rest[1:] if rest else str(DEFAULT_PORT)
+        port = rest[1:] if rest else str(default_port)
     else:
         host, colon, port = text.partition(":")
         if ":" in port:
@@ -142,7 +169,7 @@ def _parse_host(text: str, number: int) -> tuple[str, int]:
             raise ConfigurationError(part, f"host {number} is empty; separate hosts by one comma")
         if not all(character.isalnum() or character in "-._" for character in host):
             raise ConfigurationError(part, f"host {number} has a character that no host name has")
-        port = port if colon else str(DEFAULT_PORT)
+        port = port if colon else str(default_port)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
         raise ConfigurationError("backend_url port", f"the port of host {number} must be a number from 1 to 65535")
     return host, int(port)

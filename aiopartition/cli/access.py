@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final, Protocol
 
 from aiopartition.backends.base import Backend
@@ -16,6 +14,7 @@ from aiopartition.credentials import Credentials
 from aiopartition.errors import BackendUnavailableError, ConfigurationError
 from aiopartition.secret import Secret
 from aiopartition.settings import Settings, arguments_from_environment
+from aiopartition.tls import Tls, TlsFiles
 from aiopartition.url import parse_url
 
 __all__ = ["AUTH_VARIABLE", "Access", "connected", "settings_of"]
@@ -49,12 +48,15 @@ def settings_of(access: Access) -> Settings:
         )
     if url.scheme == "memory":
         raise ConfigurationError("backend_url", "the groups of memory:// are inside one process; no other can look")
-    return Settings.resolve(
+    files = TlsFiles(access.ca, access.cert, access.key)
+    settings = Settings.resolve(
         access.url,
         connect_timeout=access.timeout,
-        ssl=_tls(access.ca, access.cert, access.key),
+        ssl=None if files == TlsFiles() else files,
         auth=_auth() if access.auth_from_env else None,
     )
+    Tls(settings.ssl).context()  # what is wrong with the files is said before anything else is tried
+    return settings
 
 
 def _auth() -> Credentials:
@@ -63,36 +65,6 @@ def _auth() -> Credentials:
         raise ConfigurationError(AUTH_VARIABLE, "is not set, and --auth-from-env was given")
     credentials: Credentials = given["auth"]
     return credentials
-
-
-def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """Return the TLS settings, if any of the files is given."""
-    if key is not None and cert is None:
-        raise ConfigurationError("--key", "needs --cert, the certificate that belongs to it")
-    if ca is None and cert is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=ca)
-    except (OSError, ValueError) as error:  # an SSLError is an OSError
-        raise ConfigurationError("--ca", f"{_kind(ca)}: {error}") from error
-    if cert is not None:
-        try:
-            context.load_cert_chain(cert, key, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                "--cert" if key is None else "--cert, --key", f"{_kind(cert, key)}: {error}"
-            ) from error
-    return context
-
-
-def _kind(*files: str | None) -> str:
-    """Say which of the files does not exist, because OpenSSL does not say it."""
-    missing = [file for file in files if file is not None and not Path(file).is_file()]
-    return f"{missing[0]!r} is no file" if missing else "cannot be used"
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted, and nobody is asked for its password")
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from aiopartition.cli.snapshot import each
 from aiopartition.cli.text import Block, Columns, cell
 from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError, PartitionError
 from aiopartition.settings import Settings
+from aiopartition.tls import Tls
 
 __all__ = ["Examination", "ServerLine", "examine", "parse_srvr"]
 
@@ -178,7 +179,7 @@ async def _examine_server(settings: Settings, host: tuple[str, int]) -> ServerLi
         return ServerLine(name, str(error))
     except TimeoutError:
         return ServerLine(name, "the session was open, and then it did not answer")
-    answer = await _ask_word(host, settings.ssl)
+    answer = await _ask_word(host, Tls(settings.ssl).context())
     exact, mode = parse_srvr(answer)
     return ServerLine(
         name,

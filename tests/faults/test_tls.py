@@ -5,10 +5,12 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import trustme
 
-from aiopartition import AuthenticationError, PartitionCoordinator
+from aiopartition import AuthenticationError, PartitionCoordinator, TlsFiles
 from tests.faults.conftest import Measure
 from tests.support import Proxy, ZooKeeperServer, wait_until
 from tests.support.fleet import GROUP, KEYS, Fleet
@@ -89,6 +91,74 @@ class TestTrusted:
         await member.stop()
         measure("stop, TLS server frozen", time.monotonic() - begun)
         assert time.monotonic() - begun < 1.5
+
+
+class TestFiles:
+    """Certificates that a URL, the environment or an argument names."""
+
+    def url(self, secure: SecureServer, files: TlsFiles, port: int, namespace: str) -> str:
+        return f"zookeeper+tls://localhost:{port}{namespace}?ca={files.ca}&cert={files.cert}&key={files.key}"
+
+    async def test_a_url_is_enough(
+        self, fleet: Fleet, secure: SecureServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So are variables; and both find each other."""
+        files = secure.certificates.write_client(tmp_path, "a")
+        await fleet.start(self.url(secure, files, secure.port, namespace), "a")
+        monkeypatch.setenv("T_BACKEND_URL", f"zookeeper+tls://localhost:{secure.port}{namespace}")
+        monkeypatch.setenv("T_TLS_CA", str(files.ca))
+        monkeypatch.setenv("T_TLS_CERT", str(files.cert))
+        monkeypatch.setenv("T_TLS_KEY", str(files.key))
+        async with PartitionCoordinator.from_env("T_", member_id="b", heartbeat=0.25) as other:
+            await other.join_group(GROUP)
+            await fleet.settle(*fleet.members, other)
+
+    async def test_certificates_are_rotated(
+        self,
+        fleet: Fleet,
+        secure: SecureServer,
+        namespace: str,
+        tmp_path: Path,
+        measure: Measure,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The next connection has the new ones. Files that do not belong together, and certificates that the server
+        refuses, are trouble: it is logged, and tried on until they are good."""
+        files = secure.certificates.write_client(tmp_path, "a")
+        async with Proxy("localhost", secure.port) as network:
+            member = await fleet.start(self.url(secure, files, network.port, namespace), "a", session_timeout=4.0)
+            dialer = member._registry.backend._session._dialer  # type: ignore[attr-defined]
+            for issuer, key, reason in (
+                (None, b"-----BEGIN", "TLS cert and key: cannot be used"),
+                (trustme.CA(), None, "CERTIFICATE"),
+            ):
+                secure.certificates.write_client(tmp_path, "b", issuer=issuer)
+                if key is not None:
+                    Path(str(files.key)).write_bytes(key)
+                network.reset()
+                await wait_until(lambda: reason in dialer.last_error and dialer._failures >= 2)  # noqa: B023
+                assert not member.connected
+                secure.certificates.write_client(tmp_path, "c")
+                renewed = time.monotonic()
+                await wait_until(lambda: member.connected)
+                measure(f"{reason}: from good files to connected", time.monotonic() - renewed)
+            await fleet.settle()
+        warnings = [record.getMessage() for record in caplog.records if "trying on" in record.getMessage()]
+        assert "TLS cert and key: cannot be used" in warnings[0]
+
+    async def test_files_that_come_later(
+        self, fleet: Fleet, secure: SecureServer, namespace: str, tmp_path: Path
+    ) -> None:
+        """A start without them is no refusal either."""
+        files = secure.certificates.write_client(tmp_path, "a")
+        content = Path(str(files.cert)).read_bytes()
+        Path(str(files.cert)).unlink()
+        member = await fleet.start(
+            self.url(secure, files, secure.port, namespace), "a", connect_timeout=0.3, join=False
+        )
+        assert not member.connected
+        Path(str(files.cert)).write_bytes(content)
+        await wait_until(lambda: member.connected)
 
 
 class TestRefused:

@@ -107,7 +107,7 @@ async def test_zookeeper_with_tls(
     """It closes the connection and says nothing."""
     port = free_port()
     async with ZooKeeperServer(settings=certificates.server_settings(port)):
-        assert (await complaint(port, caplog)).count("need TLS on this port (pass ssl=)") == 2
+        assert (await complaint(port, caplog)).count("need TLS on this port (zookeeper+tls://, or ssl=)") == 2
 
 
 async def test_other_servers_with_tls(
@@ -118,7 +118,7 @@ async def test_other_servers_with_tls(
     certificates.authority.issue_cert("localhost").configure_cert(context)
     async with answering(b"", context) as port:
         text = await complaint(port, caplog)
-    assert text.count("pass ssl=") == 2
+    assert text.count("zookeeper+tls://, or ssl=") == 2
     assert "TLS" in text
 
 
@@ -126,7 +126,7 @@ async def test_zookeeper_without_tls(
     zookeeper: ZooKeeperServer, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = await complaint(zookeeper.port, caplog, certificates.client_context())
-    assert text.count("speak no TLS on this port (leave out ssl=") == 2
+    assert text.count("speak no TLS on this port (use zookeeper:// without ssl=") == 2
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(40)])
@@ -135,7 +135,7 @@ async def test_other_servers_without_tls(
 ) -> None:
     async with answering(said) as port:
         text = await complaint(port, caplog, certificates.client_context())
-    assert text.count("speak no TLS on this port (leave out ssl=") == 2
+    assert text.count("speak no TLS on this port (use zookeeper:// without ssl=") == 2
 
 
 class TestGrantedTimeout:

@@ -6,6 +6,7 @@ from pathlib import Path
 import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from aiopartition import TlsFiles
 from tests.support.ports import LOOPBACK
 
 ORGANIZATION = "aiopartition"
@@ -55,6 +56,19 @@ class Certificates:
             )
             issued.configure_cert(context)
         return context
+
+    def write_client(self, directory: Path, name: str, *, issuer: trustme.CA | None = None) -> TlsFiles:
+        """Write what :meth:`client_context` has to files, as for a rotation in the place of what is there.
+
+        :param issuer: of the client's certificate; by default this authority.
+        """
+        issued = (issuer or self.authority).issue_cert(name, common_name=name)
+        files = TlsFiles(*(str(directory / f"client-{part}.pem") for part in ("ca", "cert", "key")))
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        contents = (self.authority.cert_pem.bytes(), chain, issued.private_key_pem.bytes())
+        for file, content in zip((files.ca, files.cert, files.key), contents, strict=True):
+            Path(str(file)).write_bytes(content)
+        return files
 
     @staticmethod
     def identity(name: str) -> str:

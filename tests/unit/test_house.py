@@ -14,7 +14,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 FOUNDATION = {
-    "errors", "checks", "clock", "quoting", "parsing", "showing", "secret", "events", "forks", "home", "version",
+    "errors", "checks", "clock", "quoting", "parsing", "showing", "secret", "tls", "events", "forks", "home", "version",
 }  # fmt: skip
 """What every wing may import, and what imports no wing."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
 import os
 import socket
@@ -26,8 +27,10 @@ _PROGRESS: Final = 4 << 10
 """Bytes of an unfinished frame that count as a sign of life. A peer that sends less is as good as silent."""
 
 
-_NO_ANSWER: Final = "it may still be starting, have too many clients, or need TLS on this port (pass ssl=)"
-_NO_TLS: Final = "speak no TLS on this port (leave out ssl=, or use the port that secureClientPort names)"
+_NO_ANSWER: Final = (
+    "it may still be starting, have too many clients, or need TLS on this port (zookeeper+tls://, or ssl=)"
+)
+_NO_TLS: Final = "speak no TLS on this port (use zookeeper:// without ssl=, or the port that secureClientPort names)"
 
 _NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 """OpenSSL's reasons for what cannot be the start of a TLS record."""
@@ -39,6 +42,13 @@ class Address(NamedTuple):
     host: str
     ip: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what is sent there stays on this machine."""
+        ip = ipaddress.ip_address(self.ip)
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return (mapped or ip).is_loopback
 
     def __str__(self) -> str:
         shown = f"[{self.ip}]" if ":" in self.ip else self.ip

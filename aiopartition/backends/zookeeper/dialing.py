@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import ssl as tls
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -35,6 +36,13 @@ _STABLE_AFTER: Final = 1.0
 """Seconds. A connection that ends earlier counts as a failure."""
 
 _RIGHT_PORT: Final = "if the server is up, is this the port for its clients?"
+
+_REFUSING_ALERTS: Final = re.compile(
+    "ALERT_(HANDSHAKE_FAILURE|(NO|BAD|UNSUPPORTED)_CERTIFICATE|CERTIFICATE_(REVOKED|EXPIRED|UNKNOWN|REQUIRED)"
+    "|UNKNOWN_CA|ACCESS_DENIED|PROTOCOL_VERSION|INSUFFICIENT_SECURITY)$"
+)
+"""OpenSSL's reasons for alerts by which a server refuses what we are or offer, so that the next attempt would fare no
+better (RFC 8446, section 6.2). Other alerts tell of trouble: the server is unwell, or a message was garbled."""
 
 _ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError)  # TimeoutError is an OSError
 
@@ -151,7 +159,7 @@ def _refusal(error: Exception, address: Address) -> AuthenticationError | None:
         error = error.cause  # TLS 1.3: a server checks our certificate after our handshake is complete
     if isinstance(error, tls.SSLCertVerificationError):
         refusal = AuthenticationError(f"the certificate of {address} is not trusted: {error.verify_message}")
-    elif isinstance(error, tls.SSLError) and "ALERT" in (error.reason or ""):
+    elif isinstance(error, tls.SSLError) and _REFUSING_ALERTS.search(error.reason or ""):
         refusal = AuthenticationError(
             f"{address} refuses the TLS handshake (does it require a client certificate?): {error.reason}"
         )

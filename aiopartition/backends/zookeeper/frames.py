@@ -21,7 +21,7 @@ _HEAD: Final = 16
 
 _FOREIGN: Final = {
     b"HTTP": "HTTP, so this is the port of a web server, not the client port of ZooKeeper",
-    b"\x15\x03": "TLS, so this port needs a TLS connection: pass ssl=",
+    b"\x15\x03": "TLS, so this port needs a TLS connection: use zookeeper+tls://, or ssl=",
 }
 """How other protocols begin. Read as a length, each would be more than ``MAX_SKIPPED``."""
 

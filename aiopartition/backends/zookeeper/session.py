@@ -37,8 +37,10 @@ from aiopartition.backends.zookeeper.dialing import Dialer
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
 from aiopartition.clock import Clock
 from aiopartition.credentials import Credentials
+from aiopartition.errors import ConfigurationError
 from aiopartition.forks import tell_child
 from aiopartition.secret import Secret
+from aiopartition.tls import Tls, TlsFiles
 
 __all__ = ["Lease", "Session"]
 
@@ -74,7 +76,7 @@ class Session:
         watch_fired: Callable[[str], None],
         *,
         clock: Clock,
-        ssl: SSLContext | None = None,
+        ssl: SSLContext | TlsFiles | None = None,
         auth: Credentials | None = None,
     ) -> None:
         self._requested_timeout = timeout
@@ -82,8 +84,9 @@ class Session:
         self._listener = listener
         self._watch_fired = watch_fired
         self._clock = clock
-        self._ssl = ssl
+        self._tls = Tls(ssl)
         self._auth = auth
+        self._warned_of_plain_text = False
         self._dialer = Dialer(hosts, self._connect, clock)
         self._connection: Connection | None = None
         self._closing = False
@@ -179,10 +182,16 @@ class Session:
     async def _establish(self, address: Address) -> None:
         if self._closing:
             raise ConnectionLostError("the session is closed")
-        connection = await Connection.open(address, self._ssl, self._clock, self)
+        try:
+            context = self._tls.context()
+        except ConfigurationError as error:  # perhaps in the midst of a rotation; the next attempt reads them again
+            raise ConnectionLostError(str(error), error) from error
+        connection = await Connection.open(address, context, self._clock, self)
         try:
             fresh = await self._attach(connection)
             if self._auth is not None:
+                if context is None and not address.is_loopback:
+                    self._warn_of_plain_text(address)
                 await connection.authenticate(authenticate("digest", self._auth.token))
             if not fresh:
                 await self._resume(connection)
@@ -308,6 +317,12 @@ class Session:
                 "unless minSessionTimeout and maxSessionTimeout say otherwise; the lease goes by the shorter one",
                 granted, self._requested_timeout,
             )  # fmt: skip
+
+    def _warn_of_plain_text(self, address: Address) -> None:
+        """Warn once of credentials that anybody on the way can read."""
+        if not self._warned_of_plain_text:
+            self._warned_of_plain_text = True
+            _logger.warning("the credentials go to %s unencrypted; use zookeeper+tls://, or ssl=", address)
 
     def _shorten(self, timeout: float) -> None:
         """A server has granted a shorter timeout. It counts even if the connection breaks now."""

@@ -104,7 +104,7 @@ def test_files_that_are_no_certificates(tmp_path: Path, option: str, other: dict
     for path in (str(file), str(tmp_path / "missing.pem")):
         with pytest.raises(ConfigurationError) as refused:
             settings_of(access(**{option: path, **other}))
-        assert refused.value.part.startswith(f"--{option}")
+        assert option in refused.value.part
 
 
 @pytest.mark.parametrize(
