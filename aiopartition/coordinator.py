@@ -46,7 +46,7 @@ class PartitionCoordinator(Share):
     :attr:`member_id`, :attr:`connected`, :attr:`session_timeout`, :attr:`groups`, :meth:`is_active`. In a process that
     is forked from this one nothing of the coordinator acts; the child needs a coordinator of its own.
 
-    :param backend_url: ``zookeeper://[user:password@]host[:port][,host[:port]…][/namespace][?option=seconds&…]``, with
+    :param backend_url: ``zookeeper://[user:password@]host[:port][,host[:port]…][/namespace][?option=value&…]``, with
         the options ``session_timeout``, ``connect_timeout`` and ``heartbeat``; ``memory://[name]`` for coordinators in
         this process; ``None``: partitioning is off, everything is mine.
     :param member_id: at most 1,024 bytes; with a stable id a restart keeps its keys. Default: a new UUID.

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
 from aiopartition.acl import Acl, require_acl
 from aiopartition.checks import (
+    parse_bool,
     parse_number,
     require_bool,
     require_id,
@@ -160,6 +161,8 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
             arguments[name] = parse_number(variable, text.reveal())
         elif name in TLS_OPTIONS:
             files[name] = text.reveal()
+        elif name == "strict_acl":
+            arguments[name] = parse_bool(variable, text.reveal())
         elif name == "auth":
             arguments[name] = text.read(partial(_parse_auth, variable))
         else:
