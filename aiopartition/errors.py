@@ -242,7 +242,7 @@ class ForeignRightsError(PartitionError):
         self.unreadable = unreadable
 
     def _text(self) -> str:
-        told = [_some([f"{rights} on {_some(paths)}" for rights, paths in self._paths_by_rights().items()], "; ")]
+        told = [_some(rights_text(self.others), "; ")]
         if self.unreadable:
             told.append(f"who else, it cannot be told from the ACLs of {_some(self.unreadable)}, which may not be read")
         return (
@@ -250,12 +250,17 @@ class ForeignRightsError(PartitionError):
             f"{'; '.join(filter(None, told))}; 'aiopartition protect' closes nodes that are there"
         )
 
-    def _paths_by_rights(self) -> dict[str, list[str]]:
-        paths: dict[str, list[str]] = {}
-        for path, rights in self.others.items():
-            for who, permissions in rights.items():
-                paths.setdefault(f"{shown_name(who)} has {', '.join(permissions)}", []).append(path)
-        return paths
+
+def rights_text(others: Mapping[str, Mapping[str, tuple[str, ...]]]) -> list[str]:
+    """Say who has which rights where.
+
+    :param others: as in :class:`ForeignRightsError`.
+    """
+    paths: dict[str, list[str]] = {}
+    for path, rights in others.items():
+        for who, permissions in rights.items():
+            paths.setdefault(f"{shown_name(who)} has {', '.join(permissions)}", []).append(path)
+    return [f"{rights} on {_some(where)}" for rights, where in paths.items()]
 
 
 def _some(items: Sequence[str], separator: str = ", ") -> str:

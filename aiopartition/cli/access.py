@@ -1,4 +1,4 @@
-"""Connects a command to the backend, as a client that only reads, and creates nothing but its session."""
+"""Connects a command to the backend, as a client that creates nothing but its session."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final, TypeVar
@@ -18,7 +18,7 @@ from aiopartition.backends.base import Backend
 from aiopartition.cli.access import connected
 from aiopartition.cli.snapshot import each
 from aiopartition.cli.text import Block, Columns, cell
-from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError, PartitionError
+from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError, PartitionError, rights_text
 from aiopartition.settings import Settings
 from aiopartition.tls import Tls
 
@@ -86,6 +86,7 @@ class Examination:
     :ivar user: the user that the client logged in as; ``None`` if it did not log in.
     :ivar groups: how many groups there are; ``None`` if that cannot be known.
     :ivar denied: what this client may not read.
+    :ivar foreign_rights: who else may change the nodes, if this client has credentials.
     """
 
     url: str
@@ -95,6 +96,7 @@ class Examination:
     servers: tuple[ServerLine, ...]
     groups: int | None
     denied: tuple[str, ...]
+    foreign_rights: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -104,7 +106,7 @@ class Examination:
         granted = sorted({line.granted for line in self.servers if line.granted is not None})
         if len(granted) > 1:
             lines.append(f"servers grant different session timeouts: {', '.join(f'{each:g} s' for each in granted)}")
-        return (*lines, *self.denied)
+        return (*lines, *self.denied, *self.foreign_rights)
 
     @property
     def healthy(self) -> bool:
@@ -120,6 +122,7 @@ class Examination:
             "servers": [line.to_json() for line in self.servers],
             "groups": self.groups,
             "denied": list(self.denied),
+            "foreign_rights": list(self.foreign_rights),
             "problems": list(self.problems),
         }
 
@@ -149,17 +152,20 @@ async def examine(settings: Settings) -> Examination:
     url = settings.url
     assert url is not None
     servers = await each(lambda host: _examine_server(settings, host), url.hosts)
-    groups, denied = None, list[str]()
+    groups, denied, foreign = None, list[str](), list[str]()
     answered = [host for host, line in zip(url.hosts, servers, strict=True) if not line.problem]
     if answered:
         try:
             async with connected(_at(settings, answered[0])) as backend:
                 groups = await _try_reads(backend, denied)
+                foreign = await _foreign_rights(backend)
         except BackendError as error:
             denied.append(str(error))
     user = None if settings.auth is None else settings.auth.user
     tls = settings.ssl is not None
-    return Examination(str(url), tls, user, settings.session_timeout, tuple(servers), groups, tuple(denied))
+    return Examination(
+        str(url), tls, user, settings.session_timeout, tuple(servers), groups, tuple(denied), tuple(foreign)
+    )
 
 
 def _at(settings: Settings, host: tuple[str, int]) -> Settings:
@@ -243,6 +249,14 @@ async def _try_reads(backend: Backend, denied: list[str]) -> int:
     for found in await each(lambda group_id: _denied_in(backend, group_id), group_ids):
         denied += found
     return len(group_ids)
+
+
+async def _foreign_rights(backend: Backend) -> list[str]:
+    """Return who else may change the nodes of groups. The namespace is looked at even if there are none."""
+    others: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    for found in await each(backend.foreign_rights, await backend.groups() or ("-",)):
+        others.update(found.others)
+    return rights_text(others)
 
 
 async def _denied_in(backend: Backend, group_id: str) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
@@ -35,9 +36,9 @@ __all__ = ["Status", "main", "make_parser"]
 _CREDENTIALS: Final = re.compile(r"://[^\s/]*@")
 
 _EPILOG: Final = """\
-exit status: 0 all is well; 1 the verdict is bad (audit, doctor); 2 an argument is wrong; 3 there is no such group, or
-nobody can own anything in it; 4 no server answers; 5 a right or a credential is missing; 6 another error; 130 Ctrl-C;
-141 the reader of the output has gone.
+exit status: 0 all is well; 1 the verdict is bad (audit, doctor, protect); 2 an argument is wrong; 3 there is no such
+group, or nobody can own anything in it; 4 no server answers; 5 a right or a credential is missing; 6 another error;
+130 Ctrl-C; 141 the reader of the output has gone.
 """
 
 
@@ -65,7 +66,9 @@ class _Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all arguments."""
     parser = _Parser(
-        prog="aiopartition", description="Look into groups. Nothing takes part in them, or writes.", epilog=_EPILOG
+        prog="aiopartition",
+        description="Look into groups. Nothing takes part in them; only protect --yes writes.",
+        epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"aiopartition {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -85,7 +88,17 @@ def make_parser() -> argparse.ArgumentParser:
         help="how long a handoff may take before the audit finds fault with it (default: 3)",
     )  # fmt: skip
     _command(commands, "watch", "a group while it changes, until Ctrl-C", data=False)
-    _command(commands, "doctor", "servers, versions, timeouts, latency, and what may be read", group=False)
+    doctor = _command(commands, "doctor", "servers, versions, timeouts, latency, and rights", group=False)
+    doctor.add_argument(
+        "--member", metavar="ID", action="append", default=[], help="an id that takes part, see protect"
+    )
+    protect = _command(commands, "protect", "who may take part: sets the ACLs of all nodes", group=False)
+    protect.add_argument(
+        "--member", metavar="ID", action="append", default=[],
+        help="an id with its scheme that takes part, and gets all rights (default: the user of --auth-from-env)",
+    )  # fmt: skip
+    protect.add_argument("--reader", metavar="ID", action="append", default=[], help="an id that may read")
+    protect.add_argument("--yes", action="store_true", help="set the ACLs, rather than only show which would be set")
     return parser
 
 
@@ -167,9 +180,14 @@ async def _report(given: argparse.Namespace, settings: Settings) -> Report:
     from aiopartition.cli.access import connected
 
     if given.command == "doctor":
+        from aiopartition.acl import Acl
         from aiopartition.cli.doctor import examine
 
-        return await examine(settings)
+        return await examine(replace(settings, acl=Acl(tuple(given.member))) if given.member else settings)
+    if given.command == "protect":
+        from aiopartition.cli.protect import acl_of, protect_nodes
+
+        return await protect_nodes(settings, acl_of(settings, given.member, given.reader), change=given.yes)
     keys = _read_keys(given.keys) if given.command == "audit" else None  # standard input may take its time
     seconds = settings.connect_timeout + (given.patience if given.command == "audit" else 0)
     try:

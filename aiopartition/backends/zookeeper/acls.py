@@ -14,7 +14,7 @@ from aiopartition.acl import ALL, OPEN_ACL, Grant, Permission
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, nothing
 from aiopartition.backends.zookeeper.frames import ProtocolError
 
-__all__ = ["LockedOutError", "NodeAcl", "create", "create_for", "get_acl", "replace", "set_acl", "who_am_i"]
+__all__ = ["LockedOutError", "NodeAcl", "create", "create_for", "get_acl", "prove", "replace", "set_acl", "who_am_i"]
 
 # Neither is typed, like all of aiozk: see codec.
 _protocol: Any = protocol
@@ -51,6 +51,19 @@ def create_for(path: str, data: bytes, acl: Iterable[Grant], *, ephemeral: bool 
     request.add(_create(path, data, acl, ephemeral=ephemeral))
     request.add(_protocol.CheckVersionRequest(path=path, version=-1))  # takes the right to read
     return Operation(request, _created, takes_quorum=True)
+
+
+def prove(parent: str, acl: Iterable[Grant]) -> Operation[None]:
+    """Ask whether we could read a node with this ACL. Changes nothing, but takes the right to create below ``parent``.
+
+    The answer raises :class:`LockedOutError` if not.
+    """
+    request: Any = _protocol.TransactionRequest()
+    path = f"{parent}/proof"
+    request.add(_create(path, b"", acl))
+    request.add(_protocol.CheckVersionRequest(path=path, version=-1))
+    request.add(_protocol.CheckVersionRequest(path=path, version=1))  # which it has not, so nothing is carried out
+    return Operation(request, _proven, takes_quorum=True)
 
 
 def replace(old: str, new: str, data: bytes, acl: Iterable[Grant] = OPEN_ACL) -> Operation[None]:
@@ -107,13 +120,20 @@ def _acl(grants: Iterable[Grant]) -> list[Any]:
 
 def _created(reply: Any) -> None:
     codes = [getattr(answer, "error_code", 0) for answer in reply.responses]
+    if codes[:2] == [0, ErrorCode.NO_AUTH]:
+        raise LockedOutError
+    if any(codes):
+        raise ReplyError(next(filter(None, codes)))
     if len(codes) != 2:
         raise ProtocolError(f"{len(codes)} answers to a transaction of 2 parts")
-    creation, proof = codes
-    if not creation and proof == ErrorCode.NO_AUTH:
-        raise LockedOutError
-    if creation or proof:
-        raise ReplyError(creation or proof)
+
+
+def _proven(reply: Any) -> None:
+    try:
+        _created(reply)
+    except ReplyError as error:
+        if error.code != ErrorCode.BAD_VERSION:
+            raise
 
 
 def _all_carried_out(reply: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 
+from aiopartition.acl import Acl
 from aiopartition.backends.base import Entries, ForeignRights, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.layout import active_path, entry_path, group_ids, group_path, members_path
 from aiopartition.backends.lease import Lease
@@ -16,6 +17,7 @@ from aiopartition.backends.zookeeper.access import Access, acls_of
 from aiopartition.backends.zookeeper.codec import ErrorCode
 from aiopartition.backends.zookeeper.handoffs import Handoffs
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
+from aiopartition.backends.zookeeper.protection import Protection, protect
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.clock import Clock
 from aiopartition.errors import BackendError
@@ -129,6 +131,10 @@ class ZooKeeperBackend:
 
     async def foreign_rights(self, group_id: str) -> ForeignRights:
         return await self._access.foreign_rights(self._group_path(group_id))
+
+    async def protect(self, acl: Acl, *, change: bool) -> Protection:
+        """Set the ACLs of all nodes from the namespace down, see :func:`protect`."""
+        return await protect(self._nodes, self._namespace, acl, change=change)
 
     async def enter(self, group_id: str, name: str, data: bytes, *, marks: bool = False) -> bool:
         members, path = self._members_path(group_id), self._entry_path(group_id, name)

@@ -170,6 +170,18 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
         + PATH
         + struct.pack("!ii?i", -1, -1, True, -1),
     ),
+    "prove": (
+        acls.prove("/ä", CREATOR_ACL),
+        struct.pack("!iii?i", 7, 14, 1, False, -1)
+        + jute("/ä/proof")
+        + b"\0\0\0\0"
+        + AUTHED
+        + struct.pack("!ii?i", 0, 13, False, -1)
+        + jute("/ä/proof")
+        + struct.pack("!ii?i", -1, 13, False, -1)
+        + jute("/ä/proof")
+        + struct.pack("!ii?i", 1, -1, True, -1),
+    ),
     "get_acl": (acls.get_acl("/ä/b"), struct.pack("!ii", 7, 6) + PATH),
     "set_acl": (
         acls.set_acl("/ä/b", CREATOR_ACL, 5),

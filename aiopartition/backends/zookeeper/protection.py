@@ -1,0 +1,99 @@
+"""Gives the nodes that are there the ACL that new ones would get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiopartition.acl import Acl, shown_id
+from aiopartition.backends.zookeeper import acls
+from aiopartition.backends.zookeeper.acls import LockedOutError, NodeAcl
+from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
+from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
+from aiopartition.errors import AuthenticationError
+
+__all__ = ["Protection", "protect"]
+
+_SET_BEFORE: Final = frozenset({ErrorCode.NO_NODE, ErrorCode.BAD_VERSION})
+"""Somebody else was faster: the node has gone, or its ACL was set meanwhile. The next pass shows."""
+
+
+@dataclass(slots=True)
+class Protection:
+    """What was found, and done.
+
+    :ivar nodes: how many there are.
+    :ivar open: the paths of those whose ACL is another.
+    :ivar done: the paths of those whose ACL was set.
+    :ivar refused: why others were not, by their paths.
+    """
+
+    nodes: int = 0
+    open: list[str] = field(default_factory=list[str])
+    done: list[str] = field(default_factory=list[str])
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+
+
+async def protect(nodes: Nodes, namespace: str, acl: Acl, *, change: bool) -> Protection:
+    """Set the ACL of the namespace and of all nodes below it.
+
+    Parents come first, so that strangers can create nothing new in a part that is done. What members make, delete or
+    set meanwhile is looked at again, until nothing is left to do. That changes no generation, so no key moves.
+
+    :param change: whether to set it, rather than only look.
+    :raises AuthenticationError: if the ACL would lock this client out. Nothing is changed then.
+    """
+    if change:
+        await _require_ourselves(nodes, namespace, acl)
+    found = Protection()
+    for _ in range(ATTEMPTS):
+        before = len(found.done)
+        found.nodes, found.open, found.refused = 0, [], {}
+        await _walk(nodes, namespace, acl, found, change=change)
+        if len(found.done) == before:
+            break
+    return found
+
+
+async def _require_ourselves(nodes: Nodes, namespace: str, acl: Acl) -> None:
+    try:
+        await nodes.request(
+            acls.prove(namespace, acl.grants), namespace, "CREATE", ErrorCode.NO_NODE, ErrorCode.NODE_EXISTS
+        )
+    except LockedOutError as error:
+        known = ", ".join(map(shown_id, await nodes.our_ids())) or "nobody that it tells"
+        reason = f"it would lock this client out, and nothing was changed; the server takes it for {known}"
+        raise AuthenticationError(reason, namespace) from error
+    except ReplyError:
+        return  # there is nothing to protect
+
+
+async def _walk(nodes: Nodes, path: str, acl: Acl, found: Protection, *, change: bool) -> None:
+    paths = [path]
+    while paths:
+        path = paths.pop()
+        try:
+            there = await nodes.request(acls.get_acl(path), path, "READ or ADMIN", ErrorCode.NO_NODE)
+            if set(there.grants) != set(acl.grants):
+                await _set(nodes, path, there, acl, found, change=change)
+            children = await nodes.children(path)
+        except ReplyError:
+            continue  # it has gone
+        except AuthenticationError as error:
+            found.nodes += 1
+            found.refused[path] = str(error)
+            continue
+        found.nodes += 1
+        paths += [f"{path}/{name}" for name in reversed(children)]
+
+
+async def _set(nodes: Nodes, path: str, there: NodeAcl, acl: Acl, found: Protection, *, change: bool) -> None:
+    found.open.append(path)
+    if not change:
+        return
+    try:
+        await nodes.request(acls.set_acl(path, acl.grants, there.version), path, "ADMIN", *_SET_BEFORE)
+    except ReplyError:
+        return
+    found.open.remove(path)
+    found.done.append(path)

@@ -1,0 +1,99 @@
+"""``aiopartition protect``: gives the nodes that are there to those who may take part. The only command that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiopartition.acl import Acl, without_hash
+from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
+from aiopartition.cli.access import AUTH_VARIABLE, connected
+from aiopartition.cli.text import Block, cell
+from aiopartition.errors import BackendError, ConfigurationError
+from aiopartition.settings import Settings
+
+__all__ = ["Protected", "acl_of", "protect_nodes"]
+
+_SHOWN: Final = 20
+"""Paths in the text. In JSON there are all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """What was found, and done.
+
+    :ivar changed: whether ACLs were set, rather than only looked at.
+    :ivar nodes: how many there are.
+    :ivar open: the paths of those whose ACL is another than this.
+    :ivar done: the paths of those whose ACL was set.
+    :ivar refused: why others were not.
+    """
+
+    url: str
+    acl: Acl
+    changed: bool
+    nodes: int
+    open: tuple[str, ...]
+    done: tuple[str, ...]
+    refused: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        return not self.refused and not self.open
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "url": self.url,
+            "members": [without_hash(each) for each in self.acl.members],
+            "readers": [without_hash(each) for each in self.acl.readers],
+            "changed": self.changed,
+            "nodes": self.nodes,
+            "open": list(self.open),
+            "done": list(self.done),
+            "refused": list(self.refused),
+        }
+
+    def blocks(self) -> list[Block]:
+        readers = ", ".join(cell(without_hash(each)) for each in self.acl.readers) or "nobody"
+        members = ", ".join(cell(without_hash(each)) for each in self.acl.members)
+        lines: list[Block] = [f"{self.url}: {self.nodes} nodes; members {members}; readers {readers}"]
+        lines += _shown("set", self.done)
+        lines += _shown("still another" if self.changed else "would be set", self.open)
+        lines += [f"PROBLEM {cell(problem)}" for problem in self.refused]
+        if not self.changed and self.open:
+            lines.append("nothing was changed: --yes sets the ACLs")
+        if self.healthy:
+            lines.append("all nodes have this ACL")
+        return lines
+
+
+def _shown(what: str, paths: Sequence[str]) -> list[Block]:
+    lines: list[Block] = [f"{what}: {cell(path)}" for path in paths[:_SHOWN]]
+    return [*lines, f"{what}: {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else lines
+
+
+def acl_of(settings: Settings, members: Sequence[str], readers: Sequence[str]) -> Acl:
+    """Return the ACL that the arguments describe.
+
+    :raises ConfigurationError: if it names nobody, or no server would take it.
+    """
+    if members:
+        return Acl(tuple(members), tuple(readers))
+    if settings.auth is None:
+        raise ConfigurationError("--member", f"is needed, or the user in {AUTH_VARIABLE} with --auth-from-env")
+    return Acl((Acl.digest_id(settings.auth.user, settings.auth.password),), tuple(readers))
+
+
+async def protect_nodes(settings: Settings, acl: Acl, *, change: bool) -> Protected:
+    """Set the ACLs below the namespace, or look which would be set.
+
+    :raises BackendError: if the connection breaks, or the ACL would lock this client out.
+    """
+    async with connected(settings) as backend:
+        if not isinstance(backend, ZooKeeperBackend):
+            raise BackendError("this backend has no ACLs")
+        found = await backend.protect(acl, change=change)
+    return Protected(
+        str(settings.url), acl, change, found.nodes, tuple(found.open), tuple(found.done), tuple(found.refused.values())
+    )
