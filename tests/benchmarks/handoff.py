@@ -38,7 +38,7 @@ from aiopartition.group import state as group_module
 from aiopartition.group.handoff import Handoff
 from aiopartition.placement.table import Mask
 from tests.benchmarks.handoff_cost import cost_table
-from tests.benchmarks.inputs import member_ids, switches
+from tests.benchmarks.inputs import Plan, member_ids, switches
 from tests.benchmarks.report import Report, Table, Target
 from tests.benchmarks.set_partitioner import SetMembers
 from tests.benchmarks.timing import percentile
@@ -47,19 +47,8 @@ from tests.support import ZooKeeperServer
 GROUP = "switches"
 POLICY = GroupPolicy(exclusive=True)
 RESOURCES = switches(500)
-SESSION_TIMEOUT = 2.0
 REST = 0.25  # seconds between changes
 TIME_BOUNDARY = 0.05
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One fleet, and how often it is changed."""
-
-    members: int
-    changes: int
-    crashes: int
-    session_timeout: float = SESSION_TIMEOUT
 
 
 FULL = [Plan(3, 10, 3), Plan(10, 10, 3), Plan(50, 5, 3)]
@@ -89,18 +78,18 @@ async def measure(*, quick: bool) -> Report:
     targets: list[Target] = []
     async with ZooKeeperServer(heap_megabytes=256) as server:
         for plan in plans:
-            for change, latency in (await _changed(server, f"/ours-{plan.members}", plan)).items():
-                table.add("aiopartition", plan.members, change, *latency.cells())
+            for change, gap in (await _changed(server, f"/ours-{plan.members}", plan)).items():
+                table.add("aiopartition", plan.members, change, *gap.cells())
                 what = f"kept keys that were interrupted, {change}, {plan.members} members"
-                targets.append(Target(what, latency.interrupted, 0, "keys"))
+                targets.append(Target(what, gap.interrupted, 0, "keys"))
         with stop_the_world():
             for plan in plans:
-                for change, latency in (await _changed(server, f"/eager-{plan.members}", plan)).items():
-                    table.add("stop the world", plan.members, change, *latency.cells())
+                for change, gap in (await _changed(server, f"/eager-{plan.members}", plan)).items():
+                    table.add("stop the world", plan.members, change, *gap.cells())
         for plan in plans:
             found = await asyncio.to_thread(_set_partitioner, server, plan, RESOURCES[:20] if quick else RESOURCES)
-            for change, latency in found.items():
-                table.add("SetPartitioner", plan.members, change, *latency.cells())
+            for change, gap in found.items():
+                table.add("SetPartitioner", plan.members, change, *gap.cells())
         cost = await cost_table(server, (2,) if quick else (3, 10, 50))
     return Report([table, cost], targets)
 
@@ -109,7 +98,7 @@ async def measure(*, quick: bool) -> Report:
 
 
 @dataclass
-class Latency:
+class Gaps:
     """Seconds, over all changes of one kind."""
 
     alone: list[float] = field(default_factory=list[float])
@@ -121,15 +110,15 @@ class Latency:
     def interrupted(self) -> int:
         return len(self.interrupted_for)
 
-    def note(self, ledger: Ledger, resource: str, *, moved: bool, began_before: Mapping[str, float]) -> None:
+    def note(self, attendance: Attendance, resource: str, *, moved: bool, began_before: Mapping[str, float]) -> None:
         """What a change has meant to a resource, by what its workers wrote down."""
-        began = ledger.began[resource]
+        began = attendance.began[resource]
         if moved:
-            self.alone.append(began - ledger.ended[resource])
+            self.alone.append(began - attendance.ended[resource])
             return
         self.kept += 1
         if began != began_before[resource]:
-            self.interrupted_for.append(began - ledger.ended[resource])
+            self.interrupted_for.append(began - attendance.ended[resource])
 
     def cells(self) -> tuple[int | float | None, ...]:
         return (
@@ -140,7 +129,7 @@ class Latency:
         )
 
 
-class Ledger:
+class Attendance:
     """Who works on what, and since when. A key with two workers ends the benchmark."""
 
     def __init__(self) -> None:
@@ -193,23 +182,23 @@ def stop_the_world() -> Iterator[None]:
         yield
 
 
-class Fleet:
+class Workforce:
     """Members in this process, all of which run workers on the same resources."""
 
     def __init__(self, url: str, session_timeout: float) -> None:
-        self.ledger = Ledger()
+        self.attendance = Attendance()
         self._url = url
         self._session_timeout = session_timeout
         self._members: dict[str, tuple[PartitionCoordinator, asyncio.Task[None]]] = {}
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, url: str, members: list[str], session_timeout: float) -> AsyncIterator[Fleet]:
+    async def of(cls, url: str, members: list[str], session_timeout: float) -> AsyncIterator[Workforce]:
         fleet = cls(url, session_timeout)
         try:
             for member_id in members:
                 await fleet.join(await fleet.start(member_id))
-            await fleet.ledger.until(fleet.owners())
+            await fleet.attendance.until(fleet.owners())
             yield fleet
         finally:
             for member_id in list(fleet._members):
@@ -229,7 +218,7 @@ class Fleet:
         """The moment of the call."""
         began, name = time.perf_counter(), coordinator.member_id
         await coordinator.join_group(GROUP, policy=POLICY)
-        work = coordinator.run(GROUP, RESOURCES, partial(self.ledger.work, name))
+        work = coordinator.run(GROUP, RESOURCES, partial(self.attendance.work, name))
         self._members[name] = (coordinator, asyncio.create_task(work))
         return began
 
@@ -248,37 +237,37 @@ class Fleet:
         return {resource: view.owner(resource) for resource in RESOURCES}
 
 
-async def _changed(server: ZooKeeperServer, namespace: str, plan: Plan) -> dict[str, Latency]:
+async def _changed(server: ZooKeeperServer, namespace: str, plan: Plan) -> dict[str, Gaps]:
     """Members come and go, one at a time, the oldest first; how long it took."""
-    latencies = {"join": Latency(), "stop": Latency(), "crash": Latency()}
+    gaps = {"join": Gaps(), "stop": Gaps(), "crash": Gaps()}
     url, newcomers = server.url(namespace), iter(member_ids(1_000, seed=2))
-    async with Fleet.of(url, member_ids(plan.members), plan.session_timeout) as fleet:
+    async with Workforce.of(url, member_ids(plan.members), plan.session_timeout) as fleet:
         for _ in range(plan.changes):
             coordinator = await fleet.start(next(newcomers))
             await _change(
-                fleet, latencies["join"], fleet.owners(also=coordinator.member_id), partial(fleet.join, coordinator)
+                fleet, gaps["join"], fleet.owners(also=coordinator.member_id), partial(fleet.join, coordinator)
             )
             oldest = fleet.oldest
-            await _change(fleet, latencies["stop"], fleet.owners(but=oldest), partial(fleet.stop, oldest))
-        for _ in range(plan.crashes):
-            await _crash(server, namespace, fleet, next(newcomers), plan.session_timeout, latencies["crash"])
-    return latencies
+            await _change(fleet, gaps["stop"], fleet.owners(but=oldest), partial(fleet.stop, oldest))
+        for _ in range(plan.kills):
+            await _crash(server, namespace, fleet, next(newcomers), plan.session_timeout, gaps["crash"])
+    return gaps
 
 
-async def _change(fleet: Fleet, latency: Latency, owners: dict[str, str], change: Callable[[], Any]) -> None:
+async def _change(fleet: Workforce, gap: Gaps, owners: dict[str, str], change: Callable[[], Any]) -> None:
     await asyncio.sleep(REST)
-    ledger, before, began_before = fleet.ledger, dict(fleet.ledger.holders), dict(fleet.ledger.began)
+    attendance, before, began_before = fleet.attendance, dict(fleet.attendance.holders), dict(fleet.attendance.began)
     began = await change()
-    latency.whole.append(await ledger.until(owners) - began)
+    gap.whole.append(await attendance.until(owners) - began)
     for resource, holder in owners.items():
-        latency.note(ledger, resource, moved=holder != before[resource], began_before=began_before)
+        gap.note(attendance, resource, moved=holder != before[resource], began_before=began_before)
 
 
 async def _crash(
-    server: ZooKeeperServer, namespace: str, fleet: Fleet, victim: str, session_timeout: float, latency: Latency
+    server: ZooKeeperServer, namespace: str, fleet: Workforce, victim: str, session_timeout: float, gap: Gaps
 ) -> None:
     """One more member joins in a process of its own, and is killed."""
-    after, ledger = fleet.owners(), fleet.ledger
+    after, attendance = fleet.owners(), fleet.attendance
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks.handoff", server.url(namespace), victim, str(session_timeout)),
         stdout=asyncio.subprocess.PIPE,
@@ -287,22 +276,22 @@ async def _crash(
         assert process.stdout is not None
         owners = fleet.owners(also=victim)
         await process.stdout.readline()  # it has its share
-        await ledger.until({key: owner for key, owner in owners.items() if owner != victim})
+        await attendance.until({key: owner for key, owner in owners.items() if owner != victim})
         await asyncio.sleep(REST)
-        began_before = dict(ledger.began)
+        began_before = dict(attendance.began)
         with expiry(server, f"{namespace}/{GROUP}/members") as expired:
             process.kill()
-            whole = await ledger.until(after, session_timeout + 60.0)
-        latency.whole.append(whole - expired[0])
+            whole = await attendance.until(after, session_timeout + 60.0)
+        gap.whole.append(whole - expired[0])
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
     for resource, holder in after.items():
         if owners[resource] == victim:
-            latency.alone.append(ledger.began[resource] - expired[0])
+            gap.alone.append(attendance.began[resource] - expired[0])
         else:
-            latency.note(ledger, resource, moved=owners[resource] != holder, began_before=began_before)
+            gap.note(attendance, resource, moved=owners[resource] != holder, began_before=began_before)
 
 
 @contextmanager
@@ -323,8 +312,8 @@ async def be_a_victim(url: str, member_id: str, session_timeout: float) -> None:
     """The process that is killed: a member that says when it has its share."""
     async with PartitionCoordinator(url, member_id=member_id, session_timeout=session_timeout) as coordinator:
         await coordinator.join_group(GROUP, policy=POLICY)
-        ledger = Ledger()
-        work = asyncio.create_task(coordinator.run(GROUP, RESOURCES, partial(ledger.work, member_id)))
+        attendance = Attendance()
+        work = asyncio.create_task(coordinator.run(GROUP, RESOURCES, partial(attendance.work, member_id)))
         async for change in coordinator.changes(GROUP):
             if change.view and change.view.mine(RESOURCES):
                 break
@@ -335,15 +324,15 @@ async def be_a_victim(url: str, member_id: str, session_timeout: float) -> None:
 # ---- kazoo
 
 
-def _set_partitioner(server: ZooKeeperServer, plan: Plan, items: Sequence[str]) -> dict[str, Latency]:
-    latencies = {"join": Latency(), "stop": Latency()}
+def _set_partitioner(server: ZooKeeperServer, plan: Plan, items: Sequence[str]) -> dict[str, Gaps]:
+    gaps = {"join": Gaps(), "stop": Gaps()}
     newcomers = iter(member_ids(1_000, seed=3))
     arguments = server.address, f"/set-{plan.members}", member_ids(plan.members), items, TIME_BOUNDARY
     with SetMembers(*arguments) as fleet:
         for _ in range(min(plan.changes, 3)):
             newcomer = fleet.member(next(newcomers))
             with closing(newcomer):
-                for change, latency in latencies.items():
+                for change, gap in gaps.items():
                     time.sleep(REST)
                     before = {item: member for member in fleet.members for item in member.items}
                     if change == "join":
@@ -355,16 +344,16 @@ def _set_partitioner(server: ZooKeeperServer, plan: Plan, items: Sequence[str]) 
                         newcomer.released_at = began
                     fleet.settle()
                     after = {item: member for member in fleet.members for item in member.items}
-                    latency.whole.append(max(member.acquired_at for member in fleet.members) - began)
+                    gap.whole.append(max(member.acquired_at for member in fleet.members) - began)
                     for item, member in after.items():
                         released = before[item].released_at
                         if member is not before[item]:
-                            latency.alone.append(member.acquired_at - released)
+                            gap.alone.append(member.acquired_at - released)
                             continue
-                        latency.kept += 1
+                        gap.kept += 1
                         if released >= began:
-                            latency.interrupted_for.append(member.acquired_at - released)
-    return latencies
+                            gap.interrupted_for.append(member.acquired_at - released)
+    return gaps
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.world import GROUP_PATH, LITTER, LONGEST_TIMEOUT, MEMBERS_PATH, World
 from tests.support import Frame, Proxy, ZooKeeperServer
 
@@ -135,7 +135,7 @@ async def grant_less(world: World, fault: Fault) -> bool:
 # ---- networks: those of one member or of all, towards all servers or, by ``detail``, one of them
 
 
-def members_of(world: World, fault: Fault) -> list[Member]:
+def members_of(world: World, fault: Fault) -> list[WorkingMember]:
     if fault.target == EVERYBODY:
         return list(world.members.values())
     member = world.members.get(int(fault.target))

@@ -9,7 +9,7 @@ from aiopartition.clock import now
 from tests.chaos.conditions import Conditions
 from tests.chaos.held import Steps, fewest
 from tests.chaos.ledger import Generation, Ledger
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import collisions, gaps
 from tests.chaos.sightings import Sighting
@@ -89,7 +89,7 @@ class Judge:
         self.rounds_unjudged += 1
         del self.violations[violations:]
 
-    def judge(self, members: Sequence[Member], ledger: Ledger, offset: Offset) -> None:
+    def judge(self, members: Sequence[WorkingMember], ledger: Ledger, offset: Offset) -> None:
         """All that these handed out since they were judged last."""
         seen = {sighting.generation for member in members for sighting in member.sightings if sighting.generation}
         if forgotten(seen, ledger.epochs):
@@ -136,7 +136,7 @@ class Judge:
     # ---- (a) the lease
 
     def _check_lease(
-        self, member: Member, sighting: Sighting, generation: Generation, ledger: Ledger, offset: Offset
+        self, member: WorkingMember, sighting: Sighting, generation: Generation, ledger: Ledger, offset: Offset
     ) -> None:
         """Nothing is handed out that was asked for after the end of the session whose entry gave the right to it."""
         if not sighting.mine:
@@ -152,7 +152,7 @@ class Judge:
         ended = max(ledger.ends.get(entry.session, float("inf")) for entry in own)
         self._compare_with_end(member, sighting, ended, offset)
 
-    def _check_unknown(self, member: Member, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
+    def _check_unknown(self, member: WorkingMember, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
         """An item of a stream may be handed out just before the lease ends, and the view be asked for just after."""
         if not sighting.mine:
             return
@@ -161,14 +161,14 @@ class Judge:
         ended = max((ledger.ends.get(session, float("inf")) for session in sessions), default=float("-inf"))
         self._compare_with_end(member, sighting, ended, offset)
 
-    def _compare_with_end(self, member: Member, sighting: Sighting, ended: float, offset: Offset) -> None:
+    def _compare_with_end(self, member: WorkingMember, sighting: Sighting, ended: float, offset: Offset) -> None:
         late = sighting.last - offset.latest(ended) - self.conditions.lease_excess
         if late > 0:
             self.object_to("lease", f"{describe(member, sighting)}: {late:.3f} s later after its session than may be")
 
     # ---- (c) order, (d) agreement, and age
 
-    def _check_order(self, member: Member, sighting: Sighting, newest: dict[str, int]) -> None:
+    def _check_order(self, member: WorkingMember, sighting: Sighting, newest: dict[str, int]) -> None:
         assert sighting.generation is not None
         self.checks["order"] += 1
         before = newest.get(sighting.way, 0)
@@ -176,7 +176,7 @@ class Judge:
             self.object_to("order", f"{describe(member, sighting)}: after generation {before:#x}")
         newest[sighting.way] = sighting.generation
 
-    def _check_share(self, member: Member, sighting: Sighting, generation: Generation, ledger: Ledger) -> None:
+    def _check_share(self, member: WorkingMember, sighting: Sighting, generation: Generation, ledger: Ledger) -> None:
         """The whole share by what the members of the ledger come to; of a stream, nothing else."""
         self.checks["share"] += 1
         due = ledger.share(generation, member.member_id, KEYS)
@@ -188,7 +188,7 @@ class Judge:
                 f"{describe(member, sighting)}: {foreign.bit_count()} keys of others, {missing.bit_count()} missing",
             )
 
-    def _check_digests(self, member: Member, ledger: Ledger) -> None:
+    def _check_digests(self, member: WorkingMember, ledger: Ledger) -> None:
         for number, told in member.digests.items():
             generation = ledger.get(number)
             if generation is not None:
@@ -196,7 +196,7 @@ class Judge:
                 if told != digest_of(ledger.table(generation)):
                     self.object_to("table", f"{member.member_id} at {number:#x}: another table than its members give")
 
-    def _check_age(self, member: Member, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
+    def _check_age(self, member: WorkingMember, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:
         assert sighting.generation is not None
         superseded = ledger.superseded(sighting.generation)
         if superseded is None or not sighting.mine:
@@ -208,7 +208,7 @@ class Judge:
             self.object_to("age", f"{describe(member, sighting)}: {age:.3f} s after the next generation")
 
     def _check_confirmed(
-        self, member: Member, sighting: Sighting, unknown_since: float, ledger: Ledger, offset: Offset
+        self, member: WorkingMember, sighting: Sighting, unknown_since: float, ledger: Ledger, offset: Offset
     ) -> None:
         """What is believed after an episode of unknown ownership was asked for in it."""
         assert sighting.generation is not None
@@ -224,7 +224,7 @@ class Judge:
 
     # ---- no harm to others
 
-    def check_held(self, members: Sequence[Member], since: float, until: float, floor: float) -> None:
+    def check_held(self, members: Sequence[WorkingMember], since: float, until: float, floor: float) -> None:
         """What these members hold together never falls below a part of all keys, while others are in trouble."""
         self.checks["held"] += 1
         steps = [member.work.steps() if self.conditions.supervised else lists_of(member) for member in members]
@@ -248,7 +248,7 @@ class Judge:
                     self.object_to("disjoint", f"generation {number:#x}: process {name} owns what another one owns")
                 taken |= share
 
-    def _check_exclusive(self, members: Iterable[Member]) -> None:
+    def _check_exclusive(self, members: Iterable[WorkingMember]) -> None:
         """In an exclusive group no key is ever at work at two members, or twice at one."""
         timed = self.conditions.timed
         pieces = [piece for member in members for piece in member.work.pieces(self.since, timed=timed)]
@@ -258,7 +258,7 @@ class Judge:
         for text in (*collisions(pieces), *twice):
             self.object_to("exclusive", text)
 
-    def _measure_overlaps(self, members: Iterable[Member]) -> None:
+    def _measure_overlaps(self, members: Iterable[WorkingMember]) -> None:
         spans = [
             Span(member.name, sighting.mine, sighting.first, sighting.last)
             for member in members
@@ -270,10 +270,10 @@ class Judge:
         self.total_overlap += total
 
 
-def lists_of(member: Member) -> Steps:
+def lists_of(member: WorkingMember) -> Steps:
     return [(sighting.first, sighting.mine) for sighting in member.sightings if sighting.way == "list"]
 
 
-def describe(member: Member, sighting: Sighting) -> str:
+def describe(member: WorkingMember, sighting: Sighting) -> str:
     generation = "no generation" if sighting.generation is None else f"generation {sighting.generation:#x}"
     return f"{member.member_id} (process {member.name}) at {generation} by {sighting.way}"

@@ -13,7 +13,7 @@ from tests.support import Proxy
 from tests.support.member import MemberProcess
 
 
-class Member(MemberProcess):
+class WorkingMember(MemberProcess):
     """One process, in a seat."""
 
     def __init__(self, member_id: str, name: str, seat: int, network: list[Proxy], path: Path) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from aiopartition.clock import now
 from tests.chaos.conditions import Conditions
 from tests.chaos.faults import Fault, fault
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.workloads import NAMESPACE
 from tests.chaos.world import GROUP_PATH, HANDOFF_PATH, MEMBERS_PATH, World
 from tests.support import wait_until
@@ -70,7 +70,7 @@ async def crash_loop(world: World, fault: Fault) -> bool:
     return True
 
 
-def runs(member: Member) -> bool:
+def runs(member: WorkingMember) -> bool:
     return "running" in member.told
 
 

@@ -17,7 +17,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.held import fewest
 from tests.chaos.judge import Judge
 from tests.chaos.ledger import Entry, Ledger
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.nuisances import ENTRY_OF_NOBODY, FORGED, JUNK, NUISANCES, kept_at_least, nuisances_alone
 from tests.chaos.pieces import Presence
@@ -94,7 +94,7 @@ class TestFewest:
 class TestJudge:
     def judged(self, keys: int, floor: float, tmp_path: Path) -> Judge:
         judge = Judge(EXCLUSIVE)
-        member = Member("a", "1", 0, [], tmp_path / "1.jsonl")
+        member = WorkingMember("a", "1", 0, [], tmp_path / "1.jsonl")
         member.work.begun = dict.fromkeys(range(keys), 1.0)
         judge.check_held([member], 2.0, 3.0, floor)
         return judge

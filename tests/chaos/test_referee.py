@@ -15,7 +15,7 @@ from tests.chaos.conditions import STOCK, Conditions
 from tests.chaos.copies import Node, copy_of
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import Ledger
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.overlaps import Span, overlaps
 from tests.chaos.pieces import RECOVERY, Piece, Presence, collisions, gaps
 from tests.chaos.sightings import Sighting
@@ -174,7 +174,7 @@ class TestJudge:
         def judge(
             *sightings: Sighting, process: str = "2", member_id: str = "b", digest: str | None = None
         ) -> set[str]:
-            member = Member(member_id, process, 0, [], tmp_path / process)
+            member = WorkingMember(member_id, process, 0, [], tmp_path / process)
             member.sightings = list(sightings)
             if digest is not None:
                 member.digests = {3: digest}
@@ -225,7 +225,7 @@ class TestJudge:
     ) -> None:
         """A server that cut it off its log may go on showing it."""
         ledger.epochs = {0x41_0000_0000: 0x40_0000_000A, 0x43_0000_0000: 0x41_0000_0008}
-        member = Member("b", "2", 0, [], tmp_path / "2")
+        member = WorkingMember("b", "2", 0, [], tmp_path / "2")
         member.sightings = [seen(1002.5, generation=number), seen(1002.6, generation=None, mine=0)]
         judge = Judge(Conditions())
         judge.judge([member], ledger, offset)
@@ -253,7 +253,7 @@ class TestJudge:
 
     def test_two_owners_at_one_generation(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> None:
         judge = Judge(Conditions())
-        members = [Member(member_id, name, 0, [], tmp_path / name) for member_id, name in ("a1", "b2")]
+        members = [WorkingMember(member_id, name, 0, [], tmp_path / name) for member_id, name in ("a1", "b2")]
         for member in members:
             member.sightings = [Sighting("list", 3, 1, 1002.1, 1002.5)]
         judge.judge(members, ledger, offset)
@@ -268,14 +268,14 @@ class TestJudge:
         assert excess == pytest.approx(3.0 + 0.3 - 2.0 / 3)
         for late, expected in ((excess - 0.01, False), (excess + 0.01, True)):
             judge = Judge(STOCK)
-            member = Member("b", "2", 0, [], tmp_path / "2")
+            member = WorkingMember("b", "2", 0, [], tmp_path / "2")
             member.sightings = [seen(1010.0 + late)]
             judge.judge([member], ledger, offset)
             assert ("lease" in {violation.check for violation in judge.violations}) is expected
         assert Conditions().lease_excess == 0.0
 
     def test_exclusive_work_twice_at_one(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> None:
-        member = Member("1", "1", 0, [], tmp_path / "1")
+        member = WorkingMember("1", "1", 0, [], tmp_path / "1")
         at_work(member.work, (7, 1.0, 9.0), (7, 2.0, 9.0))
         judge = Judge(Conditions(workload="exclusive"))
         judge.judge([member], ledger, offset)
@@ -285,7 +285,7 @@ class TestJudge:
     def test_exclusive_work_at_two(
         self, ledger: Ledger, offset: Offset, tmp_path: Path, began: float, expected: set[str]
     ) -> None:
-        one, other = (Member(name, name, 0, [], tmp_path / name) for name in "12")
+        one, other = (WorkingMember(name, name, 0, [], tmp_path / name) for name in "12")
         at_work(one.work, (7, 1.0, 5.0))
         at_work(other.work, (7, began, 9.0), (8, 2.0, 9.0))
         judge = Judge(Conditions(workload="exclusive"))
@@ -310,7 +310,7 @@ class TestConvergence:
 
         conditions = Conditions(convergence=0.3)
 
-        def __init__(self, ledger: Ledger, holders: list[Member], names: list[str]) -> None:
+        def __init__(self, ledger: Ledger, holders: list[WorkingMember], names: list[str]) -> None:
             self.holders = holders
             self.looked = asyncio.Event()
             self._ledger = ledger
@@ -324,10 +324,10 @@ class TestConvergence:
             return self._ledger
 
     @pytest.fixture
-    def member(self, tmp_path: Path) -> Member:
-        return Member("a", "3", 0, [], tmp_path / "3")
+    def member(self, tmp_path: Path) -> WorkingMember:
+        return WorkingMember("a", "3", 0, [], tmp_path / "3")
 
-    def hand_out(self, member: Member, generation: int | None) -> None:
+    def hand_out(self, member: WorkingMember, generation: int | None) -> None:
         keys = (1 << len(KEYS)) - 1 if generation else 0
         last = now() + 10  # all that this test takes
         member._note("saw", last, way="list", generation=generation, mine=f"{keys:x}", first=now(), last=last)
@@ -337,13 +337,13 @@ class TestConvergence:
         await trial._converge()
         return trial
 
-    async def test_all_at_the_newest(self, ledger: Ledger, member: Member) -> None:
+    async def test_all_at_the_newest(self, ledger: Ledger, member: WorkingMember) -> None:
         self.hand_out(member, 5)
         trial = await self.converge(self.Quiet(ledger, [member], ["a;1;2;0000000000000000", "litter", "²"]))
         assert not trial.judge.violations
         assert trial.convergence[0] < 0.3
 
-    async def test_who_does_not_know_for_a_moment_knows_again(self, ledger: Ledger, member: Member) -> None:
+    async def test_who_does_not_know_for_a_moment_knows_again(self, ledger: Ledger, member: WorkingMember) -> None:
         """The servers elect just when the ledger is looked at."""
         world = self.Quiet(ledger, [member], ["a;1;2;0000000000000000"])
         children = world.children
@@ -365,13 +365,13 @@ class TestConvergence:
         assert len(trial.convergence) == 1
 
     @pytest.mark.parametrize("generation", [4, None])
-    async def test_who_stays_behind(self, ledger: Ledger, member: Member, generation: int | None) -> None:
+    async def test_who_stays_behind(self, ledger: Ledger, member: WorkingMember, generation: int | None) -> None:
         self.hand_out(member, generation)
         trial = await self.converge(self.Quiet(ledger, [member], ["a;1;2;0000000000000000"]))
         assert [violation.check for violation in trial.judge.violations] == ["convergence"]
         assert trial.convergence == [float("inf")]
 
-    async def test_an_entry_that_nobody_has_any_more(self, ledger: Ledger, member: Member) -> None:
+    async def test_an_entry_that_nobody_has_any_more(self, ledger: Ledger, member: WorkingMember) -> None:
         self.hand_out(member, 5)
         names = ["a;1;2;0000000000000000", "b;1;1;0000000000000000"]
         trial = await self.converge(self.Quiet(ledger, [member], names))
@@ -437,7 +437,7 @@ class TestOverlaps:
 def test_a_journal_outlives_its_writer(tmp_path: Path) -> None:
     """What is written is read, each line once, and half a line not before it is whole."""
     path = tmp_path / "journal"
-    member = Member("a", "1", 0, [], path)
+    member = WorkingMember("a", "1", 0, [], path)
     journal = Journal(path)
     journal.write("joined")
     journal.close()

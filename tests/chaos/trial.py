@@ -17,7 +17,7 @@ from tests.chaos.evidence import keep
 from tests.chaos.faults import Fault, play
 from tests.chaos.judge import Judge, Offset
 from tests.chaos.ledger import is_entry
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.nuisances import kept_at_least, nuisances_alone
 from tests.chaos.workloads import GROUP, KEYS, NAMESPACE, WORKLOADS, Workload
 from tests.chaos.world import GROUP_PATH, MEMBERS_PATH, TREES, World
@@ -206,7 +206,9 @@ class Trial:
             if down:
                 self.judge.object_to("ensemble", f"not running any more: {down}")
 
-    def _check_held(self, schedule: Sequence[Fault], settled: Sequence[Member], begun: float, until: float) -> None:
+    def _check_held(
+        self, schedule: Sequence[Fault], settled: Sequence[WorkingMember], begun: float, until: float
+    ) -> None:
         if nuisances_alone(schedule):
             floor = kept_at_least(self.world.conditions, schedule)
             self.judge.check_held(settled, begun, until, floor)
@@ -318,7 +320,7 @@ class Trial:
             await wait_until(at_rest, timeout=LEFTOVERS)
         return {member.name: self._use_of(member) for member in holders if member.reports}
 
-    def _use_of(self, member: Member) -> dict[str, int]:
+    def _use_of(self, member: WorkingMember) -> dict[str, int]:
         return {**member.reports[-1], "descriptors": member.descriptors(), "resident": member.resident()}
 
     def _check_use(self, use: dict[str, dict[str, int]]) -> None:

@@ -15,7 +15,7 @@ from kazoo.retry import KazooRetry
 from tests.chaos.conditions import Conditions
 from tests.chaos.copies import copy_of
 from tests.chaos.ledger import Ledger
-from tests.chaos.member import Member
+from tests.chaos.member import WorkingMember
 from tests.chaos.transactions import forgotten, history
 from tests.chaos.workloads import CHILDREN, GROUP, NAMESPACE, WORKLOADS
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
@@ -58,13 +58,13 @@ class World:
         )
         self.partition: Episode | None = None
         """While a server is cut off from the others."""
-        self.members: dict[int, Member] = {}
+        self.members: dict[int, WorkingMember] = {}
         """By seat."""
-        self.elders: list[Member] = []
+        self.elders: list[WorkingMember] = []
         """Those in whose place another process with the same id was started while they were alive."""
-        self.departed: list[Member] = []
+        self.departed: list[WorkingMember] = []
         """Those that have ended, until their journals are judged."""
-        self.visitors: list[Member] = []
+        self.visitors: list[WorkingMember] = []
         """Those that are in no seat, and crash soon."""
         self.crashing = asyncio.Lock()
         """Held while visitors come and crash."""
@@ -109,17 +109,17 @@ class World:
     # ---- members
 
     @property
-    def processes(self) -> list[Member]:
+    def processes(self) -> list[WorkingMember]:
         """All that are alive, and those that have ended since the last judgement."""
         return [*self.members.values(), *self.elders, *self.departed, *self.visitors]
 
     @property
-    def holders(self) -> list[Member]:
+    def holders(self) -> list[WorkingMember]:
         """Those that must share the work when nothing is amiss."""
         expected = [*self.members.values(), *self.elders]
         return [member for member in expected if member.alive and not member.superseded and not member.out_of_group]
 
-    async def start_member(self, seat: int, member_id: str | None = None) -> Member:
+    async def start_member(self, seat: int, member_id: str | None = None) -> WorkingMember:
         """A new process in a seat that is free, with a network of its own.
 
         :param member_id: default: one that nobody has had.
@@ -127,28 +127,28 @@ class World:
         member = self.members[seat] = await self._start_process(seat, member_id)
         return member
 
-    async def start_visitor(self, member_id: str | None = None) -> Member:
+    async def start_visitor(self, member_id: str | None = None) -> WorkingMember:
         """A new process in no seat, of weight 1."""
         visitor = await self._start_process(0, member_id)
         self.visitors.append(visitor)
         return visitor
 
-    async def end_visitor(self, visitor: Member) -> None:
+    async def end_visitor(self, visitor: WorkingMember) -> None:
         """Kill it."""
         await visitor.kill()
         self.visitors.remove(visitor)
         self.departed.append(visitor)
 
-    async def _start_process(self, seat: int, member_id: str | None) -> Member:
+    async def _start_process(self, seat: int, member_id: str | None) -> WorkingMember:
         self._started += 1
         name = str(self._started)
         network = [Proxy(server.host, server.port) for server in self.ensemble.servers]
         journal = self._directory / f"{name}.jsonl"
-        member = Member(member_id or f"member-{name}", name, seat, network, journal)
+        member = WorkingMember(member_id or f"member-{name}", name, seat, network, journal)
         await member.start(self.conditions)
         return member
 
-    async def end_member(self, seat: int, *, gracefully: bool) -> Member:
+    async def end_member(self, seat: int, *, gracefully: bool) -> WorkingMember:
         """Have the process in a seat end, one way or the other."""
         member = self.members[seat]
         if gracefully:

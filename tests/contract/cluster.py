@@ -99,7 +99,7 @@ class Cluster(ABC):
         """Create the group with that document, or overwrite it."""
 
 
-class MemoryWorld(Cluster):
+class ClusterInMemory(Cluster):
     """A memory cluster."""
 
     def __init__(self, name: str) -> None:
@@ -149,7 +149,7 @@ class MemoryWorld(Cluster):
         return cast("MemoryBackend", coordinator._registry.backend)
 
 
-class ZooKeeperWorld(Cluster):
+class ClusterOnServer(Cluster):
     """A namespace on a real server; each coordinator has a network of its own in between."""
 
     def __init__(self, server: ZooKeeperServer, namespace: str, proxy: OpenProxy) -> None:

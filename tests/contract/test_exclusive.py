@@ -15,7 +15,7 @@ from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from tests.contract.cancelling import cancelled_at
-from tests.contract.cluster import Cluster, ZooKeeperWorld, _Operator
+from tests.contract.cluster import Cluster, ClusterOnServer, _Operator
 from tests.contract.exclusive import POLICY, alone, join, joined, shared_out, sharing, waiting, waits, will_own
 from tests.contract.joining import enter
 from tests.support import wait_until
@@ -358,26 +358,26 @@ async def test_lost_news_of_the_active_generation(cluster: Cluster) -> None:
     await shared_out(first, second)
 
 
-async def remove(world: ZooKeeperWorld, *parts: str) -> None:
+async def remove(cluster: ClusterOnServer, *parts: str) -> None:
     """Delete a node, and those below it, as an operator would."""
-    async with _Operator(world._server) as operator:
-        await operator.delete_all(world._path("g", *parts))
+    async with _Operator(cluster._server) as operator:
+        await operator.delete_all(cluster._path("g", *parts))
 
 
-async def children(world: ZooKeeperWorld, *parts: str) -> tuple[str, ...]:
-    async with _Operator(world._server) as operator:
+async def children(cluster: ClusterOnServer, *parts: str) -> tuple[str, ...]:
+    async with _Operator(cluster._server) as operator:
         try:
-            names = (await operator.send(codec.get_children(world._path("g", *parts), watch=False))).names
+            names = (await operator.send(codec.get_children(cluster._path("g", *parts), watch=False))).names
         except ReplyError as error:
             assert error.code == ErrorCode.NO_NODE
             return ()
     return cast("tuple[str, ...]", names)
 
 
-async def has_data(world: ZooKeeperWorld, data: bytes, *parts: str) -> bool:
-    async with _Operator(world._server) as operator:
+async def has_data(cluster: ClusterOnServer, data: bytes, *parts: str) -> bool:
+    async with _Operator(cluster._server) as operator:
         try:
-            found, _ = await operator.send(codec.get_data(world._path("g", *parts)))
+            found, _ = await operator.send(codec.get_data(cluster._path("g", *parts)))
         except ReplyError as error:
             assert error.code == ErrorCode.NO_NODE
             return False
@@ -385,61 +385,61 @@ async def has_data(world: ZooKeeperWorld, data: bytes, *parts: str) -> bool:
 
 
 @pytest.mark.parametrize("what", ["handoff", "active", "acknowledgements"])
-async def test_nodes_of_a_handoff_that_an_operator_deletes(zookeeper_world: ZooKeeperWorld, what: str) -> None:
+async def test_nodes_of_a_handoff_that_an_operator_deletes(zookeeper_cluster: ClusterOnServer, what: str) -> None:
     """While it is under way. They are put back, and it comes to its end."""
-    world = zookeeper_world
-    first = await joined(world, "first")
+    cluster = zookeeper_cluster
+    first = await joined(cluster, "first")
     await shared_out(first)
     stream = await took_one(first, will_own("second", "first", "second"))
-    second = await joined(world, "second")
+    second = await joined(cluster, "second")
     await waits(second)
 
     async def acknowledged() -> bool:
-        return len(await children(world, "handoff", str(second.status("g").generation))) == 1
+        return len(await children(cluster, "handoff", str(second.status("g").generation))) == 1
 
     await wait_until(acknowledged)
     generation = str(second.status("g").generation)
-    await remove(world, *(["handoff", generation] if what == "acknowledgements" else [what]))
+    await remove(cluster, *(["handoff", generation] if what == "acknowledgements" else [what]))
     await stream.aclose()
     await shared_out(first, second)
 
 
-async def test_the_active_node_deleted_at_rest(zookeeper_world: ZooKeeperWorld) -> None:
+async def test_the_active_node_deleted_at_rest(zookeeper_cluster: ClusterOnServer) -> None:
     """Nobody loses anything, and the next handoff comes to its end."""
-    first = await joined(zookeeper_world, "first", session_timeout=LONG)
-    second = await joined(zookeeper_world, "second")
+    first = await joined(zookeeper_cluster, "first", session_timeout=LONG)
+    second = await joined(zookeeper_cluster, "second")
     await shared_out(first, second)
     async with Observed(first, second) as observed:
         generation = str(first.status("g").generation).encode()
-        await remove(zookeeper_world, "active")
-        await wait_until(lambda: has_data(zookeeper_world, generation, "active"))
-        third = await joined(zookeeper_world, "third")
+        await remove(zookeeper_cluster, "active")
+        await wait_until(lambda: has_data(zookeeper_cluster, generation, "active"))
+        third = await joined(zookeeper_cluster, "third")
         await shared_out(first, second, third)
     assert observed.always == set(will_own("first", "first", "second")) & set(
         will_own("first", "first", "second", "third")
     )
 
 
-async def test_an_active_generation_that_was_forgotten(zookeeper_world: ZooKeeperWorld) -> None:
+async def test_an_active_generation_that_was_forgotten(zookeeper_cluster: ClusterOnServer) -> None:
     """No watch tells of it, and who is through with a handoff asks no more; but it asks whenever it has reconnected."""
-    first = await joined(zookeeper_world, "first")
+    first = await joined(zookeeper_cluster, "first")
     await shared_out(first)
     generation = str(first.status("g").generation).encode()
-    network = zookeeper_world._network(first)
+    network = zookeeper_cluster._network(first)
     network.drop_next_event()
-    async with _Operator(zookeeper_world._server) as operator:
-        await operator.send(codec.set_data(zookeeper_world._path("g", "active"), b"0", -1))
+    async with _Operator(zookeeper_cluster._server) as operator:
+        await operator.send(codec.set_data(zookeeper_cluster._path("g", "active"), b"0", -1))
     await wait_until(lambda: network.events_dropped == 1)
     await first.heartbeat()  # so that it has seen a later transaction, and what is older is no news to its watches
-    assert await has_data(zookeeper_world, b"0", "active")
+    assert await has_data(zookeeper_cluster, b"0", "active")
     network.reset()
-    await wait_until(lambda: has_data(zookeeper_world, generation, "active"))
+    await wait_until(lambda: has_data(zookeeper_cluster, generation, "active"))
     await shared_out(first)
 
 
-async def test_past_acknowledgements_are_removed(zookeeper_world: ZooKeeperWorld) -> None:
+async def test_past_acknowledgements_are_removed(zookeeper_cluster: ClusterOnServer) -> None:
     """However many handoffs there were."""
-    first, second = await joined(zookeeper_world, "first"), await joined(zookeeper_world, "second")
+    first, second = await joined(zookeeper_cluster, "first"), await joined(zookeeper_cluster, "second")
     for _ in range(4):
         await shared_out(first, second)
         await second.leave_group("g")
@@ -448,7 +448,7 @@ async def test_past_acknowledgements_are_removed(zookeeper_world: ZooKeeperWorld
     await shared_out(first, second)
 
     async def tidied() -> bool:
-        return len(await children(zookeeper_world, "handoff")) <= 2  # those of the last one
+        return len(await children(zookeeper_cluster, "handoff")) <= 2  # those of the last one
 
     await wait_until(tidied)
 

@@ -18,7 +18,7 @@ from aiopartition.group import inspection
 from aiopartition.group.entry import MAX_INCARNATION, Entry
 from aiopartition.group.inspection import LOOKS
 from aiopartition.group.roster import NAMES_PER_STEP
-from tests.contract.cluster import Cluster, MemoryWorld
+from tests.contract.cluster import Cluster, ClusterInMemory
 from tests.support import wait_until
 from tests.support.logged import logged
 from tests.support.split import RESOURCES, current_view, split_exactly
@@ -199,11 +199,11 @@ async def test_many_foreign_names_are_one_warning(
 
 
 async def test_very_many_foreign_names_are_taken_apart_between_turns_of_the_loop(
-    memory_world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    memory_cluster: ClusterInMemory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Other tasks have their turn after each lot, when joining, when reading and when observing."""
-    first, second = await memory_world.started("first"), await memory_world.started("second")
-    observer = await memory_world.started("observer")
+    first, second = await memory_cluster.started("first"), await memory_cluster.started("second")
+    observer = await memory_cluster.started("observer")
     await first.join_group("g")
     await observer.observe("g")
     parsed, most, before = 0, 0, 0
@@ -222,7 +222,7 @@ async def test_very_many_foreign_names_are_taken_apart_between_turns_of_the_loop
 
     monkeypatch.setattr(Entry, "parse", counted)
     watching = asyncio.create_task(watch())
-    group = memory_world._cluster._groups["g"]
+    group = memory_cluster._cluster._groups["g"]
     anybody = next(iter(group.entries.values()))
     group.entries.update((f"lock-{number}", anybody) for number in range(20 * NAMES_PER_STEP))
     await second.join_group("g")

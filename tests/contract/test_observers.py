@@ -198,13 +198,13 @@ async def test_nothing_is_ours_whether_or_not_the_group_can_be_seen(cluster: Clu
     assert [item async for item in observer.my_subset("g", RESOURCES)] == []
 
 
-async def test_observers_write_nothing(zookeeper: ZooKeeperServer, zookeeper_world: Cluster) -> None:
+async def test_observers_write_nothing(zookeeper: ZooKeeperServer, zookeeper_cluster: Cluster) -> None:
     """A server numbers all its transactions: looking at groups, there or not, takes none, but for the session's own."""
-    first, second = await zookeeper_world.started("first"), await zookeeper_world.started("second")
+    first, second = await zookeeper_cluster.started("first"), await zookeeper_cluster.started("second")
     for member in (first, second):
         await member.join_group("g", policy=EXCLUSIVE, settle=0)
     await wait_until(lambda: first.status("g").state == second.status("g").state == "steady")
-    observer = await zookeeper_world.started("observer")
+    observer = await zookeeper_cluster.started("observer")
     for group_id in ("g", "no such group"):
         await observer.heartbeat()
         before = await zxid(zookeeper)

@@ -5,10 +5,10 @@ import logging
 import sys
 import time
 
+from tests.exploration.attempt import Attempt, try_out
 from tests.exploration.explorer import Exploration, every_injection
 from tests.exploration.handoff_search import MODELS, Search
 from tests.exploration.scenarios import SCENARIOS
-from tests.exploration.trial import Schedule, try_out
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     logging.getLogger("aiopartition").setLevel(logging.DEBUG if arguments.replay else logging.CRITICAL + 1)
     if arguments.replay:
         logging.basicConfig(format="%(message)s")
-        outcome = try_out(Schedule.parse(arguments.replay))
+        outcome = try_out(Attempt.parse(arguments.replay))
         print(outcome.failure or f"all promises were kept in {outcome.turns} turns of the event loop")
         return outcome.failure is not None
     return search_handoffs(arguments.seconds) if arguments.handoff else explore(arguments)
@@ -49,12 +49,12 @@ def explore(arguments: argparse.Namespace) -> int:
     until = began + arguments.seconds
     scenarios = [SCENARIOS[name] for name in arguments.scenario or SCENARIOS]
     for scenario in scenarios:
-        before = exploration.schedules
+        before = exploration.attempts
         turns = exploration.begin(scenario).turns_for_faults
         if not arguments.pairs_only:
             exploration.single_faults(scenario, every_injection(scenario, turns), until)
         print(
-            f"{scenario.name}: {len(turns)} turns, {exploration.schedules - before} schedules of at most one fault",
+            f"{scenario.name}: {len(turns)} turns, {exploration.attempts - before} attempts of at most one fault",
             flush=True,
         )
     exploration.pairs(scenarios, until, arguments.seed)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aiopartition import View
-from tests.exploration.fleet import GROUP, Claim, Fleet, Participation
+from tests.exploration.crew import GROUP, Claim, Crew, Participation
 from tests.exploration.internals import ROUNDING, belongs_to, is_drained, usable_view
 from tests.exploration.work import kind_of
 
@@ -19,12 +19,12 @@ CANCELLED_A_TURN: Final = 64
 class EachTurn:
     """The checks after each turn."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
         self._members_at: dict[int, tuple[str, ...]] = {}
 
     def __call__(self) -> None:
-        for process in self._fleet.processes:
+        for process in self._crew.processes:
             for participation in process.participations:
                 if participation.ending != "killed":
                     self._look(participation)
@@ -39,7 +39,7 @@ class EachTurn:
                 self._require_agreement(participation, view)
             for claim in participation.claims:
                 self._note_ownership(claim, view)
-        elif view is None or self._fleet.loop.turn % 8 == 0:
+        elif view is None or self._crew.loop.turn % 8 == 0:
             for claim in participation.claims:  # those that have begun since the last look
                 if claim.unowned_since is None:
                     self._note_ownership(claim, view)
@@ -50,18 +50,18 @@ class EachTurn:
         members = tuple(member.id for member in view.members)
         if self._members_at.setdefault(view.generation, members) != members:
             known = self._members_at[view.generation]
-            self._fleet.break_promise(f"P1: {participation} sees {members} at {view.generation}, others see {known}")
+            self._crew.break_promise(f"P1: {participation} sees {members} at {view.generation}, others see {known}")
 
     def _note_ownership(self, claim: Claim, view: View | None) -> None:
         if belongs_to(view, claim.key):
             claim.unowned_since = None
         else:
             claim.excused = True
-            claim.unowned_since = self._fleet.loop.turn
+            claim.unowned_since = self._crew.loop.turn
 
     def _require_cancellation(self, participation: Participation) -> None:
         """P8: a worker whose resource is lost is cancelled as soon as that can be known."""
-        turn, claims = self._fleet.loop.turn, participation.claims
+        turn, claims = self._crew.loop.turn, participation.claims
         limit = TURNS_TO_CANCEL + max(len(claims), participation.claimed_then) // CANCELLED_A_TURN
         late = [
             claim
@@ -70,26 +70,26 @@ class EachTurn:
             and turn - claim.unowned_since > limit
         ]  # fmt: skip
         if late:
-            self._fleet.break_promise(
+            self._crew.break_promise(
                 f"P8: {late[0]} and {len(late) - 1} others go on {turn - (late[0].unowned_since or 0)} turns after "
                 f"they could have been known to be lost; the view is {participation.seen}"
             )
 
 
-def what_is_unsettled(fleet: Fleet) -> str:
-    """The first thing that keeps a fleet without faults from being settled; empty if nothing does."""
-    return next(_unsettled(fleet), "")
+def what_is_unsettled(crew: Crew) -> str:
+    """The first thing that keeps a crew without faults from being settled; empty if nothing does."""
+    return next(_unsettled(crew), "")
 
 
-def _unsettled(fleet: Fleet) -> Iterator[str]:
-    if fleet.unfinished:
-        yield f"P9: {fleet.unfinished} starts, leaves or stops have not ended"
-    for process in fleet.processes:
+def _unsettled(crew: Crew) -> Iterator[str]:
+    if crew.unfinished:
+        yield f"P9: {crew.unfinished} starts, leaves or stops have not ended"
+    for process in crew.processes:
         if "has failed" in repr(process.coordinator):
             yield f"P9: the coordinator of {process} has failed"
         yield from _remains(process.participations)
-    yield from _divided(fleet)
-    yield from _not_at_work(fleet)
+    yield from _divided(crew)
+    yield from _not_at_work(crew)
 
 
 def _remains(participations: list[Participation]) -> Iterator[str]:
@@ -103,14 +103,14 @@ def _remains(participations: list[Participation]) -> Iterator[str]:
             yield f"P8: run() of {each} has returned"
 
 
-def _divided(fleet: Fleet) -> Iterator[str]:
+def _divided(crew: Crew) -> Iterator[str]:
     """P5: all are at one generation, with all of them as members, and say that all is well."""
-    present = fleet.present
+    present = crew.present
     ids = tuple(sorted({each.process.coordinator.member_id for each in present}))
     if len(ids) < len(present):
         yield "P6: two processes go on under one id"
     statuses = {each: each.process.coordinator.status(GROUP) for each in present}
-    if _all_drained(fleet):
+    if _all_drained(crew):
         for each, status in statuses.items():
             if (status.state, status.reason) != ("unknown", "no member has a weight above 0"):
                 yield f"P3: no member has a weight, and {each} is {status.state!r}: {status.reason}"
@@ -126,37 +126,37 @@ def _divided(fleet: Fleet) -> Iterator[str]:
         yield f"P5: the members are at generations {generations}"
 
 
-def _all_drained(fleet: Fleet) -> bool:
+def _all_drained(crew: Crew) -> bool:
     """Whether members are present, and nobody may own anything."""
-    present = fleet.present
+    present = crew.present
     return bool(present) and all(is_drained(each.process.coordinator, GROUP) for each in present)
 
 
-def _not_at_work(fleet: Fleet) -> Iterator[str]:
+def _not_at_work(crew: Crew) -> Iterator[str]:
     """P2, P8: each resource has exactly one live worker, at its owner, and what is not listed has none."""
-    present = set(fleet.present)
+    present = set(crew.present)
     if not present:
         return
-    if _all_drained(fleet):
-        at_work = [claim for claims in fleet.at_work.values() for claim in claims]
+    if _all_drained(crew):
+        at_work = [claim for claims in crew.at_work.values() for claim in claims]
         if at_work:
             yield f"P3: no member has a weight, and there is {at_work[0]}"
         return
     views = {each: usable_view(each.process.coordinator, GROUP) for each in present}
-    for key in fleet.all_keys:
+    for key in crew.all_keys:
         owners = [each for each, view in views.items() if belongs_to(view, key)]
         if len(owners) != 1:
             yield f"P2: {key} has {len(owners)} owners"
             continue
-        workers = [claim for claim in fleet.at_work.get(key, []) if claim.kind == "worker"]
+        workers = [claim for claim in crew.at_work.get(key, []) if claim.kind == "worker"]
         live = [claim for claim in workers if not claim.told]
         if any(claim.participation not in owners for claim in workers):
             yield f"P8: {key} belongs to {owners[0]}, and there is {workers[0]}"
-        if key not in fleet.listing:
+        if key not in crew.listing:
             if workers:
                 yield f"P8: {key} is not listed, and there is {workers[0]}"
         elif kind_of(key) == "returns":
-            if key not in fleet.ever_at_work:
+            if key not in crew.ever_at_work:
                 yield f"P8: {key} was never worked on"
         elif (len(live), len(workers)) != (1, 1):
             yield f"P8: {key} has {len(live)} live workers of {len(workers)} at {owners[0]}"

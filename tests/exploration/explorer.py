@@ -1,4 +1,4 @@
-"""Which schedules are tried, and in which order."""
+"""Which attempts are tried, and in which order."""
 
 import random
 import time
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import Final
 
+from tests.exploration.attempt import Attempt, Outcome, try_out
 from tests.exploration.faults import FAULTS, GENERAL, Injection
 from tests.exploration.fingerprint import fingerprint
 from tests.exploration.scenarios import Scenario
-from tests.exploration.trial import Outcome, Schedule, try_out
 
 SECONDS_TO_ONE_FIRST: Final = 40
 """So many second faults are tried after each first one, before it is another's turn."""
@@ -44,15 +44,15 @@ class Exploration:
 
     scenarios: int = 0
     turns: int = 0
-    schedules: int = 0
+    attempts: int = 0
     states: set[int] = field(default_factory=set[int])
     failures: dict[tuple[str, ...], str] = field(default_factory=dict[tuple[str, ...], str])
-    """By scenario, promise and faults: the first schedule that breaks it, and how."""
+    """By scenario, promise and faults: the first attempt that breaks it, and how."""
 
     def begin(self, scenario: Scenario) -> Outcome:
         """The scenario without any fault."""
         self.scenarios += 1
-        return self.try_out(Schedule(scenario))
+        return self.try_out(Attempt(scenario))
 
     def single_faults(self, scenario: Scenario, injections: Iterable[Injection], until: float = float("inf")) -> None:
         """Try each of these by itself.
@@ -62,12 +62,12 @@ class Exploration:
         for injection in injections:
             if time.monotonic() >= until:
                 return
-            self.try_out(Schedule(scenario, (injection,)))
+            self.try_out(Attempt(scenario, (injection,)))
 
     def pairs(self, scenarios: Iterable[Scenario], until: float, seed: object = 0) -> None:
         """Two faults at a time, for as long as there is time: the second one in states that have not been met yet."""
         chance = random.Random(str(seed))
-        bases = [(scenario, try_out(Schedule(scenario)).turns_for_faults) for scenario in scenarios]
+        bases = [(scenario, try_out(Attempt(scenario)).turns_for_faults) for scenario in scenarios]
         firsts = [(scenario, list(every_injection(scenario, turns))) for scenario, turns in bases]
         for _, injections in firsts:
             chance.shuffle(injections)
@@ -79,7 +79,7 @@ class Exploration:
                     self._second_faults(scenario, injections.pop(), until, chance)
 
     def _second_faults(self, scenario: Scenario, first: Injection, until: float, chance: random.Random) -> None:
-        outcome = self.try_out(Schedule(scenario, (first,)), fingerprints=True)
+        outcome = self.try_out(Attempt(scenario, (first,)), fingerprints=True)
         if outcome.failure is not None or not outcome.applied:
             return
         new = [turn for turn, state in outcome.states if state not in self.states]
@@ -88,22 +88,22 @@ class Exploration:
         for second in chance.sample(seconds, min(SECONDS_TO_ONE_FIRST, len(seconds))):
             if time.monotonic() >= until:
                 return
-            self.try_out(Schedule(scenario, (first, second)))
+            self.try_out(Attempt(scenario, (first, second)))
 
-    def try_out(self, schedule: Schedule, *, fingerprints: bool = False) -> Outcome:
-        outcome = try_out(schedule, fingerprint if fingerprints else None)
+    def try_out(self, attempt: Attempt, *, fingerprints: bool = False) -> Outcome:
+        outcome = try_out(attempt, fingerprint if fingerprints else None)
         if outcome.applied:
-            self.schedules += 1
+            self.attempts += 1
             self.turns += outcome.turns
         if outcome.failure is not None:
-            faults = (each.fault for each in schedule.injections)
-            kind = (schedule.scenario.name, str(outcome.failure).partition(":")[0], *faults)
+            faults = (each.fault for each in attempt.injections)
+            kind = (attempt.scenario.name, str(outcome.failure).partition(":")[0], *faults)
             if kind not in self.failures:
-                self.failures[kind] = f"{schedule}\n    {outcome.failure}"
+                self.failures[kind] = f"{attempt}\n    {outcome.failure}"
         return outcome
 
     def __str__(self) -> str:
         return (
-            f"{self.scenarios} scenarios, {self.schedules} schedules, {self.turns} turns of the event loop, "
+            f"{self.scenarios} scenarios, {self.attempts} attempts, {self.turns} turns of the event loop, "
             f"{len(self.states)} states after deduplication, {len(self.failures)} kinds of failures"
         )

@@ -1,4 +1,4 @@
-"""A number for the state of a fleet, so that what was explored from one state is not explored from the same again.
+"""A number for the state of a crew, so that what was explored from one state is not explored from the same again.
 
 Two states with one fingerprint may still differ in what only local variables know: exploring pairs of faults passes
 over a few that it should not. Single faults are explored without it.
@@ -12,28 +12,28 @@ from enum import Enum
 from typing import Any, cast
 
 from aiopartition import View
-from tests.exploration.fleet import GROUP, Fleet
+from tests.exploration.crew import GROUP, Crew
 from tests.exploration.internals import Candidacy, Group, Handoff, Leftovers, Work, cluster_of, state_machines
 
 
-def fingerprint(fleet: Fleet) -> int:
+def fingerprint(crew: Crew) -> int:
     """Where each task stands, what is due when, what each member knows, and who is at work on what."""
     return hash((
-        _tasks(fleet.loop), _schedule(fleet.loop), fleet.listing, tuple(_claims(fleet)), _cluster(fleet),
-        tuple(_frozen(part) for each in fleet.processes for part in state_machines(each.coordinator, GROUP)),
+        _tasks(crew.loop), _schedule(crew.loop), crew.listing, tuple(_claims(crew)), _cluster(crew),
+        tuple(_frozen(part) for each in crew.processes for part in state_machines(each.coordinator, GROUP)),
     ))  # fmt: skip
 
 
-def _claims(fleet: Fleet) -> Iterator[object]:
-    for process in fleet.processes:
+def _claims(crew: Crew) -> Iterator[object]:
+    for process in crew.processes:
         yield process.dead
         for each in process.participations:
             yield each.ending, tuple((claim.key, claim.kind, claim.told) for claim in each.claims)
 
 
-def _cluster(fleet: Fleet) -> object:
-    cluster: Any = cluster_of(fleet.cluster)
-    now = fleet.loop.time()
+def _cluster(crew: Crew) -> object:
+    cluster: Any = cluster_of(crew.cluster)
+    now = crew.loop.time()
     sessions = {session: number for number, session in enumerate(cluster._sessions)}
     ages = tuple(round(now - session.touched, 6) for session in sessions)
     group = cluster._groups.get(GROUP)

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 
 from aiopartition import PartitionCoordinator, View
+from tests.exploration.attempt import Attempt, try_out
 from tests.exploration.explorer import every_injection, sample
 from tests.exploration.internals import Group, Handoff, Hold, InFlight, Membership, Registry, Work, subset_module
 from tests.exploration.scenarios import SCENARIOS
-from tests.exploration.trial import Schedule, try_out
 from tests.support.mistakes import (
     acknowledged_before_work_has_ended,
     lost_news_are_not_looked_for,
@@ -47,27 +47,27 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Found:
-    schedule: Schedule
+    attempt: Attempt
     failure: str
     tried: int
 
 
 def find(mutation: Mutation, count: int) -> Found | None:
-    """The first schedule in which a mistake is found, if it is.
+    """The first attempt in which a mistake is found, if it is.
 
     :param count: how many single faults are tried in each scenario, after the scenario by itself.
     """
     tried = 0
     for name in mutation.scenarios:
         scenario = SCENARIOS[name]
-        turns = try_out(Schedule(scenario)).turns_for_faults
+        turns = try_out(Attempt(scenario)).turns_for_faults
         wanted = [each for each in every_injection(scenario, turns) if each.fault in mutation.faults]
         for injections in ((), *((each,) for each in sample(wanted, count))):
             tried += 1
-            schedule = Schedule(scenario, injections)
-            failure = try_out(schedule).failure
+            attempt = Attempt(scenario, injections)
+            failure = try_out(attempt).failure
             if failure is not None:
-                return Found(schedule, str(failure), tried)
+                return Found(attempt, str(failure), tried)
     return None
 
 

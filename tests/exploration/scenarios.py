@@ -1,4 +1,4 @@
-"""What happens in a fleet by itself, before any fault is injected."""
+"""What happens in a crew by itself, before any fault is injected."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from tests.exploration.work import KINDS, Work
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fleet and what happens in it.
+    """A crew and what happens in it.
 
     :ivar members: how many of them faults happen to.
     :ivar keys: the resources.

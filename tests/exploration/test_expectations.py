@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.exploration.trial import Schedule, try_out
+from tests.exploration.attempt import Attempt, try_out
 
 pytestmark = pytest.mark.usefixtures("quiet_library")
 
@@ -19,9 +19,9 @@ SUCCESSOR_ENDS = [
 FAULT_ENDS_LATE = ["items exclusive | 26:shorter session:0 | 293:shorter session:1"]
 
 
-@pytest.mark.parametrize("schedule", ONLY_DRAINED_MEMBERS_REMAIN + SUCCESSOR_ENDS + FAULT_ENDS_LATE)
-def test_promises_are_kept(schedule: str) -> None:
+@pytest.mark.parametrize("attempt", ONLY_DRAINED_MEMBERS_REMAIN + SUCCESSOR_ENDS + FAULT_ENDS_LATE)
+def test_promises_are_kept(attempt: str) -> None:
     """Nobody owns anything without a weight, a superseded program ends, and no fault begins after the last is over."""
-    outcome = try_out(Schedule.parse(schedule))
+    outcome = try_out(Attempt.parse(attempt))
     assert outcome.failure is None, outcome.failure
     assert outcome.applied

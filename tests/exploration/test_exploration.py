@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from tests.exploration.attempt import Attempt, try_out
 from tests.exploration.explorer import Exploration, every_injection, sample
 from tests.exploration.faults import FAULTS, Injection
 from tests.exploration.mutations import MUTATIONS, Mutation, find
 from tests.exploration.scenarios import SCENARIOS
-from tests.exploration.trial import Schedule, try_out
 
 SINGLE_FAULTS = 40
 """In each scenario."""
@@ -28,7 +28,7 @@ def test_promises_are_kept_under_single_faults(name: str) -> None:
     exploration.single_faults(SCENARIOS[name], sample(every_injection(SCENARIOS[name], turns), SINGLE_FAULTS))
     print(f"\n    {exploration}")
     assert not exploration.failures, "\n".join(exploration.failures.values())
-    assert exploration.schedules > SINGLE_FAULTS / 3
+    assert exploration.attempts > SINGLE_FAULTS / 3
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_promises_are_kept_under_single_faults(name: str) -> None:
 def test_a_start_is_interrupted_at_any_turn(name: str, fault: str) -> None:
     """P6, P7, P8: a member comes back, and loses its work again, or its id, while it starts its workers."""
     scenario = SCENARIOS[name]
-    turns = try_out(Schedule(scenario)).turns_for_faults[-LAST_TURNS:]
+    turns = try_out(Attempt(scenario)).turns_for_faults[-LAST_TURNS:]
     exploration = Exploration()
     exploration.single_faults(scenario, [Injection(turn, fault, 0) for turn in turns])
     assert not exploration.failures, "\n".join(exploration.failures.values())
-    assert exploration.schedules == len(turns) > LAST_TURNS / 2
+    assert exploration.attempts == len(turns) > LAST_TURNS / 2
 
 
 LAST_TURNS = 30
@@ -55,9 +55,9 @@ def test_a_session_ends_while_an_earlier_participation_ends_its_work() -> None:
     for turn in range(70, 110, 4):
         for later in range(1, 12, 3):
             injections = (Injection(turn, "leave and join again", 0), Injection(turn + later, "expire", 0))
-            exploration.try_out(Schedule(SCENARIOS["two exclusive"], injections))
+            exploration.try_out(Attempt(SCENARIOS["two exclusive"], injections))
     assert not exploration.failures, "\n".join(exploration.failures.values())
-    assert exploration.schedules == 40
+    assert exploration.attempts == 40
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -67,14 +67,14 @@ def test_each_fault_can_happen(fault: str) -> None:
     injections = [Injection(60, fault, 1)]
     if fault in before:
         injections.insert(0, Injection(60, before[fault], 1))
-    assert try_out(Schedule(SCENARIOS["two exclusive"], tuple(injections))).applied
+    assert try_out(Attempt(SCENARIOS["two exclusive"], tuple(injections))).applied
 
 
 def test_a_schedule_always_goes_the_same_way() -> None:
     """So that a failure can be replayed from its text."""
-    schedule = Schedule.parse("three exclusive | 70:cut off:0 | 90:expire:1")
-    assert str(schedule) == "three exclusive | 70:cut off:0 | 90:expire:1"
-    assert try_out(schedule).turns == try_out(schedule).turns > 200
+    attempt = Attempt.parse("three exclusive | 70:cut off:0 | 90:expire:1")
+    assert str(attempt) == "three exclusive | 70:cut off:0 | 90:expire:1"
+    assert try_out(attempt).turns == try_out(attempt).turns > 200
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -83,5 +83,5 @@ def test_mistakes_are_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch)
     mutation.make(monkeypatch)
     found = find(mutation, TRIES)
     assert found is not None
-    print(f"\n    in {found.tried} schedules: {found.schedule}: {found.failure}")
+    print(f"\n    in {found.tried} attempts: {found.attempt}: {found.failure}")
     assert re.match(mutation.promises, found.failure), found.failure

@@ -15,7 +15,7 @@ from aiopartition import (
     OwnershipUnknownError,
     View,
 )
-from tests.exploration.fleet import GROUP, Claim, Fleet, Kind, Participation
+from tests.exploration.crew import GROUP, Claim, Crew, Kind, Participation
 from tests.exploration.internals import belongs_to, usable_view
 
 DRAIN_TIMEOUT: Final = 0.4
@@ -43,13 +43,13 @@ class Work:
     lists_once: bool = False
     """Whether the resources of ``run()`` are a plain tuple, which is never asked for again."""
 
-    async def __call__(self, fleet: Fleet, participation: Participation) -> None:
+    async def __call__(self, crew: Crew, participation: Participation) -> None:
         """Join the group and work until that is left, or this member is superseded."""
-        service = _Service(fleet, participation)
+        service = _Service(crew, participation)
         coordinator = participation.process.coordinator
 
         async def join() -> None:
-            await coordinator.join_group(GROUP, policy=fleet.policy, settle=self.settle)
+            await coordinator.join_group(GROUP, policy=crew.policy, settle=self.settle)
 
         await service.until_over(join)
         optional = ((self.holds, service.hold), (self.iterates, service.iterate))
@@ -60,8 +60,8 @@ class Work:
 
 
 class _Service:
-    def __init__(self, fleet: Fleet, participation: Participation) -> None:
-        self._fleet = fleet
+    def __init__(self, crew: Crew, participation: Participation) -> None:
+        self._crew = crew
         self._participation = participation
         self._coordinator = participation.process.coordinator
 
@@ -75,28 +75,28 @@ class _Service:
                 await asyncio.sleep(PAUSE)
             except MemberSupersededError:
                 self._participation.ending = self._participation.ending or "superseded"
-                self._fleet.stop(self._participation.process)  # as a program ends whose run() has raised
+                self._crew.stop(self._participation.process)  # as a program ends whose run() has raised
             except (NotStartedError, ConfigurationError) as error:
                 if self._participation.ending is None:
-                    self._fleet.break_promise(f"P9: {self._participation} is told: {error}", error.__cause__ or error)
+                    self._crew.break_promise(f"P9: {self._participation} is told: {error}", error.__cause__ or error)
                     return
 
     # ---- run()
 
     async def run(self) -> None:
-        resources = self._fleet.listing if self._fleet.lists_once else self._resources
+        resources = self._crew.listing if self._crew.lists_once else self._resources
         await self._coordinator.run(GROUP, resources, self._worker, refresh=REFRESH, drain_timeout=DRAIN_TIMEOUT)
         self._participation.run_returned = True
 
     async def _resources(self) -> list[str]:
         await asyncio.sleep(0)
         await asyncio.sleep(0.05)
-        instead, self._fleet.next_listing = self._fleet.next_listing, None
-        return list(self._fleet.listing) if instead is None else instead()
+        instead, self._crew.next_listing = self._crew.next_listing, None
+        return list(self._crew.listing) if instead is None else instead()
 
     async def _worker(self, key: str) -> None:
         kind = kind_of(key)
-        first = key not in self._fleet.ever_at_work
+        first = key not in self._crew.ever_at_work
         with self._claim(key, "worker") as claim:
             try:
                 await asyncio.sleep(0.2 if kind in ("returns", "fails") else 1e6)
@@ -106,25 +106,25 @@ class _Service:
                     await asyncio.sleep(1e6)
             except asyncio.CancelledError:
                 self._tell(claim)
-                if kind == "lingers" and not self._fleet.closing:
+                if kind == "lingers" and not self._crew.closing:
                     await asyncio.sleep(LINGERS_FOR)
-                if kind == "swallows" and not self._fleet.closing:
+                if kind == "swallows" and not self._crew.closing:
                     await asyncio.sleep(1e6)
                 raise
 
     def _tell(self, claim: Claim) -> None:
         """A worker is cancelled. P9: not while its key was its member's all along, and listed."""
         claim.told = True
-        participation, fleet = self._participation, self._fleet
+        participation, crew = self._participation, self._crew
         owned = belongs_to(usable_view(self._coordinator, GROUP), claim.key)
         if (
             owned
             and not claim.excused
             and participation.ending is None
-            and claim.key in fleet.listing
-            and not fleet.closing
+            and claim.key in crew.listing
+            and not crew.closing
         ):
-            fleet.break_promise(f"P9: {claim} is cancelled without reason")
+            crew.break_promise(f"P9: {claim} is cancelled without reason")
 
     # ---- hold()
 
@@ -145,44 +145,44 @@ class _Service:
             await asyncio.sleep(PAUSE)
 
     async def _batch(self, view: View, *, handed_over_at_once: bool) -> None:
-        now = self._fleet.loop.time()
-        claims = [Claim(self._participation, key, "batch", now) for key in view.mine(self._fleet.all_keys)]
+        now = self._crew.loop.time()
+        claims = [Claim(self._participation, key, "batch", now) for key in view.mine(self._crew.all_keys)]
         for claim in claims:
             if handed_over_at_once:
-                self._fleet.require_lease(claim)
-            self._fleet.begin(claim)
+                self._crew.require_lease(claim)
+            self._crew.begin(claim)
         try:
             await asyncio.sleep(BATCH if claims else 0)
         finally:
             for claim in claims:
-                self._fleet.end(claim)
+                self._crew.end(claim)
 
     # ---- my_subset()
 
     async def iterate(self) -> None:
         while self._participation.ending is None:
-            keys = self._fleet.all_keys[:ITEMS]
+            keys = self._crew.all_keys[:ITEMS]
             async with aclosing(self._coordinator.my_subset(GROUP, keys, key=self._key)) as items:
                 async for key in items:
                     with self._claim(key, "item") as claim:
-                        self._fleet.require_lease(claim)
+                        self._crew.require_lease(claim)
                         await asyncio.sleep(ITEM)
             await asyncio.sleep(PAUSE)
 
     def _key(self, key: str) -> str:
-        blocked, self._fleet.next_key_takes = self._fleet.next_key_takes, 0.0
+        blocked, self._crew.next_key_takes = self._crew.next_key_takes, 0.0
         if blocked:
-            self._fleet.jump(blocked)
+            self._crew.jump(blocked)
         return key
 
     @contextmanager
     def _claim(self, key: str, kind: Kind) -> Iterator[Claim]:
-        claim = Claim(self._participation, key, kind, self._fleet.loop.time())
-        self._fleet.begin(claim)
+        claim = Claim(self._participation, key, kind, self._crew.loop.time())
+        self._crew.begin(claim)
         try:
             yield claim
         finally:
-            self._fleet.end(claim)
+            self._crew.end(claim)
 
 
 ITEMS: Final = 5

@@ -16,7 +16,7 @@ LONGEST_ALONE = 1.0
 """Seconds in which a handoff may be under way and nobody is known to be waited for: the first look at it is then."""
 
 
-class Fleet:
+class CrashLoop:
     """Healthy members with workers, and those that die."""
 
     def __init__(self, cluster: PartitionCluster) -> None:
@@ -50,7 +50,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def watched(fleet: Fleet, lows: list[int]) -> AsyncIterator[None]:
+async def watched(fleet: CrashLoop, lows: list[int]) -> AsyncIterator[None]:
     """Note the fewest keys at work meanwhile, and that whoever hands over knows for whom it waits."""
 
     async def watch() -> None:
@@ -97,7 +97,7 @@ def test_a_crash_loop_takes_no_more_than_one_share(lifetime: float, pause: float
 async def fewest_at_work(lifetime: float, pause: float, stable: bool) -> int:
     """The fewest keys at work while a member joins and dies again and again."""
     async with PartitionCluster(session_timeout=SESSION) as cluster:
-        fleet = Fleet(cluster)
+        fleet = CrashLoop(cluster)
         fleet.healthy = [await fleet.start(f"member-{number}") for number in range(3)]
         await cluster.settle("g")
         await cluster.step(1.0)

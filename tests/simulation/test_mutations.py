@@ -16,7 +16,7 @@ from aiopartition.group.membership import Membership
 from aiopartition.group.state import Group
 from aiopartition.placement.assign import build_steps
 from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
-from tests.simulation.world import simulate
+from tests.simulation.simulation import simulate
 from tests.support.mistakes import (
     acknowledged_before_work_has_ended,
     lost_news_are_not_looked_for,

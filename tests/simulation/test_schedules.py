@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aiopartition import GroupPolicy
 from tests.simulation.schedules import KINDS, Event, Schedule, schedules
-from tests.simulation.world import KEYS, World, simulate
+from tests.simulation.simulation import KEYS, Simulation, simulate
 
 SCHEDULES = 400
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("quiet_library")
 def test_any_schedule_of_faults() -> None:
     """All agree and share completely at each generation (P1, P2), nothing is handed out outside of a lease (P3,
     P4), and after the last fault all converge (P5)."""
-    simulated: list[World] = []
+    simulated: list[Simulation] = []
 
     @settings(max_examples=SCHEDULES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(schedules)
@@ -30,10 +30,10 @@ def test_any_schedule_of_faults() -> None:
 
     began = time.monotonic()
     run()
-    events = sum(len(world.schedule.events) for world in simulated)
+    events = sum(len(each.schedule.events) for each in simulated)
     print(
-        f"\n    {len(simulated)} schedules, {events} events, {sum(world.looks for world in simulated)} looks, "
-        f"{sum(world.loop.time() for world in simulated):.0f} virtual seconds in {time.monotonic() - began:.1f} s"
+        f"\n    {len(simulated)} schedules, {events} events, {sum(each.looks for each in simulated)} looks, "
+        f"{sum(each.loop.time() for each in simulated):.0f} virtual seconds in {time.monotonic() - began:.1f} s"
     )
     assert len(simulated) >= SCHEDULES
 
@@ -57,10 +57,10 @@ def test_who_comes_back_in_time_moves_nothing(members: int, who: int, kind: str,
     member, and the newcomer gets just what its former self had."""
     quiet_time = Event(4.0, "heal")
     events = (Event(1.0, "heal"), Event(0.0, kind, who, pause), quiet_time)
-    world = simulate(Schedule(members, events, GroupPolicy(slots=16, vnodes=4)))
+    simulation = simulate(Schedule(members, events, GroupPolicy(slots=16, vnodes=4)))
     comes_back = f"m{who % members}"
-    strike = next(entry[0] for entry in world.trace if entry[1:] == (kind, comes_back))
-    before = {entry[1]: entry[3] for entry in world.trace if len(entry) == 4 and entry[0] < strike}  # type: ignore[operator]
-    after = {(entry[1], entry[3]) for entry in world.trace if len(entry) == 4 and entry[0] >= strike}  # type: ignore[operator]
+    strike = next(entry[0] for entry in simulation.trace if entry[1:] == (kind, comes_back))
+    before = {entry[1]: entry[3] for entry in simulation.trace if len(entry) == 4 and entry[0] < strike}  # type: ignore[operator]
+    after = {(entry[1], entry[3]) for entry in simulation.trace if len(entry) == 4 and entry[0] >= strike}  # type: ignore[operator]
     assert after <= {(comes_back, before[comes_back])}
     assert sorted(key for share in before.values() for key in share) == sorted(KEYS)  # type: ignore[attr-defined]

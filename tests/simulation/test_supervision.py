@@ -19,7 +19,7 @@ POLICIES = [GroupPolicy(slots=1024, vnodes=16), GroupPolicy(slots=1024, vnodes=1
 both_kinds = pytest.mark.parametrize("policy", POLICIES, ids=["ordinary", "exclusive"])
 
 
-class Floor:
+class AtWork:
     """Who works on what at this moment, over all members."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def test_ownership_that_ends_while_workers_start(policy: GroupPolicy, workers: i
     when all faults have ended, each resource has one worker."""
 
     async def scenario(cluster: PartitionCluster) -> None:
-        floor = Floor()
+        floor = AtWork()
         members = [await cluster.join(member_id, "g", policy=policy) for member_id in ("a", "b")]
         runs = [asyncio.create_task(each.run("g", KEYS, floor.worker_of(each.member_id))) for each in members]
         await wait_until(lambda: len(floor.working) == len(KEYS))
@@ -113,7 +113,7 @@ def test_a_second_process_in_the_midst_of_an_interrupted_start(policy: GroupPoli
     """The member that is superseded ends its workers and says so; nobody waits for it in vain."""
 
     async def scenario(cluster: PartitionCluster) -> None:
-        floor = Floor()
+        floor = AtWork()
         older = PartitionCoordinator(cluster.url, member_id="a", session_timeout=SESSION_TIMEOUT)
         async with older:
             await older.join_group("g", policy=policy)
@@ -150,7 +150,7 @@ def test_joining_again_while_the_work_of_before_ends(fault: str) -> None:
     session that both are in."""
 
     async def scenario(cluster: PartitionCluster) -> None:
-        floor = Floor()
+        floor = AtWork()
         floor.seconds_to_end = 8.0
         member = await cluster.join("a", "g", policy=POLICIES[1])
         old = asyncio.create_task(member.run("g", KEYS[:100], floor.worker_of("old")))

@@ -69,7 +69,7 @@ BURSTS: Final = (1, 1, 1, 2, 4, 12)
 """Members go on by as many requests at a time."""
 
 
-class World:
+class ModelRun:
     """One run: members come and go, and everything that may go wrong does."""
 
     def __init__(self, chance: random.Random, handoff: type[Handoff] = Handoff) -> None:
@@ -277,24 +277,24 @@ class Tally:
 
     def run(self, seed: object, handoff: type[Handoff] = Handoff, service: type[BarrierService] | None = None) -> None:
         chance = random.Random(str(seed))
-        world = World(chance, handoff)
+        model_run = ModelRun(chance, handoff)
         if service is not None:
-            world.service = service()
+            model_run.service = service()
         try:
             for _ in range(chance.randint(20, 1500)):
-                world.step()
+                model_run.step()
                 self.steps += 1
-            world.come_to_rest()
-            world.check_that_nothing_is_left()
+            model_run.come_to_rest()
+            model_run.check_that_nothing_is_left()
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
         self.runs += 1
-        self.generations += len(world.service.history)
-        self.activations += world.service.activations
+        self.generations += len(model_run.service.history)
+        self.activations += model_run.service.activations
 
 
-class ForgetfulWorld(World):
+class ForgetfulRun(ModelRun):
     """One whose ensemble forgets the last that it had agreed upon, as 3.8.0 was seen to (ZOOKEEPER-4643)."""
 
     def __init__(self, chance: random.Random) -> None:
@@ -344,15 +344,15 @@ def test_what_was_forgotten_is_not_waited_for(seed: int) -> None:
     """P7 cannot be kept when what all have agreed upon never was; but all are at work again, and nobody twice."""
     for run in range(60):
         chance = random.Random(f"{seed} {run}")
-        world = ForgetfulWorld(chance)
+        model_run = ForgetfulRun(chance)
         for _ in range(chance.randint(20, 400)):
-            world.step()
-        world.remember()
+            model_run.step()
+        model_run.remember()
         for _ in range(chance.randint(1, 200)):
-            world.step()
+            model_run.step()
         try:
-            world.forget()
-            world.come_to_rest()
+            model_run.forget()
+            model_run.come_to_rest()
         except BaseException as error:
             error.add_note(f"seed {seed} {run}")
             raise

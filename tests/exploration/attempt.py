@@ -10,8 +10,8 @@ from functools import partial
 from typing import Final
 
 from tests.exploration.checks import EachTurn, what_is_unsettled
+from tests.exploration.crew import HEARTBEAT, SESSION_TIMEOUT, BrokenPromise, Crew
 from tests.exploration.faults import FAULTS, Injection, inject
-from tests.exploration.fleet import HEARTBEAT, SESSION_TIMEOUT, BrokenPromise, Fleet
 from tests.exploration.internals import numbered_nonces
 from tests.exploration.loop import TurnLoop
 from tests.exploration.scenarios import EAGER_TASKS, SCENARIOS, Scenario
@@ -21,7 +21,7 @@ AFTERMATH: Final = SESSION_TIMEOUT + HEARTBEAT
 AFTER_HEALING: Final = 0.5
 """Seconds for which further faults are injected then."""
 CONVERGENCE: Final = 10.0
-"""Seconds in which a fleet without faults has to settle."""
+"""Seconds in which a crew without faults has to settle."""
 LOOK: Final = 0.25
 PROOF: Final = 1.2
 """Seconds after which it has to be settled still."""
@@ -29,7 +29,7 @@ MOST_TURNS: Final = 50_000
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Attempt:
     """A scenario and its faults. As text it can be repeated."""
 
     scenario: Scenario
@@ -39,7 +39,7 @@ class Schedule:
         return " | ".join((self.scenario.name, *map(str, self.injections)))
 
     @classmethod
-    def parse(cls, text: str) -> Schedule:
+    def parse(cls, text: str) -> Attempt:
         name, *injections = text.split(" | ")
         return cls(SCENARIOS[name], tuple(map(Injection.parse, injections)))
 
@@ -62,38 +62,38 @@ class Outcome:
     applied: bool = True
     failure: BrokenPromise | None = None
     states: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """The fingerprint of the fleet before each turn of the window."""
+    """The fingerprint of the crew before each turn of the window."""
 
     @property
     def turns_for_faults(self) -> range:
         return range(self.scenario_began, self.scenario_ended)
 
 
-def try_out(schedule: Schedule, fingerprint: Callable[[Fleet], int] | None = None) -> Outcome:
-    """Run a schedule. It always goes the same way.
+def try_out(attempt: Attempt, fingerprint: Callable[[Crew], int] | None = None) -> Outcome:
+    """Run an attempt. It always goes the same way.
 
-    :param fingerprint: of the fleet, asked for before each turn after the last injection.
+    :param fingerprint: of the crew, asked for before each turn after the last injection.
     """
     outcome = Outcome()
     random.seed(0)  # the library draws how long it waits before a worker is started again
     loop = TurnLoop()
-    if schedule.scenario.eager:
+    if attempt.scenario.eager:
         loop.set_task_factory(EAGER_TASKS)
     asyncio.set_event_loop(None)
     with numbered_nonces():
-        scenario = schedule.scenario
-        fleet = Fleet(loop, scenario.policy, scenario.keys, scenario.work, lists_once=scenario.work.lists_once)
-        loop.set_exception_handler(partial(_unhandled, fleet))
-        loop.between_turns = _BetweenTurns(fleet, schedule, outcome, fingerprint)
+        scenario = attempt.scenario
+        crew = Crew(loop, scenario.policy, scenario.keys, scenario.work, lists_once=scenario.work.lists_once)
+        loop.set_exception_handler(partial(_unhandled, crew))
+        loop.between_turns = _BetweenTurns(crew, attempt, outcome, fingerprint)
         try:
-            loop.run_until_complete(_main(fleet, scenario, outcome))
+            loop.run_until_complete(_main(crew, scenario, outcome))
         except BrokenPromise as failure:
             outcome.failure = failure
         except NotApplicableError:
             outcome.applied = False
         finally:
             outcome.turns = loop.turn
-            _close(loop, fleet)
+            _close(loop, crew)
     return outcome
 
 
@@ -105,68 +105,68 @@ class _BetweenTurns:
     """Checks after a turn, then injects what is due before the next one."""
 
     def __init__(
-        self, fleet: Fleet, schedule: Schedule, outcome: Outcome, fingerprint: Callable[[Fleet], int] | None
+        self, crew: Crew, attempt: Attempt, outcome: Outcome, fingerprint: Callable[[Crew], int] | None
     ) -> None:
-        self._fleet = fleet
-        self._check = EachTurn(fleet)
-        self._since = schedule.scenario.since
-        self._due = list(reversed(schedule.injections))
+        self._crew = crew
+        self._check = EachTurn(crew)
+        self._since = attempt.scenario.since
+        self._due = list(reversed(attempt.injections))
         self._outcome = outcome
         self._fingerprint = fingerprint
 
     def __call__(self) -> None:
-        fleet, turn = self._fleet, self._fleet.loop.turn
-        if not self._outcome.scenario_began and fleet.loop.time() >= self._since:
+        crew, turn = self._crew, self._crew.loop.turn
+        if not self._outcome.scenario_began and crew.loop.time() >= self._since:
             self._outcome.scenario_began = max(1, turn)
         self._check()
-        if fleet.failure is not None:
-            raise fleet.failure
+        if crew.failure is not None:
+            raise crew.failure
         if turn > MOST_TURNS:
-            raise BrokenPromise(f"P9: the event loop turns without rest, at {fleet.loop.time():.3f} s")
+            raise BrokenPromise(f"P9: the event loop turns without rest, at {crew.loop.time():.3f} s")
         while self._due and self._due[-1].turn <= turn:
-            if not inject(fleet, self._due.pop()):
+            if not inject(crew, self._due.pop()):
                 raise NotApplicableError
         if self._fingerprint is not None and not self._due and not self._outcome.window_ended:
-            self._outcome.states.append((turn, self._fingerprint(fleet)))
+            self._outcome.states.append((turn, self._fingerprint(crew)))
 
 
-async def _main(fleet: Fleet, scenario: Scenario, outcome: Outcome) -> None:
-    loop = fleet.loop
+async def _main(crew: Crew, scenario: Scenario, outcome: Outcome) -> None:
+    loop = crew.loop
     for at, event, member in scenario.events:
         await asyncio.sleep(at - loop.time())
-        FAULTS[event](fleet, member)
+        FAULTS[event](crew, member)
     await asyncio.sleep(scenario.duration - loop.time())
     outcome.scenario_ended = loop.turn
     await asyncio.sleep(AFTERMATH)
-    fleet.heal()
+    crew.heal()
     await asyncio.sleep(AFTER_HEALING)
     outcome.window_ended = loop.turn
-    fleet.heal()
-    await _require_settled(fleet)
+    crew.heal()
+    await _require_settled(crew)
     await asyncio.sleep(PROOF)
-    if unsettled := what_is_unsettled(fleet):
-        fleet.break_promise(f"{unsettled}; it had settled before")
-    if fleet.failure is not None:
-        raise fleet.failure
+    if unsettled := what_is_unsettled(crew):
+        crew.break_promise(f"{unsettled}; it had settled before")
+    if crew.failure is not None:
+        raise crew.failure
 
 
-async def _require_settled(fleet: Fleet) -> None:
-    deadline = fleet.loop.time() + CONVERGENCE
-    while unsettled := what_is_unsettled(fleet):
-        if fleet.loop.time() >= deadline:
-            fleet.break_promise(f"{unsettled}; {CONVERGENCE:g} s after the last fault")
+async def _require_settled(crew: Crew) -> None:
+    deadline = crew.loop.time() + CONVERGENCE
+    while unsettled := what_is_unsettled(crew):
+        if crew.loop.time() >= deadline:
+            crew.break_promise(f"{unsettled}; {CONVERGENCE:g} s after the last fault")
             return
         await asyncio.sleep(LOOK)
 
 
-def _unhandled(fleet: Fleet, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    if not fleet.closing:
-        fleet.break_promise(f"P9: {context.get('message')}: {context.get('exception')!r}")
+def _unhandled(crew: Crew, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    if not crew.closing:
+        crew.break_promise(f"P9: {context.get('message')}: {context.get('exception')!r}")
 
 
-def _close(loop: TurnLoop, fleet: Fleet) -> None:
+def _close(loop: TurnLoop, crew: Crew) -> None:
     """End every task. Workers do not linger any more."""
-    fleet.closing = True
+    crew.closing = True
     loop.between_turns = None
     loop.call_soon(loop.stop)
     loop.run_forever()  # a stop may be under way that was meant for the main task

@@ -1,4 +1,4 @@
-"""A small fleet in one event loop: processes with a coordinator each, and their participations in one group."""
+"""A small crew in one event loop: processes with a coordinator each, and their participations in one group."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class Participation:
         return str(self.process) if turn == 1 else f"{self.process}, participation {turn}"
 
 
-TakePart: TypeAlias = "Callable[[Fleet, Participation], Coroutine[Any, Any, None]]"
+TakePart: TypeAlias = "Callable[[Crew, Participation], Coroutine[Any, Any, None]]"
 
 
-class Fleet:
+class Crew:
     """The processes, and who of them is at work on what.
 
     :param work: what each participation does.
@@ -119,7 +119,7 @@ class Fleet:
         self.cluster = PartitionCluster(session_timeout=SESSION_TIMEOUT, heartbeat=HEARTBEAT)
         self.processes: list[Process] = []
         self.slots: dict[int, Process] = {}
-        """The latest process of each number by which a schedule calls it."""
+        """The latest process of each number by which an attempt calls it."""
         self.at_work: dict[str, list[Claim]] = {}
         self.ever_at_work: set[str] = set()
         self.closing = False

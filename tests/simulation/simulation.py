@@ -73,7 +73,7 @@ class RecordedCluster(MemoryCluster):
 
 
 @dataclass(eq=False)
-class Member:
+class Simulated:
     """One coordinator and its work."""
 
     coordinator: PartitionCoordinator
@@ -98,7 +98,7 @@ class Member:
 
 
 @dataclass
-class World:
+class Simulation:
     """The members, and what was seen of them."""
 
     schedule: Schedule
@@ -106,7 +106,7 @@ class World:
     tasks: TaskGroup
     cluster: RecordedCluster
     chance: random.Random
-    members: list[Member] = field(default_factory=list[Member])
+    members: list[Simulated] = field(default_factory=list[Simulated])
     looks: int = 0
     trace: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
     owners: dict[int, Owners] = field(default_factory=dict[int, Owners])
@@ -127,19 +127,19 @@ class World:
 
     # ---- members
 
-    async def start(self, member_id: str, weight: int = 1) -> Member:
+    async def start(self, member_id: str, weight: int = 1) -> Simulated:
         coordinator = PartitionCoordinator(
             "memory://simulation", member_id=member_id, session_timeout=SESSION_TIMEOUT, heartbeat=HEARTBEAT,
             connect_timeout=1.0, on_unknown="raise",
         )  # fmt: skip
-        member = Member(coordinator, weight)
+        member = Simulated(coordinator, weight)
         self.delay(member, self.schedule.delay)
         self.members.append(member)
         await coordinator.start()
         self.tasks.start_soon(self.work, member)
         return member
 
-    async def work(self, member: Member) -> None:
+    async def work(self, member: Simulated) -> None:
         """What a service does: asks what is its own, again and again."""
         with suppress(NotStartedError):
             await self.guard(member, self.join(member))
@@ -148,10 +148,10 @@ class World:
                 await self.guard(member, self.look(member))
                 await anyio.sleep(LOOK)
 
-    async def join(self, member: Member) -> None:
+    async def join(self, member: Simulated) -> None:
         await member.coordinator.join_group(GROUP, weight=member.weight, policy=self.schedule.policy)
 
-    async def guard(self, member: Member, step: Awaitable[None]) -> None:
+    async def guard(self, member: Simulated, step: Awaitable[None]) -> None:
         try:
             await step
         except (OwnershipUnknownError, OwnershipLostError):
@@ -159,7 +159,7 @@ class World:
         except MemberSupersededError:
             member.mine, member.superseded = (), self.cluster.newest(GROUP) or 0
 
-    async def look(self, member: Member) -> None:
+    async def look(self, member: Simulated) -> None:
         mine = await member.coordinator.extract_my_subset(GROUP, KEYS)
         self.handed(member, mine)
         view = await member.coordinator.view(GROUP)
@@ -172,7 +172,7 @@ class World:
 
     # ---- what must hold
 
-    def handed(self, member: Member, mine: list[str]) -> None:
+    def handed(self, member: Simulated, mine: list[str]) -> None:
         """P3, P4: nothing is handed out beyond the lease, counted from when the cluster last heard of the member."""
         if not mine:
             return
@@ -186,7 +186,7 @@ class World:
             assert again, f"{member.id} was handed {mine} after it was superseded"
             member.superseded = None
 
-    def check_view(self, member: Member, view: View, mine: list[str]) -> None:
+    def check_view(self, member: Simulated, view: View, mine: list[str]) -> None:
         """P1, P2: the members are those that there were, and who sees the same members sees the same owners."""
         assert view.generation >= member.generation, f"{member.id} went back to {view}"
         member.generation = view.generation
@@ -201,7 +201,7 @@ class World:
             owners = self.owners[view.generation]
             assert mine == [key for key, each in zip(KEYS, owners, strict=True) if member.id in each]
 
-    def check_owners(self, member: Member, view: View) -> None:
+    def check_owners(self, member: Simulated, view: View) -> None:
         members = {each.id: each.weight for each in view.members}
         assert members == self.cluster.history[view.generation], f"{member.id} believes in {members} at {view}"
         owners = tuple(view.owners(key) for key in KEYS)
@@ -283,7 +283,7 @@ class World:
             case _:
                 return
 
-    async def end(self, member: Member, *, crash: bool) -> None:
+    async def end(self, member: Simulated, *, crash: bool) -> None:
         if crash:
             self.members.remove(member)  # whatever it is at, a dead process does no more of it
             member.backend.crash()
@@ -291,7 +291,7 @@ class World:
         if not crash:
             self.members.remove(member)
 
-    async def block(self, member: Member, seconds: float) -> None:
+    async def block(self, member: Simulated, seconds: float) -> None:
         """The event loop is blocked while this member iterates over its work, and filters a list."""
         stream = member.coordinator.my_subset(GROUP, KEYS * 2)
         with suppress(StopAsyncIteration):
@@ -307,10 +307,10 @@ class World:
 
         self.handed(member, await member.coordinator.extract_my_subset(GROUP, KEYS, key=slow_key))
 
-    def delay(self, member: Member, most: float) -> None:
+    def delay(self, member: Simulated, most: float) -> None:
         member.backend.network.delay = (lambda: self.chance.random() * most) if most else None
 
-    async def hold(self, member: Member, seconds: float) -> None:
+    async def hold(self, member: Simulated, seconds: float) -> None:
         """A batch of work that takes a while. If the handoff cancels it, it is over at once."""
         with suppress(NotStartedError):
             async with member.coordinator.hold(GROUP, drain_timeout=1.0) as view:
@@ -326,11 +326,11 @@ class World:
             member.backend.reconnect()
 
 
-def simulate(schedule: Schedule) -> World:
+def simulate(schedule: Schedule) -> Simulation:
     """Let a schedule happen, from nothing to convergence; AssertionError where something does not hold."""
     chance = random.Random(schedule.seed)
 
-    async def main() -> World:
+    async def main() -> Simulation:
         loop = cast("VirtualTimeLoop", asyncio.get_running_loop())
         cluster = RecordedCluster(loop.time)
         with (
@@ -338,12 +338,12 @@ def simulate(schedule: Schedule) -> World:
             patch.object(secrets, "token_hex", lambda size: chance.randbytes(size).hex()),
         ):
             async with anyio.create_task_group() as tasks:
-                world = World(schedule, loop, tasks, cluster, chance)
-                await world.run()
+                simulation = Simulation(schedule, loop, tasks, cluster, chance)
+                await simulation.run()
                 tasks.cancel_scope.cancel()
-            for member in world.members:
+            for member in simulation.members:
                 await member.coordinator.stop()
-        return world
+        return simulation
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         try:
