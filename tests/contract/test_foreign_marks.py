@@ -7,7 +7,7 @@ import pytest
 from aiopartition import PartitionCoordinator
 from aiopartition.backends.base import Mark
 from tests.contract.cluster import Cluster
-from tests.contract.exclusive import join, joined, shared_out, waits
+from tests.contract.exclusive import alone, shared_out, waiting
 from tests.support import wait_until
 from tests.support.split import RESOURCES
 
@@ -24,11 +24,9 @@ async def test_a_foreign_acknowledgement_of_another_completes_nothing(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The one that it names is still at work. It is removed, with a warning."""
-    first, second = await joined(cluster, "first"), await cluster.started("second")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g") as view:
-        await join(second)
-        await waits(second)
+        second = await waiting(cluster, "second")
         await wait_until(lambda: first.status("g").waiting_for)
         with caplog.at_level(logging.WARNING, "aiopartition"):
             await cluster.put_mark("g", Mark(await generation_of(second), entry_of(first)))
@@ -41,11 +39,9 @@ async def test_a_foreign_acknowledgement_of_another_completes_nothing(
 
 async def test_a_foreign_mark_in_our_name_is_replaced(cluster: Cluster) -> None:
     """Of a member that is about to make it: ours counts."""
-    first, second = await joined(cluster, "first"), await cluster.started("second")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g"):
-        await join(second)
-        await waits(second)
+        second = await waiting(cluster, "second")
         for ready in (False, True):
             await cluster.put_mark("g", Mark(await generation_of(first), entry_of(first), ready=ready))
     await shared_out(first, second)
@@ -53,11 +49,9 @@ async def test_a_foreign_mark_in_our_name_is_replaced(cluster: Cluster) -> None:
 
 async def test_foreign_marks_of_nobody_change_nothing(cluster: Cluster) -> None:
     """However many there are."""
-    first, second = await joined(cluster, "first"), await cluster.started("second")
-    await shared_out(first)
+    first = await alone(cluster, "first")
     async with first.hold("g"):
-        await join(second)
-        await waits(second)
+        second = await waiting(cluster, "second")
         for name in ("nobody;1;1;0123456789abcdef", "rubbish", entry_of(second)):
             await cluster.put_mark("g", Mark(await generation_of(second), name))
         assert await second.extract_my_subset("g", RESOURCES) == []
