@@ -46,6 +46,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "url": [
         b"zookeeper://user:pass%40word@a:1,[::1]:2/name/space?session_timeout=4&connect_timeout=1.5&heartbeat=0.1",
         b"zookeeper://h",
+        b"zookeeper+tls://user:pw@h,g:1/n?ca=/etc/ca.pem&cert=c%20d.pem&key=k&heartbeat=1",
         b"memory://name?heartbeat=3",
     ],
     "document": [
@@ -62,7 +63,20 @@ SEEDS: Final[dict[str, list[bytes]]] = {
 
 DICTIONARY: Final[dict[str, list[bytes]]] = {
     "entry_name": [b";", b"%2E", b"%ff", b"1000", b"1001", NONCE.encode()],
-    "url": [b"://", b"zookeeper://", b"memory://", b"@", b"%40", b"[::1]", b"session_timeout=", b"heartbeat=", b"?"],
+    "url": [
+        b"://",
+        b"zookeeper://",
+        b"zookeeper+tls://",
+        b"memory://",
+        b"@",
+        b"%40",
+        b"[::1]",
+        b"session_timeout=",
+        b"heartbeat=",
+        b"ca=",
+        b"&key=",
+        b"?",
+    ],
     "document": [b'"format"', b'"policy"', b'"slots"', b"1e999", b"NaN", b"null", b"\\ud800", b"[[[[", b"{}"],
     "frames": [
         FRAME_BORDER,

@@ -22,6 +22,7 @@ from aiopartition.group.document import check_document
 from aiopartition.group.entry import MAX_INCARNATION, Entry
 from aiopartition.placement.policy import GroupPolicy
 from aiopartition.secret import Secret
+from aiopartition.tls import TlsFiles
 from aiopartition.url import URL_OPTIONS, parse_url
 
 LONGEST_TEXT: Final = 1_000
@@ -53,7 +54,7 @@ def url(data: bytes) -> None:
         assert error.__context__ is None, "the cause may quote a secret"
         return
     assert set(parsed.options) <= set(URL_OPTIONS)
-    assert parse_url(str(parsed)) == replace(parsed, auth=None, options={})
+    assert parse_url(str(parsed)) == replace(parsed, auth=None, options={}, tls=parsed.tls and TlsFiles())
     if parsed.auth is not None and len(password := parsed.auth.password.reveal()) > len("zookeeper"):
         assert password not in repr(replace(parsed, hosts=(), namespace="/", options={}))
 

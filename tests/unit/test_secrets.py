@@ -49,6 +49,10 @@ RIGHT_OR_WRONG: Final = [
     "zookeeper://user:{}@h/..",
     "zookeeper://user:{}@h/zookeeper",
     "zookeeper://user:{}@h?hartbeat=1",
+    "zookeeper+tls://user:{}@h",
+    "zookeeper+tls://user:{}@h?ca=/missing&key=",
+    "zookeeper+ssl://user:{}@h",
+    "zookeeper://user:{}@h?cert=/missing",
     "zookeeper://user:{}@h?heartbeat=x",
     "zookeeper://user:{}@h?heartbeat=1&heartbeat=1",
     "zookeeper://user:{}@h?heartbeat=-1",
@@ -144,7 +148,10 @@ fragments: Final = st.lists(
 ).map("".join)
 
 
-@given(before=fragments, after=fragments, start=st.sampled_from(["zookeeper://", "zookeeper://user:", "memory://"]))
+STARTS: Final = ["zookeeper://", "zookeeper://user:", "zookeeper+tls://", "memory://"]
+
+
+@given(before=fragments, after=fragments, start=st.sampled_from(STARTS))
 @settings(max_examples=1000, deadline=None)
 @example("1234,hunter2:x", "", "zookeeper://user:")
 @example("1234?hunter2%40h", "", "zookeeper://user:")

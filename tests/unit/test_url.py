@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aiopartition import ConfigurationError, PartitionCoordinator
 from aiopartition.credentials import require_auth
 from aiopartition.settings import Settings
+from aiopartition.tls import TlsFiles
 from aiopartition.url import URL_OPTIONS, Url, parse_url
 from tests.unit.refusals import SECONDS, refusal
 
@@ -222,17 +223,19 @@ HOSTILE: Final = [
     "zookeeper://", "memory://", "http://", "://", ":", "/", "//", "?", "&", "=", "@", "#", ",", ";", "[", "]", "%",
     "%2", "%2F", "%00", "%FF", "%3A", "%40", "%ED%A0%80", "+", ".", "..", "-", "_", "~", " ", "\t", "\n", "\0", "\x7f",
     "\ud800", "😀", "ü", "²", "٣", "h", "a.b", "[::1]", "[fe80::1%25eth0]", "user:pw@", "2181", "0", "65536", "1e3",
-    "nan", "inf", "1_0", "zookeeper", "heartbeat=1", "session_timeout", "connect_timeout=2",
+    "nan", "inf", "1_0", "zookeeper", "heartbeat=1", "session_timeout", "connect_timeout=2", "ca=", "cert=/x", "key",
 ]  # fmt: skip
 
 
 anything: Final = st.one_of(
     st.text(),
-    st.builds("{}://{}".format, st.sampled_from(["zookeeper", "memory"]), st.text()),
+    st.builds("{}://{}".format, st.sampled_from(["zookeeper", "zookeeper+tls", "memory"]), st.text()),
     st.lists(st.sampled_from(HOSTILE), max_size=12).map("".join),
     st.builds(
         "{}{}".format,
-        st.sampled_from(["zookeeper://", "zookeeper://h/", "zookeeper://h?", "memory://", "zookeeper://u:p@h"]),
+        st.sampled_from(
+            ["zookeeper://", "zookeeper://h/", "zookeeper://h?", "memory://", "zookeeper://u:p@h", "zookeeper+tls://h?"]
+        ),
         st.lists(st.sampled_from(HOSTILE), max_size=6).map("".join),
     ),
 )
@@ -267,7 +270,7 @@ def test_any_text_is_a_url_or_refused(text: str) -> None:
         assert segments
         assert not {"", ".", ".."} & set(segments)
         assert segments[0] != "zookeeper"
-    assert parse_url(str(url)) == dataclasses.replace(url, auth=None, options={})
+    assert parse_url(str(url)) == dataclasses.replace(url, auth=None, options={}, tls=url.tls and TlsFiles())
     assert "\n" not in str(url)
 
 
