@@ -110,6 +110,15 @@ def browser(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/browser", *session.posargs)
 
 
+@nox.session(python="/usr/bin/python3", venv_params=["--system-site-packages"])
+def kerberos(session: nox.Session) -> None:
+    """Members of a Kerberos realm, with Debian's Python, for which alone Debian has ``gssapi`` built."""
+    session.install("-e", ".", *group("test"))
+    require_zookeeper(session)
+    require_kerberos(session)
+    session.run("python", "-m", "pytest", "tests/kerberos", *session.posargs)
+
+
 @nox.session(name="tests-all", python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
     """The tests on every supported Python; tests-all-3.13 for one of them."""
@@ -220,6 +229,19 @@ def require_chromium(session: nox.Session) -> None:
         session.run(*install, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
     if shutil.which("chromium") is None:
         session.error("no chromium on the path; install it with: apt-get install -y --no-install-recommends chromium")
+
+
+def require_kerberos(session: nox.Session) -> None:
+    """Make sure that the tests find a KDC and ``gssapi``. They say themselves what is missing."""
+    needed = (Path("/usr/sbin/krb5kdc"), Path("/usr/sbin/kadmin.local"), Path("/usr/bin/kinit"))
+    look = "import importlib.util; print(importlib.util.find_spec('gssapi'))"
+    missing = not all(map(Path.exists, needed)) or str(session.run("python", "-c", look, silent=True)).startswith(
+        "None"
+    )
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("apt-get", "update", external=True)
+        packages = ("krb5-kdc", "krb5-admin-server", "krb5-user", "python3-gssapi")
+        session.run(*APT_INSTALL, *packages, external=True, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def look_for_zookeeper() -> str:

@@ -2,6 +2,7 @@
 
 from aiopartition.acl import Acl
 from aiopartition.coordinator import PartitionCoordinator
+from aiopartition.credentials import Kerberos, SaslDigest
 from aiopartition.errors import (
     AuthenticationError,
     BackendError,
@@ -40,6 +41,7 @@ __all__ = [
     "GroupPolicy",
     "GroupStatus",
     "GroupTooLargeError",
+    "Kerberos",
     "Member",
     "MemberInfo",
     "MemberSupersededError",
@@ -51,6 +53,7 @@ __all__ = [
     "PartitionError",
     "PolicyMismatchError",
     "Rebalance",
+    "SaslDigest",
     "Secret",
     "SessionFullError",
     "TlsFiles",

@@ -12,7 +12,7 @@ from enum import IntFlag
 from hashlib import sha1
 from typing import Final, NamedTuple, cast
 
-from aiopartition.credentials import require_auth
+from aiopartition.credentials import Digest, require_auth
 from aiopartition.errors import ConfigurationError
 from aiopartition.secret import Secret
 from aiopartition.showing import shown, shown_name
@@ -102,7 +102,9 @@ class Acl:
 
         :raises ConfigurationError: for an empty user, or one with a ``:``.
         """
-        digest = sha1(require_auth((user, password)).token.reveal(), usedforsecurity=False).digest()
+        credentials = require_auth((user, password))
+        assert isinstance(credentials, Digest)
+        digest = sha1(credentials.token.reveal(), usedforsecurity=False).digest()
         return f"digest:{user}:{b64encode(digest).decode()}"
 
     @property

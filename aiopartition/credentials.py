@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 from aiopartition.errors import ConfigurationError
 from aiopartition.secret import Secret, hidden
 
-__all__ = ["Auth", "Credentials", "Digest", "require_auth"]
+__all__ = ["Auth", "Credentials", "Digest", "Kerberos", "SaslDigest", "require_auth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,56 @@ class Digest:
         return Secret(f"{self.user}:{self.password.reveal()}".encode("utf-8", "surrogatepass"))
 
 
-Credentials: TypeAlias = Digest
+@dataclass(frozen=True, slots=True, init=False)
+class SaslDigest:
+    """A user and a password for SASL's DIGEST-MD5, which a server's JAAS file names. The server has to prove that it
+    knows the password as well.
+
+    :param user: must not be empty.
+    :param password: is not sent. Who listens can try out passwords, so protect the connection by TLS all the same.
+    :raises ConfigurationError: if either is not a str.
+    """
+
+    user: str
+    password: Secret[str]
+
+    def __init__(self, user: str, password: str | Secret[str]) -> None:
+        password = password if isinstance(password, Secret) else Secret(password)
+        _require_text("user", user)
+        password.read(partial(_require_text, "password", empty=True))
+        object.__setattr__(self, "user", user)
+        object.__setattr__(self, "password", password)
+
+
+@dataclass(frozen=True, slots=True)
+class Kerberos:
+    """The Kerberos credentials of this process, for SASL's GSSAPI. Needs the extra ``[kerberos]``.
+
+    Where they are is a matter of Kerberos itself: a credential cache (``KRB5CCNAME``), which something else renews, or
+    a client keytab (``KRB5_CLIENT_KTNAME``). They are looked for again on each connection.
+
+    :param service: the first part of the servers' principals, ``service/host``. The host is the one in the URL.
+    :raises ConfigurationError: if it is no such part.
+    """
+
+    service: str = "zookeeper"
+
+    def __post_init__(self) -> None:
+        _require_text("service", self.service)
+        if set(self.service) & set("/@\0"):
+            raise ConfigurationError("auth", "the service must be the part of the servers' principals before the '/'")
+
+
+Credentials: TypeAlias = Digest | SaslDigest | Kerberos
 """All kinds."""
 
 Auth: TypeAlias = tuple[str, str | Secret[str]] | Credentials
 """What users may give: credentials, or a pair in place of a :class:`Digest`."""
+
+
+def _require_text(what: str, value: object, *, empty: bool = False) -> None:
+    if not isinstance(value, str) or not (value or empty):
+        raise ConfigurationError("auth", f"the {what} must be a str" + ("" if empty else " that is not empty"))
 
 
 def require_auth(auth: object, part: str = "auth") -> Credentials:
@@ -44,14 +89,16 @@ def require_auth(auth: object, part: str = "auth") -> Credentials:
 
 def _parse(auth: object, part: str) -> Credentials:
     match auth:
-        case Digest():
+        case Digest() | SaslDigest() | Kerberos():
             return auth
         case (str(user), str(text)):
             password = Secret(text)
         case (str(user), Secret()) if isinstance(given := cast("tuple[Any, Secret[Any]]", auth)[1].reveal(), str):
             password = Secret(given)
         case _:
-            raise ConfigurationError(part, "must be a pair of str: user and password")
+            raise ConfigurationError(
+                part, "must be a pair of str, user and password, or SaslDigest(user, password), or Kerberos()"
+            )
     if not user or ":" in user:
         raise ConfigurationError(part, "the user must not be empty and must not contain ':'")
     return Digest(user, password)

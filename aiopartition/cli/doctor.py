@@ -18,6 +18,7 @@ from aiopartition.backends.base import Backend
 from aiopartition.cli.access import connected
 from aiopartition.cli.snapshot import each
 from aiopartition.cli.text import Block, Columns, cell
+from aiopartition.credentials import Kerberos
 from aiopartition.errors import AuthenticationError, BackendError, BackendUnavailableError, PartitionError, rights_text
 from aiopartition.settings import Settings
 from aiopartition.tls import Tls
@@ -161,7 +162,7 @@ async def examine(settings: Settings) -> Examination:
                 foreign = await _foreign_rights(backend)
         except BackendError as error:
             denied.append(str(error))
-    user = None if settings.auth is None else settings.auth.user
+    user = None if settings.auth is None or isinstance(settings.auth, Kerberos) else settings.auth.user
     tls = settings.ssl is not None
     return Examination(
         str(url), tls, user, settings.session_timeout, tuple(servers), groups, tuple(denied), tuple(foreign)

@@ -25,6 +25,7 @@ class Ensemble(Started):
         *,
         tick_time: int = 200,
         settings: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
         partitions: bool = False,
     ) -> None:
         self._backbone = Backbone(size) if partitions else None
@@ -37,6 +38,7 @@ class Ensemble(Started):
                     **(members if self._backbone is None else self._backbone.addresses(number)),
                     **(settings or {}),
                 },
+                properties=properties,
                 identity=number + 1,
             )
             for number in range(size)

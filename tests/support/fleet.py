@@ -8,6 +8,7 @@ from ssl import SSLContext
 from typing import Self
 
 from aiopartition import Acl, Change, GroupPolicy, PartitionCoordinator
+from aiopartition.credentials import Auth
 from aiopartition.settings import OnUnknown
 from tests.support.admin import session_of
 from tests.support.lookout import Lookout
@@ -43,7 +44,7 @@ class Fleet:
         heartbeat: float = 0.25,
         connect_timeout: float = 5.0,
         on_unknown: OnUnknown = "empty",
-        auth: tuple[str, str] | None = None,
+        auth: Auth | None = None,
         acl: Acl | None = None,
         strict_acl: bool = False,
         ssl: SSLContext | None = None,

@@ -24,6 +24,7 @@ from aiopartition import (
     ForeignRightsError,
     GroupPolicy,
     GroupStatus,
+    Kerberos,
     Member,
     MemberInfo,
     MemberSupersededError,
@@ -35,6 +36,7 @@ from aiopartition import (
     PartitionError,
     PolicyMismatchError,
     Rebalance,
+    SaslDigest,
     Secret,
     SessionFullError,
     View,
@@ -86,6 +88,10 @@ def every_argument(context: ssl.SSLContext, metadata: Mapping[str, str]) -> None
     )
     PartitionCoordinator(Secret("zookeeper://user:password@zk1"), auth=("user", Secret("password")))
     PartitionCoordinator(auth=Secret(("user", "password")))
+    PartitionCoordinator(auth=SaslDigest("user", "password"))
+    PartitionCoordinator(auth=SaslDigest("user", password=Secret("password")))
+    PartitionCoordinator(auth=Kerberos())
+    PartitionCoordinator(auth=Kerberos(service="zookeeper"))
     PartitionCoordinator(backend_url="memory://", on_unknown="empty", metadata={"rack": "7"}, auth=None, ssl=None)
 
 

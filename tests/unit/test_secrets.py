@@ -26,7 +26,7 @@ from aiopartition.backends.zookeeper.session import Session
 from aiopartition.cli.access import _Quiet
 from aiopartition.cli.main import _run, make_parser
 from aiopartition.clock import now
-from aiopartition.credentials import require_auth
+from aiopartition.credentials import Digest, require_auth
 from aiopartition.secret import Secret, hidden
 from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import parse_url
@@ -308,7 +308,7 @@ class Unconcerned:
 def test_operations_and_settings_show_no_credentials() -> None:
     """Neither do their parts, however they are taken to pieces, formatted, copied or stored."""
     resolved = Settings.resolve(f"zookeeper://user:{quote(PASSWORD, safe='')}@h")
-    assert resolved.auth is not None
+    assert isinstance(resolved.auth, Digest)
     operation = authenticate("digest", resolved.auth.token)
     for thing in (resolved, resolved.url, resolved.auth, operation, operation.request):
         texts = [repr(thing), str(thing), f"{thing}", pformat(thing), repr(copy.deepcopy(thing))]

@@ -11,6 +11,7 @@ from aiopartition.backends.layout import active_path, handoffs_path, members_pat
 from aiopartition.backends.zookeeper import acls
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from aiopartition.backends.zookeeper.nodes import Nodes
+from aiopartition.credentials import Credentials, Digest, Kerberos, SaslDigest
 from aiopartition.errors import ForeignRightsError
 from aiopartition.settings import Settings
 
@@ -28,10 +29,22 @@ def acls_of(settings: Settings) -> tuple[tuple[Grant, ...], ...]:
         return (settings.acl.grants,)
     if settings.auth is None:
         return (OPEN_ACL,)
-    if settings.ssl is None:
+    ours = _identity(settings.auth)
+    if settings.ssl is None or ours is None:
         return (CREATOR_ACL,)
     # With a certificate we are two: "auth" would let in whoever has the certificate, without the password.
-    return (Grant(Acl.digest_id(settings.auth.user, settings.auth.password), ALL),), CREATOR_ACL
+    return (Grant(ours, ALL),), CREATOR_ACL
+
+
+def _identity(auth: Credentials) -> str | None:
+    """Return the id that a server knows us by, ``None`` if only the server can tell."""
+    match auth:
+        case Digest():
+            return Acl.digest_id(auth.user, auth.password)
+        case SaslDigest():
+            return f"sasl:{auth.user}"
+        case Kerberos():
+            return None
 
 
 class Access:
@@ -95,12 +108,14 @@ class Access:
         settings = self._settings
         if settings.acl is not None:
             return settings.acl.members
-        if settings.auth is not None:
-            return (Acl.digest_id(settings.auth.user, settings.auth.password),)
-        if settings.ssl is None:
+        ours = None if settings.auth is None else _identity(settings.auth)
+        if ours is not None:
+            return (ours,)
+        if settings.auth is None and settings.ssl is None:
             return None
-        certificates = tuple(each for each in await self._nodes.our_ids() if each.startswith("x509:"))
-        return certificates if certificates or settings.strict_acl else None
+        scheme = "x509:" if settings.auth is None else "sasl:"
+        told = tuple(each for each in await self._nodes.our_ids() if each.startswith(scheme))
+        return told if told or settings.strict_acl else None
 
 
 def _is(identity: str, ours: str) -> bool:

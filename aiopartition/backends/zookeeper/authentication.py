@@ -1,33 +1,93 @@
-"""Requests by which a connection says who the client is. They keep their credentials hidden until they are sent."""
+"""Logging in on a connection, before anything else is asked. Credentials stay hidden until they are sent."""
 
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, assert_never
 
-from aiopartition.backends.zookeeper.codec import Operation
+from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError
+from aiopartition.backends.zookeeper.connection import Connection
+from aiopartition.backends.zookeeper.kerberos import Negotiator
+from aiopartition.backends.zookeeper.sasl import Exchange, LoginError, advance, digest_md5
+from aiopartition.credentials import Credentials, Digest, Kerberos, SaslDigest
 from aiopartition.secret import Secret
 
-__all__ = ["authenticate"]
+__all__ = ["REFUSALS", "Login", "authenticate", "negotiate"]
 
-_AUTH: Final = struct.Struct("!iii")
+REFUSALS: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
+"""The server refuses this client's credentials, or demands others."""
+
+_WORD: Final = struct.Struct("!i")
+
+
+class Login:
+    """Logs in with the same credentials on each connection.
+
+    :raises ConfigurationError: if a package is missing.
+    """
+
+    def __init__(self, auth: Credentials | None) -> None:
+        self._auth = auth
+        self._negotiator = Negotiator(auth.service) if isinstance(auth, Kerberos) else None
+
+    async def perform(self, connection: Connection, host: str) -> None:
+        """Say who we are. Without credentials, do nothing.
+
+        :param host: the name of the server, as the user gave it.
+        :raises LoginError: if the server refuses us, or we refuse the server.
+        :raises ProtocolError: if the server's part of the exchange is not what it should be.
+        """
+        match self._auth:
+            case None:
+                pass
+            case Digest() as digest:
+                await connection.authenticate(authenticate("digest", digest.token))
+            case SaslDigest() as digest:
+                await _converse(connection, digest_md5(digest.user, digest.password), _step)
+            case Kerberos():
+                assert self._negotiator is not None
+                await _converse(connection, self._negotiator.exchange(host), self._negotiator.step)
+            case _:
+                assert_never(self._auth)
 
 
 def authenticate(scheme: str, credential: Secret[bytes]) -> Operation[None]:
     """Log in by a scheme that takes one request (``AuthPacket``)."""
-    return Operation(_AuthRequest(scheme, credential), lambda _reply: None)
+    body = Secret(_WORD.pack(0) + _buffer(scheme.encode()) + _buffer(credential.reveal()))
+    return Operation(_Request(100, body), lambda _reply: None, alive=False)
 
 
-class _AuthRequest:
-    opcode: Final = 100
+def negotiate(token: bytes) -> Operation[bytes]:
+    """Take a step of SASL (``GetSASLRequest``): the answer is the server's."""
+    return Operation(_Request(102, Secret(_buffer(token))), lambda reply: reply.token or b"", alive=False)
 
-    def __init__(self, scheme: str, credential: Secret[bytes]) -> None:
-        self._scheme = scheme
-        self._credential = credential
+
+async def _converse(
+    connection: Connection, exchange: Exchange, step: Callable[[Exchange, bytes | None], Awaitable[bytes | None]]
+) -> None:
+    said: bytes | None = None
+    while (token := await step(exchange, said)) is not None:
+        try:
+            said = await connection.request(negotiate(token))
+        except ReplyError as error:
+            if error.code not in REFUSALS:
+                raise
+            raise LoginError(f"the server does not accept these credentials: {error}") from error
+
+
+async def _step(exchange: Exchange, said: bytes | None) -> bytes | None:
+    return advance(exchange, said)
+
+
+class _Request:
+    def __init__(self, opcode: int, body: Secret[bytes]) -> None:
+        self.opcode = opcode
+        self._body = body
 
     def serialize(self, xid: int) -> bytes:
-        return _AUTH.pack(xid, self.opcode, 0) + _buffer(self._scheme.encode()) + _buffer(self._credential.reveal())
+        return _WORD.pack(xid) + _WORD.pack(self.opcode) + self._body.reveal()
 
 
 def _buffer(data: bytes) -> bytes:
-    return struct.pack("!i", len(data)) + data
+    return _WORD.pack(len(data)) + data

@@ -18,7 +18,7 @@ from aiopartition.backends.zookeeper.frames import ProtocolError, frame
 from aiopartition.secret import Secret
 
 __all__ = [
-    "REFUSALS", "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
+    "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
     "ask_quorum", "close", "connect_frame", "delete", "delete_all", "exists",
     "get_children", "get_data", "no_watches", "parse_connect_reply", "parse_event", "parse_header", "ping",
     "read_names", "read_nodes", "set_data", "set_watches", "sync",
@@ -61,10 +61,6 @@ class ErrorCode(IntEnum):
     SESSION_MOVED = -118
     AUTH_REQUIRED = -124
     """The server demands authentication of a kind that was not given. aiozk does not know this code."""
-
-
-REFUSALS: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
-"""The server refuses this client's credentials, or demands others."""
 
 
 class ReplyError(Exception):
@@ -136,6 +132,8 @@ class Operation(Generic[T]):
     """The watch that the request arms."""
     takes_quorum: bool = False
     """Whether the server needs a quorum to answer it, as for any write."""
+    alive: bool = True
+    """Whether the server takes it for a sign of life of the session, as anything but authentication."""
 
     def serialize(self, xid: int) -> bytes:
         """Return the payload of the frame. Raises an error for arguments that cannot be encoded."""
@@ -331,6 +329,11 @@ class _MultiReadRequest(_protocol.TransactionRequest):  # type: ignore[misc]
 
 class _MultiReadResponse(_protocol.TransactionResponse):  # type: ignore[misc]
     opcode = 22  # under which aiozk finds this class
+
+
+class _SaslResponse(_protocol.response.Response):  # type: ignore[misc]
+    opcode = 102  # of a class of aiozk that reads nothing
+    parts = (("token", _protocol.primitives.Buffer),)
 
 
 def _deserialize(kind: Any, body: bytes) -> Any:

@@ -83,8 +83,8 @@ class Reply:
     """The parts of an answer that concern the session."""
 
     proof: float | None
-    """When the request was sent, on the session's clock. ``None`` for authentication, which does not keep the session
-    alive at the server."""
+    """When the request was sent, on the session's clock. ``None`` if that does not keep the session alive at the
+    server."""
     zxid: int
     error: int
     operation: Operation[Any]
@@ -349,7 +349,7 @@ class Connection(asyncio.Protocol):
 
     def _conclude(self, xid: int, pending: _Pending, zxid: int, error: int) -> None:
         del self._pending[xid]
-        self._owner.replied(Reply(None if xid == Xid.AUTH else pending.sent, zxid, error, pending.operation))
+        self._owner.replied(Reply(pending.sent if pending.operation.alive else None, zxid, error, pending.operation))
 
     def _end(self, cause: Exception | None = None) -> None:
         self._transport = None

@@ -12,10 +12,11 @@ from typing import Final
 
 import anyio
 
-from aiopartition.backends.zookeeper.codec import REFUSALS, ReplyError
+from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, ConnectionLostError
 from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.resolver import Resolver
+from aiopartition.backends.zookeeper.sasl import LoginError
 from aiopartition.clock import Clock
 from aiopartition.errors import AuthenticationError
 from aiopartition.events import log
@@ -44,7 +45,11 @@ _REFUSING_ALERTS: Final = re.compile(
 """OpenSSL's reasons for alerts by which a server refuses what we are or offer, so that the next attempt would fare no
 better (RFC 8446, section 6.2). Other alerts tell of trouble: the server is unwell, or a message was garbled."""
 
-_ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError)  # TimeoutError is an OSError
+_DEMANDS: Final = (
+    "demands authentication that was not given, usually SASL: pass auth=SaslDigest(user, password), or auth=Kerberos()"
+)
+
+_ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError, LoginError)  # TimeoutError is an OSError
 
 
 class Dialer:
@@ -163,7 +168,9 @@ def _refusal(error: Exception, address: Address) -> AuthenticationError | None:
         refusal = AuthenticationError(
             f"{address} refuses the TLS handshake (does it require a client certificate?): {error.reason}"
         )
-    elif isinstance(error, ReplyError) and error.code in REFUSALS:
+    elif isinstance(error, ReplyError) and error.code == ErrorCode.AUTH_REQUIRED:
+        refusal = AuthenticationError(f"{address} {_DEMANDS}")
+    elif isinstance(error, LoginError) or (isinstance(error, ReplyError) and error.code == ErrorCode.AUTH_FAILED):
         refusal = AuthenticationError(f"{address} refuses the credentials: {error}")
     else:
         return None

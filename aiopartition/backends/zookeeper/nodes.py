@@ -9,6 +9,7 @@ from aiopartition.backends.base import Owner
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.zookeeper import acls, codec
 from aiopartition.backends.zookeeper.acls import LockedOutError
+from aiopartition.backends.zookeeper.authentication import REFUSALS
 from aiopartition.backends.zookeeper.codec import Children, ErrorCode, Operation, ReplyError, Stat
 from aiopartition.backends.zookeeper.connection import ConnectionLostError, LongAnswerError
 from aiopartition.backends.zookeeper.frames import ProtocolError
@@ -262,7 +263,7 @@ class Nodes:
     def _translated(self, error: ReplyError, path: str, permission: str) -> BackendError:
         if error.code == ErrorCode.NO_AUTH:
             return AuthenticationError("these credentials do not have it", path, permission)
-        if error.code in codec.REFUSALS:
+        if error.code in REFUSALS:
             return AuthenticationError(f"{self._url} demands authentication that was not given: {error}")
         if error.code in _UNAVAILABLE:
             return BackendUnavailableError(f"no connection to {self._url}: {error}")

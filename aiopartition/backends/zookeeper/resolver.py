@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from aiopartition.backends.zookeeper.connection import Address
+from aiopartition.backends.zookeeper.daemons import in_daemon
 
 __all__ = ["Resolver"]
 
@@ -34,7 +34,7 @@ class Resolver:
     def begin(self, host: str) -> None:
         """Start resolving ``host`` in the background, so that several hosts can be resolved concurrently."""
         if host not in self._under_way and not _is_literal(host):
-            self._under_way[host] = self._look_up(host)
+            self._under_way[host] = in_daemon(partial(_addresses_of, host), f"aiopartition looks up {host}")
             self._under_way[host].add_done_callback(lambda outcome: self._finish(host, outcome))
 
     async def resolve(self, host: str, port: int, limit: float) -> list[Address]:
@@ -56,37 +56,8 @@ class Resolver:
 
     def _finish(self, host: str, outcome: asyncio.Future[list[str]]) -> None:
         del self._under_way[host]
-        # Reading the exception also avoids asyncio's warning about an exception that was never retrieved.
         if not outcome.cancelled() and outcome.exception() is None:
             self._known[host] = outcome.result()
-
-    def _look_up(self, host: str) -> asyncio.Future[list[str]]:
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[list[str]] = loop.create_future()
-
-        def deliver(ips: list[str], error: OSError | None) -> None:
-            if error is None:
-                outcome.set_result(ips)
-            else:
-                outcome.set_exception(error)
-
-        def look_up() -> None:
-            ips: list[str] = []
-            failure: OSError | None = None
-            try:
-                ips = _addresses_of(host)
-            except OSError as error:
-                failure = error
-            except UnicodeError as error:  # not a valid name in DNS
-                failure = OSError(f"not a host name: {error}")
-            with suppress(RuntimeError):  # the loop was closed meanwhile, so nothing waits for the result
-                loop.call_soon_threadsafe(deliver, ips, failure)
-
-        try:
-            threading.Thread(target=look_up, name=f"aiopartition looks up {host}", daemon=True).start()
-        except RuntimeError as error:  # the limit of threads is reached; the next attempt may succeed
-            outcome.set_exception(OSError(str(error)))
-        return outcome
 
 
 def _is_literal(host: str) -> bool:
@@ -99,5 +70,8 @@ def _is_literal(host: str) -> bool:
 
 def _addresses_of(host: str) -> list[str]:
     found: Sequence[tuple[object, object, object, object, tuple[object, ...]]]
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # not a valid name in DNS
+        raise OSError(f"not a host name: {error}") from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))

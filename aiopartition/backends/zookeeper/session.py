@@ -30,13 +30,13 @@ from aiopartition.backends.base import Listener
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.lease import NO_LEASE, Lease
 from aiopartition.backends.zookeeper import codec
-from aiopartition.backends.zookeeper.authentication import authenticate
+from aiopartition.backends.zookeeper.authentication import Login
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, Watch
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.dialing import Dialer
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
 from aiopartition.clock import Clock
-from aiopartition.credentials import Credentials
+from aiopartition.credentials import Credentials, Digest
 from aiopartition.errors import ConfigurationError
 from aiopartition.forks import tell_child
 from aiopartition.secret import Secret
@@ -85,8 +85,8 @@ class Session:
         self._watch_fired = watch_fired
         self._clock = clock
         self._tls = Tls(ssl)
-        self._auth = auth
-        self._warned_of_plain_text = False
+        self._login = Login(auth)
+        self._warned_of_plain_text = not isinstance(auth, Digest)  # the others send no password
         self._dialer = Dialer(hosts, self._connect, clock)
         self._connection: Connection | None = None
         self._closing = False
@@ -189,11 +189,12 @@ class Session:
         connection = await Connection.open(address, context, self._clock, self)
         try:
             fresh = await self._attach(connection)
-            if self._auth is not None:
-                if context is None and not address.is_loopback:
-                    self._warn_of_plain_text(address)
-                await connection.authenticate(authenticate("digest", self._auth.token))
-            if not fresh:
+            if context is None and not address.is_loopback:
+                self._warn_of_plain_text(address)
+            await self._login.perform(connection, address.host)
+            if fresh:
+                await connection.request(codec.no_watches())  # to hear whether the server demands another login
+            else:
                 await self._resume(connection)
             if connection.lost.is_set():
                 raise ConnectionLostError(connection.reason)
@@ -319,7 +320,7 @@ class Session:
             )  # fmt: skip
 
     def _warn_of_plain_text(self, address: Address) -> None:
-        """Warn once of credentials that anybody on the way can read."""
+        """Warn once of a password that anybody on the way can read."""
         if not self._warned_of_plain_text:
             self._warned_of_plain_text = True
             _logger.warning("the credentials go to %s unencrypted; use zookeeper+tls://, or ssl=", address)

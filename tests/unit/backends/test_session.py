@@ -62,6 +62,7 @@ async def started(
         peer = await server.accept()
         await peer.frame()
         peer.send(connect_reply(7, round((grants or timeout) * 1000)))
+        await first_answer(peer)
         await wait_until(lambda: session.connected)
         yield session, heard, peer
     finally:
@@ -76,6 +77,12 @@ async def shake_hands(server: PeerServer, grants: float) -> tuple[Peer, bytes]:
     asked = await peer.frame()
     peer.send(connect_reply(7, round(grants * 1000)))
     return peer, asked
+
+
+async def first_answer(peer: Peer) -> None:
+    """Let a new session in, which asks something to hear whether it may stay."""
+    xid, _ = await request(peer)
+    peer.send(reply(xid))
 
 
 async def request(peer: Peer) -> tuple[int, int]:
@@ -147,6 +154,7 @@ async def test_a_session_asks_for_what_it_has(anyio_backend: str) -> None:
         peer = await server.accept()
         asked.append(struct.unpack_from("!iqi", await peer.frame())[2])
         peer.send(connect_reply(8, 30_000))
+        await first_answer(peer)
         await wait_until(lambda: session.connected)
         assert asked == [30_000, 4_000, 4_000, 30_000]
         assert session.timeout == 30.0
