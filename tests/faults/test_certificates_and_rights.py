@@ -1,7 +1,5 @@
 """With a certificate and a password a client is two: for whom are its nodes?"""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Others than the members may change a group's nodes: it is said once, or no member joins."""
 
-from __future__ import annotations
-
 import logging
 import pickle
 
@@ -82,12 +80,7 @@ NODES = ("members", "handoff", "active")
 @pytest.mark.parametrize("node", ["", "/group", "/group/members", "/group/handoff", "/group/active"])
 @pytest.mark.parametrize("permission", ["w", "c", "d", "a"])
 async def test_one_right_on_one_node(
-    fleet: Fleet,
-    guarded_server: ZooKeeperServer,
-    administrator: Operator,
-    namespace: str,
-    node: str,
-    permission: str,
+    fleet: Fleet, guarded_server: ZooKeeperServer, administrator: Operator, namespace: str, node: str, permission: str
 ) -> None:
     """Each right but that to read is one that a stranger must not have, wherever it is. The hash is not shown."""
     first = await fleet.start(url_of(guarded_server, namespace), "a", auth=AGENT, join=False)

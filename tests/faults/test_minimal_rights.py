@@ -3,8 +3,6 @@
 The nodes of the group exist, and have the ACL of the table. Members make all others, with ``acl=``.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The command that gives nodes to those who may take part, while members go on."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 

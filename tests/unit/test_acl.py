@@ -1,7 +1,5 @@
 """For whom nodes are: what may be said, and what is said of what may not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, cast
 

@@ -183,10 +183,7 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
         + struct.pack("!ii?i", 1, -1, True, -1),
     ),
     "get_acl": (acls.get_acl("/ä/b"), struct.pack("!ii", 7, 6) + PATH),
-    "set_acl": (
-        acls.set_acl("/ä/b", CREATOR_ACL, 5),
-        struct.pack("!ii", 7, 7) + PATH + AUTHED + struct.pack("!i", 5),
-    ),
+    "set_acl": (acls.set_acl("/ä/b", CREATOR_ACL, 5), struct.pack("!ii", 7, 7) + PATH + AUTHED + struct.pack("!i", 5)),
     "who_am_i": (acls.who_am_i(), struct.pack("!ii", 7, 107)),
     "delete": (codec.delete("/ä/b"), struct.pack("!ii", 7, 2) + PATH + struct.pack("!i", -1)),
     "replace": (
