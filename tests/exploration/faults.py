@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias, cast
 
 from aiopartition.testing import expire, reconnect, silence
@@ -45,20 +46,37 @@ def inject(crew: Crew, injection: Injection) -> bool:
     return FAULTS[injection.fault](crew, injection.member)
 
 
-def _fault(name: str, *, general: bool = False) -> Callable[[Happening], Happening]:
+def _fault(name: str) -> Callable[[Happening], Happening]:
+    """Registers a fault that is given a member's number, whether it has a process or not."""
+
     def register(happening: Happening) -> Happening:
         FAULTS[name] = happening
-        if general:
-            GENERAL.add(name)
         return happening
 
     return register
 
 
-def _process(crew: Crew, member: int) -> Process | None:
-    """The latest process of that number, while it is there."""
-    process = crew.slots.get(member)
-    return None if process is None or process.dead else process
+def _of_process(name: str) -> Callable[[Callable[[Crew, Process], object]], Happening]:
+    """Registers a fault of a process that is there. It could happen unless it returns ``False``."""
+
+    def register(happening: Callable[[Crew, Process], object]) -> Happening:
+        def happen(crew: Crew, member: int) -> bool:
+            process = crew.slots.get(member)
+            return process is not None and not process.dead and happening(crew, process) is not False
+
+        return _fault(name)(happen)
+
+    return register
+
+
+def _general(name: str) -> Callable[[Callable[[Crew], object]], Happening]:
+    """Registers a fault that happens to no member in particular. It could happen unless it returns ``False``."""
+
+    def register(happening: Callable[[Crew], object]) -> Happening:
+        GENERAL.add(name)
+        return _fault(name)(lambda crew, _: happening(crew) is not False)
+
+    return register
 
 
 # ---- processes
@@ -66,43 +84,37 @@ def _process(crew: Crew, member: int) -> Process | None:
 
 @_fault("start")
 def start(crew: Crew, member: int) -> bool:
-    if _process(crew, member) is not None or len(crew.present) >= MOST_PRESENT:
+    process = crew.slots.get(member)
+    if (process is not None and not process.dead) or len(crew.present) >= MOST_PRESENT:
         return False
     crew.start(member, f"m{member}")
     return True
 
 
-@_fault("join", general=True)
-def join(crew: Crew, _: int) -> bool:
+@_general("join")
+def join(crew: Crew) -> bool:
     """Somebody new."""
     return start(crew, max(crew.slots, default=-1) + 1)
 
 
-@_fault("second start")
-def second_start(crew: Crew, member: int) -> bool:
+@_of_process("second start")
+def second_start(crew: Crew, process: Process) -> bool:
     """Another process starts under the id of one that goes on."""
-    if _process(crew, member) is None or len(crew.present) >= MOST_PRESENT:
-        return False
-    crew.start(member, f"m{member}")
-    return True
+    has_room = len(crew.present) < MOST_PRESENT
+    if has_room:
+        member = next(number for number, each in crew.slots.items() if each is process)
+        crew.start(member, f"m{member}")
+    return has_room
 
 
-@_fault("stop")
-def stop(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None:
-        return False
+@_of_process("stop")
+def stop(crew: Crew, process: Process) -> None:
     crew.stop(process)
-    return True
 
 
-@_fault("kill")
-def kill(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None:
-        return False
+@_of_process("kill")
+def kill(crew: Crew, process: Process) -> None:
     crew.kill(process)
-    return True
 
 
 @_fault("restart")
@@ -111,22 +123,20 @@ def restart(crew: Crew, member: int) -> bool:
     return kill(crew, member) and start(crew, member)
 
 
-@_fault("leave")
-def leave(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None or process.present is None:
-        return False
-    crew.leave(process.present)
-    return True
+@_of_process("leave")
+def leave(crew: Crew, process: Process) -> bool:
+    present = process.present
+    if present is not None:
+        crew.leave(present)
+    return present is not None
 
 
-@_fault("join again")
-def join_again(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None or process.present is not None or not process.participations:
-        return False
-    crew.take_part(process)
-    return True
+@_of_process("join again")
+def join_again(crew: Crew, process: Process) -> bool:
+    has_left = process.present is None and bool(process.participations)
+    if has_left:
+        crew.take_part(process)
+    return has_left
 
 
 @_fault("leave and join again")
@@ -134,41 +144,31 @@ def leave_and_join_again(crew: Crew, member: int) -> bool:
     return leave(crew, member) and join_again(crew, member)
 
 
-@_fault("weight")
-def change_weight(crew: Crew, member: int) -> bool:
+@_of_process("weight")
+def change_weight(crew: Crew, process: Process) -> bool:
     """A member is drained, or takes part again."""
-    process = _process(crew, member)
-    return process is not None and process.present is not None and toggle_weight(process.coordinator, GROUP)
+    return process.present is not None and toggle_weight(process.coordinator, GROUP)
 
 
 # ---- networks, leases and sessions
 
 
-@_fault("cut off")
-def cut_off(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None:
-        return False
+@_of_process("cut off")
+def cut_off(crew: Crew, process: Process) -> None:
     crew.cut_off(process)
-    return True
 
 
-@_fault("silence")
-def fall_silent(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None:
-        return False
+@_of_process("silence")
+def fall_silent(crew: Crew, process: Process) -> None:
     silence(process.coordinator)
-    return True
 
 
-@_fault("reconnect")
-def heal(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None or process.coordinator.connected:
-        return False
-    reconnect(process.coordinator)
-    return True
+@_of_process("reconnect")
+def heal(crew: Crew, process: Process) -> bool:
+    was_away = not process.coordinator.connected
+    if was_away:
+        reconnect(process.coordinator)
+    return was_away
 
 
 @_fault("blink")
@@ -177,72 +177,54 @@ def blink(crew: Crew, member: int) -> bool:
     return cut_off(crew, member) and heal(crew, member)
 
 
-@_fault("lease over")
-def lease_over(crew: Crew, member: int) -> bool:
+@_of_process("lease over")
+def lease_over(crew: Crew, process: Process) -> None:
     """A member is cut off, and nothing runs until its lease is over."""
-    if not cut_off(crew, member):
-        return False
+    crew.cut_off(process)
     crew.jump(LEASE + A_MOMENT)
-    return True
 
 
-@_fault("session over")
-def session_over(crew: Crew, member: int) -> bool:
+@_of_process("session over")
+def session_over(crew: Crew, process: Process) -> None:
     """A member is cut off, and nothing runs until its session is over."""
-    if not cut_off(crew, member):
-        return False
+    crew.cut_off(process)
     crew.jump(SESSION_TIMEOUT + A_MOMENT)
-    return True
 
 
-@_fault("expire")
-def end_session(crew: Crew, member: int) -> bool:
+@_of_process("expire")
+def end_session(crew: Crew, process: Process) -> None:
     """The cluster ends a session without waiting for its timeout."""
-    process = _process(crew, member)
-    if process is None:
-        return False
     crew.blind(process, LEASE)
     expire(process.coordinator)
-    return True
 
 
-@_fault("shorter session")
-def shorten_session(crew: Crew, member: int) -> bool:
+@_of_process("shorter session")
+def shorten_session(crew: Crew, process: Process) -> bool:
     """A member comes back to a server that grants less, and is cut off a moment later."""
-    process = _process(crew, member)
-    if process is None or not grant_less(process.coordinator, SHORTER):
+    if not grant_less(process.coordinator, SHORTER):
         return False
-    blink(crew, member)
+    crew.cut_off(process)
+    if not process.coordinator.connected:
+        reconnect(process.coordinator)
     crew.cut_off(process, after=A_MOMENT)
     return True
 
 
 # ---- time in which nothing runs
 
-
-@_fault("stall", general=True)
-def stall(crew: Crew, _: int) -> bool:
-    crew.jump(1.0)
-    return True
-
-
-@_fault("stall beyond the lease", general=True)
-def stall_beyond_the_lease(crew: Crew, _: int) -> bool:
-    crew.jump(LEASE + A_MOMENT)
-    return True
-
-
-@_fault("stall beyond the session", general=True)
-def stall_beyond_the_session(crew: Crew, _: int) -> bool:
-    crew.jump(SESSION_TIMEOUT + A_MOMENT)
-    return True
+for _name, _seconds in (
+    ("stall", 1.0),
+    ("stall beyond the lease", LEASE + A_MOMENT),
+    ("stall beyond the session", SESSION_TIMEOUT + A_MOMENT),
+):
+    _general(_name)(partial(Crew.jump, seconds=_seconds))
 
 
 # ---- the work, and the cluster
 
 
-@_fault("listing changes", general=True)
-def change_listing(crew: Crew, _: int) -> bool:
+@_general("listing changes")
+def change_listing(crew: Crew) -> bool:
     """Every third resource goes; at the next time it comes back."""
     if crew.lists_once:
         return False
@@ -254,56 +236,53 @@ def change_listing(crew: Crew, _: int) -> bool:
     return True
 
 
-@_fault("listing fails", general=True)
-def fail_listing(crew: Crew, _: int) -> bool:
+@_general("listing fails")
+def fail_listing(crew: Crew) -> bool:
     def fail() -> list[str]:
         raise OSError("the database is away")
 
     return _list_next(crew, fail)
 
 
-@_fault("listing is broken", general=True)
-def break_listing(crew: Crew, _: int) -> bool:
+@_general("listing is broken")
+def break_listing(crew: Crew) -> bool:
     """A defect of the user's: it returns nothing that could be iterated over."""
     return _list_next(crew, lambda: cast("list[str]", None))
 
 
 def _list_next(crew: Crew, listing: Callable[[], list[str]]) -> bool:
-    if crew.lists_once:
-        return False
-    crew.next_listing = listing
-    return True
+    if not crew.lists_once:
+        crew.next_listing = listing
+    return not crew.lists_once
 
 
-@_fault("key() outlasts the lease", general=True)
-def slow_key(crew: Crew, _: int) -> bool:
+@_general("key() outlasts the lease")
+def slow_key(crew: Crew) -> None:
     crew.next_key_takes = LEASE + A_MOMENT
-    return True
 
 
-@_fault("news are lost", general=True)
-def lose_news(crew: Crew, _: int) -> bool:
-    if not crew.cluster.members(GROUP):
+@_general("news are lost")
+def lose_news(crew: Crew) -> bool:
+    exists = bool(crew.cluster.members(GROUP))
+    if exists:
+        crew.cluster.lose_watches(GROUP)
+    return exists
+
+
+@_of_process("entry deleted")
+def delete_entry(crew: Crew, process: Process) -> bool:
+    member_id, cluster = process.coordinator.member_id, cluster_of(crew.cluster)
+    if member_id not in crew.cluster.members(GROUP):
         return False
-    crew.cluster.lose_watches(GROUP)
-    return True
-
-
-@_fault("entry deleted")
-def delete_entry(crew: Crew, member: int) -> bool:
-    process = _process(crew, member)
-    if process is None or process.coordinator.member_id not in crew.cluster.members(GROUP):
-        return False
-    cluster = cluster_of(crew.cluster)
     crew.blind(process, LEASE)
     for name in cluster.entries(GROUP):
-        if name.startswith(f"{process.coordinator.member_id};"):
+        if name.startswith(f"{member_id};"):
             cluster.delete_entry(GROUP, name)
     return True
 
 
-@_fault("group deleted", general=True)
-def delete_group(crew: Crew, _: int) -> bool:
+@_general("group deleted")
+def delete_group(crew: Crew) -> bool:
     if not crew.cluster.members(GROUP):
         return False
     for process in crew.processes:

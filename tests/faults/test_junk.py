@@ -136,24 +136,16 @@ class TestActive:
         await steady("g", first, second)
 
     @pytest.mark.parametrize(
-        "data", [b"", b"\xff\xfe", b"1" * 1000, b"9" * 19], ids=["empty", "bytes", "long", "large"]
+        "data", [b"", b"\xff\xfe", b"1" * 1000, b"9" * 19, None], ids=["empty", "bytes", "long", "large", "ahead"]
     )
     async def test_neither_is_what_is_no_text(
-        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, data: bytes
+        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, namespace: str, operator: Operator, data: bytes | None
     ) -> None:
-        """Nor a number so large that no transaction has it."""
+        """Nor a number so large that no transaction has it, nor that of a transaction that there has been, but that is
+        no generation: later than the newest."""
         first = await member_of(fleet, url, "a", "g")
         await steady("g", first)
         second = await self.handed_over(fleet, zookeeper, namespace, operator, first, data)
-        await steady("g", first, second)
-
-    async def test_ahead_of_a_handoff_that_is_under_way(
-        self, fleet: Fleet, url: str, zookeeper: ZooKeeperServer, namespace: str, operator: Operator
-    ) -> None:
-        """It is a transaction that there has been, but no generation: later than the newest."""
-        first = await member_of(fleet, url, "a", "g")
-        await steady("g", first)
-        second = await self.handed_over(fleet, zookeeper, namespace, operator, first, None)
         await steady("g", first, second)
 
     async def test_ahead_at_rest(self, fleet: Fleet, url: str, namespace: str, operator: Operator) -> None:
