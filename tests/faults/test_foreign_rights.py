@@ -175,3 +175,15 @@ class TestChosenAcl:
         await fleet.start(url, "b")
         await fleet.settle()
         assert warnings(caplog) == []
+
+
+async def test_a_password_that_the_server_reads_in_another_way(namespace: str) -> None:
+    """A server whose locale is not UTF-8 makes another hash than we of letters beyond ASCII. Ours is ours even so."""
+    auth = ("poller", "pässwörd")
+    async with ZooKeeperServer(properties={"file.encoding": "US-ASCII"}) as server, Fleet() as fleet:
+        await fleet.start(server.url(namespace), "a", auth=auth, strict_acl=True)
+        await fleet.start(server.url(namespace), "b", auth=auth, strict_acl=True)
+        await fleet.settle()
+        async with Operator(server.address, auth=auth) as operator:
+            [acl] = await operator.get_acl(namespace)
+            assert f"digest:{acl.id.id}" != Acl.digest_id(*auth)

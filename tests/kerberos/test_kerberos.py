@@ -14,8 +14,9 @@ from tests.support import Ensemble, OpenProxy, Proxy, ZooKeeperServer, wait_unti
 from tests.support.admin import Operator, session_of, super_user_properties
 from tests.support.fleet import GROUP, Fleet
 from tests.support.kerberos import INSTALL_COMMAND, REALM, Realm
-from tests.support.ports import LOOPBACK
+from tests.support.ports import LOOPBACK, free_port
 from tests.support.sasl import PROVIDER, digest_properties
+from tests.support.tls import Certificates
 
 if find_spec("gssapi") is None:
     raise RuntimeError(f"no gssapi for this Python; run nox -s kerberos, or install it with: {INSTALL_COMMAND}")
@@ -93,6 +94,27 @@ class TestKnown:
                 for path in ("/n", f"/n/{GROUP}", f"/n/{GROUP}/members"):
                     (entry,) = await operator.get_acl(path)
                     assert (entry.id.scheme, entry.id.id, entry.acl_list) == ("sasl", f"{MEMBER}@{REALM}", ["ALL"])
+
+    async def test_with_a_certificate_too_it_is_the_principal_alone(
+        self, fleet: Fleet, realm: Realm, server_keytab: Path, tmp_path: Path
+    ) -> None:
+        """The certificate alone does not let in, and is none of those whom ``strict_acl`` refuses."""
+        certificates, port = Certificates(tmp_path), free_port()
+        known = realm.properties(server_keytab, "zookeeper/localhost")
+        settings = {**certificates.server_settings(port, client_certificate=True), **PROVIDER}
+        async with ZooKeeperServer(
+            settings=settings, properties={**known, **super_user_properties(*SUPER_USER)}
+        ) as both:
+            context, url = certificates.client_context(name="a"), f"zookeeper://localhost:{port}/n"
+            for name in ("a", "b"):
+                await fleet.start(url, name, auth=Kerberos(), ssl=context, strict_acl=True)
+            await fleet.settle()
+            async with Operator(both.address, auth=SUPER_USER) as operator:
+                for path in ("/n", f"/n/{GROUP}", f"/n/{GROUP}/members"):
+                    (entry,) = await operator.get_acl(path)
+                    assert (entry.id.scheme, entry.id.id, entry.acl_list) == ("sasl", f"{MEMBER}@{REALM}", ["ALL"])
+            for member in fleet.members:
+                await member.stop()
 
     async def test_each_server_by_its_own_name(self, fleet: Fleet, realm: Realm, server_keytab: Path) -> None:
         """Three servers, of which one has another name, and so another principal; each goes away in turn."""

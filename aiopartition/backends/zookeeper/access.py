@@ -19,6 +19,8 @@ __all__ = ["Access", "acls_of"]
 
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
+_HIDDEN: Final = "x"
+"""What servers show in place of a hash."""
 _SHA1: Final = 28
 """Characters of such a hash in base64. A server may be configured to use another algorithm, which we do not know."""
 
@@ -40,7 +42,8 @@ def _identity(auth: Credentials) -> str | None:
     """Return the id that a server knows us by, ``None`` if only the server can tell."""
     match auth:
         case Digest():
-            return Acl.digest_id(auth.user, auth.password)
+            # Letters beyond ASCII reach the hash by way of the locale of the server.
+            return Acl.digest_id(auth.user, auth.password) if auth.token.reveal().isascii() else None
         case SaslDigest():
             return f"sasl:{auth.user}"
         case Kerberos():
@@ -59,6 +62,14 @@ class Access:
         self._settings = settings
         self._namespace = settings.url.namespace
         self._told: dict[str, str] = {}  # of each group, what was warned of
+
+    async def prepare(self) -> None:
+        """Find out for whom new nodes are, if only the server can tell. To be called before any is created."""
+        settings = self._settings
+        if settings.acl is None and settings.ssl is not None and isinstance(settings.auth, Kerberos):
+            ours = await self._ours()
+            if ours:
+                self._nodes.prefer(tuple(Grant(each, ALL) for each in ours))
 
     async def check(self, group_id: str, group: str) -> None:
         """Warn of others that may change the group at ``group``, once; or refuse, with ``strict_acl``.
@@ -108,20 +119,22 @@ class Access:
         settings = self._settings
         if settings.acl is not None:
             return settings.acl.members
+        if settings.auth is None and settings.ssl is None:
+            return None
         ours = None if settings.auth is None else _identity(settings.auth)
         if ours is not None:
             return (ours,)
-        if settings.auth is None and settings.ssl is None:
-            return None
-        scheme = "x509:" if settings.auth is None else "sasl:"
+        scheme = "x509:" if settings.auth is None else "digest:" if isinstance(settings.auth, Digest) else "sasl:"
         told = tuple(each for each in await self._nodes.our_ids() if each.startswith(scheme))
+        if scheme == "digest:":
+            told = tuple(f"{each}:{_HIDDEN}" for each in told)
         return told if told or settings.strict_acl else None
 
 
 def _is(identity: str, ours: str) -> bool:
     """Whether an id in an ACL is one of ours."""
-    user, _, digest = identity.rpartition(":")
+    if not identity.startswith("digest:"):
+        return identity == ours
+    (user, _, digest), (our_user, _, our_digest) = identity.rpartition(":"), ours.rpartition(":")
     # The hash may be hidden from us, or be one that we cannot compare. The user has to do then.
-    return identity == ours or (
-        identity.startswith("digest:") and user == ours.rpartition(":")[0] and len(digest) != _SHA1
-    )
+    return user == our_user and (digest == our_digest or not len(digest) == len(our_digest) == _SHA1)

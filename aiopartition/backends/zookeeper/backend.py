@@ -107,6 +107,7 @@ class ZooKeeperBackend:
 
     async def ensure_group(self, group_id: str, document: bytes) -> bytes:
         path = self._group_path(group_id)
+        await self._access.prepare()
         for _ in range(ATTEMPTS):
             found = await self._nodes.find(codec.get_data(path), path)
             if found is None:

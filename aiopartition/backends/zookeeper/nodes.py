@@ -236,6 +236,10 @@ class Nodes:
         self.ephemerals.discard(old if replaced else new)
         return replaced
 
+    def prefer(self, acl: tuple[Grant, ...]) -> None:
+        """Create nodes with this ACL from now on, unless it locks us out."""
+        self._acls = (acl, self._acls[-1])
+
     async def our_ids(self) -> tuple[str, ...]:
         """Return the ids that the server knows us by, with users of the scheme digest as ``digest:user``. None if it is
         older than 3.7."""
