@@ -41,17 +41,17 @@ class PartitionCoordinator(Share):
     It holds one session with the backend, for any number of groups. It keeps the memberships current in the background,
     so asking what is mine is a local calculation.
 
-    All methods belong to the event loop in which it was started; elsewhere they raise :class:`NotStartedError` at once.
-    From another thread or event loop use :func:`asyncio.run_coroutine_threadsafe`. Only facts can be asked anywhere:
+    Call its methods in the event loop in which it was started; elsewhere they raise :class:`NotStartedError` at once.
+    From another thread or event loop, use :func:`asyncio.run_coroutine_threadsafe`. Only facts can be asked anywhere:
     :attr:`member_id`, :attr:`connected`, :attr:`session_timeout`, :attr:`groups`, :meth:`is_active`. In a process that
-    is forked from this one nothing of the coordinator acts; the child needs a coordinator of its own.
+    is forked from this one, the coordinator does nothing; the child needs a coordinator of its own.
 
     :param backend_url: ``zookeeper://[user:password@]host[:port][,host[:port]…][/namespace][?option=value&…]``, with
         the options ``session_timeout``, ``connect_timeout`` and ``heartbeat``; ``memory://[name]`` for coordinators in
-        this process; ``None``: partitioning is off, everything is mine.
-    :param member_id: at most 1,024 bytes; with a stable id a restart keeps its keys. Default: a new UUID.
-    :param heartbeat: seconds between checks for lost notifications (default 1). A group that stays quiet is checked
-        at every fourth.
+        this process; ``None``: partitioning is off, and everything is mine.
+    :param member_id: at most 1,024 bytes. A process that restarts with the same id keeps its keys. Default: a new UUID.
+    :param heartbeat: seconds between checks for lost notifications (default 1). A group that stays quiet is checked at
+        every fourth heartbeat.
     :param session_timeout: seconds after which the backend gives up a silent member. A server may grant another.
         Default 10.
     :param connect_timeout: seconds that :meth:`start` waits for a first connection (default 10).
@@ -128,31 +128,31 @@ class PartitionCoordinator(Share):
         min_members: int = 1,
         settle: float = 0.05,
     ) -> None:
-        """Join a group, which is created if necessary. Returns when the first view is there; in an exclusive group when
+        """Join a group, which is created if necessary. Returns when there is a first view; in an exclusive group, when
         the first handoff is complete, or after ``connect_timeout`` seconds.
 
-        Joining again with the same arguments does nothing; the ``weight`` is the one of :meth:`set_weight` if that was
-        called since. Without a connection, or if a lost one does not come back
-        within ``connect_timeout`` seconds, it returns as :meth:`start` does: joining goes on in the background, and
+        Joining again with the same arguments does nothing. If :meth:`set_weight` was called since, the same ``weight``
+        is the one that it set. Without a connection, or if a lost connection does not come back within
+        ``connect_timeout`` seconds, this returns as :meth:`start` does: joining goes on in the background, and
         ownership is unknown until it has succeeded. After an expired session the group is joined again in the same
-        way. Cancelled, it only stops waiting; :meth:`leave_group` undoes the joining.
+        way. If cancelled, this only stops waiting; :meth:`leave_group` undoes the joining.
 
-        :param weight: how many shares of the work this member takes, 0 to 1,000. With 0 it is a standby, a
-            member that owns nothing.
-        :param policy: how keys are placed. Without one it is the policy that the group has, or the default in a new
-            group. As long as there is no connection it is not known: nothing is mine until then. Once known, it stays
-            the same until the group is left, even if somebody deletes the group and makes it anew.
+        :param weight: how many shares of the work this member takes, 0 to 1,000. With 0 it is a standby: a member that
+            owns nothing.
+        :param policy: how keys are placed. Default: the policy that the group has, or the default policy in a new
+            group. Until there is a connection that policy is not known, and nothing is mine. Once known, it stays the
+            same until the group is left, even if somebody deletes the group and creates it again.
         :param min_members: while fewer members are present, at the start or later, ownership is unknown to this one.
-        :param settle: seconds to wait after a change of the membership before acting on it, so that a fleet that starts
-            or stops together moves its keys once.
-        :raises PolicyMismatchError: if ``policy`` is given and the group has another, or if the group has one that this
-            version of the library does not know.
-        :raises AuthenticationError: naming the node and the right that is missing.
+        :param settle: seconds to wait after a change of the membership before acting on it, so that keys move once when
+            many members start or stop together.
+        :raises PolicyMismatchError: if ``policy`` is given and the group has another, or if the group has a policy that
+            this version of the library does not know.
+        :raises AuthenticationError: if a right is missing; it names the node and the right.
         :raises ForeignRightsError: if others may change the group's nodes, and this member has ``strict_acl``.
-        :raises MemberSupersededError: if this member was superseded. It remains so until the other one's entry has
+        :raises MemberSupersededError: if this member was superseded. It remains so until the other process's entry has
             gone, or it leaves the group.
-        :raises ConfigurationError: for an invalid argument, or one that differs from those of the first call; but the
-            policy need not be repeated.
+        :raises ConfigurationError: for an invalid argument, or one that differs from the first call; the policy need
+            not be repeated.
         """
         self._runner.require_started("join_group")
         group_id = require_id("group_id", group_id)
@@ -166,20 +166,20 @@ class PartitionCoordinator(Share):
         await self._registry.join(group_id, options)
 
     async def observe(self, group_id: str) -> None:
-        """Look at a group without taking part in it. No member notices, and it takes no right but to read.
+        """Look at a group without taking part in it. No member notices, and only rights to read are needed.
 
         From now on :meth:`view`, :meth:`get_members`, :meth:`changes`, :meth:`status` and :meth:`describe_member`
-        answer for this group, by its own policy. Nothing is mine in it, whatever the ``member_id``:
+        answer for this group, according to its own policy. Nothing in it is mine, whatever the ``member_id``:
         :meth:`extract_my_subset` returns nothing, :meth:`my_subset` ends at once, :meth:`run` and :meth:`hold` raise
         :class:`ConfigurationError`. A group that does not exist, or has no members, is unknown until somebody joins
-        it, which is noticed with the next heartbeat. :meth:`leave_group` ends it; before that the group cannot be
+        it, which the next heartbeat notices. :meth:`leave_group` ends the observation; until then the group cannot be
         joined. Observing again does nothing.
 
-        Returns when a first look has been taken, or as :meth:`join_group` does without a connection. If the group
-        cannot be read, that is no error here: :meth:`status` says so, :meth:`view` raises it, and each heartbeat tries
-        again. Cancelled, it only stops waiting.
+        Returns after a first look, or as :meth:`join_group` does without a connection. If the group cannot be read,
+        that is not an error here: :meth:`status` says so, :meth:`view` raises it, and each heartbeat tries again. If
+        cancelled, this only stops waiting.
 
-        :raises ConfigurationError: if the group is joined, or while partitioning is off: then there is none to see.
+        :raises ConfigurationError: if the group is joined, or partitioning is off, so that there are no groups.
         """
         self._runner.require_started("observe")
         group_id = require_id("group_id", group_id)
@@ -188,37 +188,37 @@ class PartitionCoordinator(Share):
         await self._registry.observe(group_id)
 
     async def set_weight(self, group_id: str, weight: int) -> None:
-        """Change this member's weight in a joined group, by one change of the membership for all.
+        """Change this member's weight in a joined group, with one change of the membership for everybody.
 
-        With 0 the member is drained: it stays a member that all see, and owns nothing. The weight stays until the group
-        is left, also after an expired session; it takes the place of the one that :meth:`join_group` was called with.
-        The same weight again does nothing. Of several calls at once the last one counts.
+        With 0 the member is drained: it stays a member that all see, and owns nothing. The weight is kept until the
+        group is left, even after an expired session; it replaces the one that :meth:`join_group` was called with.
+        Setting the same weight again does nothing. Of several calls at once the last one counts.
 
-        Returns when this member's view goes by the new weight; in an exclusive group when the handoff is complete, for
-        which work in flight that is lost ends as at any other change. Called from within such work, it does not wait
+        Returns when this member's view has the new weight; in an exclusive group, when the handoff is complete, for
+        which work in flight that is lost ends as at any other change. If called from within such work, it does not wait
         for the handoff. After ``connect_timeout`` seconds, or without a connection, it returns as :meth:`join_group`
-        does, and goes on in the background. Cancelled, it only stops waiting; calling it with the old weight undoes it.
+        does, and goes on in the background. If cancelled, it only stops waiting; a call with the old weight undoes it.
 
         :param weight: how many shares of the work this member takes, 0 to 1,000.
-        :raises ConfigurationError: for an invalid weight, or a group that is not joined, or only observed.
+        :raises ConfigurationError: for an invalid weight, or for a group that is not joined, or only observed.
         :raises AuthenticationError: if this client may not create or delete its own entry. The weight stays as it was.
         :raises SessionFullError: if there is no room for another entry. The weight stays as it was.
-        :raises PartitionError: as :meth:`join_group` does, if this member cannot take part now. The weight changes when
+        :raises PartitionError: as :meth:`join_group` does, if this member cannot take part now. The weight changes once
             it can.
         """
         self._runner.require_started("set_weight")
         await reweigh(self._registry, require_id("group_id", group_id), require_weight(weight))
 
     async def leave_group(self, group_id: str) -> None:
-        """Leave a group. From the call on this member owns nothing in it. Without effect in a group not joined.
+        """Leave a group. From the call on, this member owns nothing in it. Does nothing if the group is not joined.
 
-        A group that is observed is observed no longer.
+        If the group is observed, the observation ends.
 
-        Waits up to a second until other members can know; in an exclusive group also until the work in flight has
-        ended, as long as its ``drain_timeout`` allows. A backend that does not answer is told as soon as it does.
-        Cancelled, it only stops waiting.
+        Waits up to a second until other members can know; in an exclusive group, also until the work in flight has
+        ended, for as long as its ``drain_timeout`` allows. If the backend does not answer, it is told once it does. If
+        cancelled, this only stops waiting.
 
-        :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` does so all the same.
+        :raises AuthenticationError: if this client may not delete its own entry; :meth:`stop` deletes it anyway.
         """
         self._runner.require_started("leave_group")
         require_id("group_id", group_id)
@@ -238,24 +238,24 @@ class PartitionCoordinator(Share):
     async def view(self, group_id: str) -> View:
         """Return the current view of a group, which is joined if necessary, unless it is observed. Safe to cancel.
 
-        :raises OwnershipUnknownError: if there is none now that can be trusted, whatever ``on_unknown`` says.
+        :raises OwnershipUnknownError: if ownership is unknown now, whatever ``on_unknown`` says.
         """
         self._runner.require_started("view")
         return self._registry.certain_view(await self._registry.follow(group_id))
 
     async def get_members(self, group_id: str) -> tuple[str, ...]:
-        """Return the sorted ids of the members in the current view; otherwise as :meth:`view`."""
+        """Return the sorted ids of the members in the current view. In all else it is like :meth:`view`."""
         self._runner.require_started("get_members")
         return tuple(member.id for member in (await self.view(group_id)).members)
 
     async def describe_member(self, group_id: str, member_id: str) -> MemberInfo:
-        """Return what a member of a group says of itself: its ``metadata``, its host and process.
+        """Return what a member of a group says about itself: its ``metadata``, its host and process.
 
-        It is read when it is first asked for, and kept as long as that member's entry is there. Anybody may have
-        written it who may write into the group: see :class:`MemberInfo`. The group is joined if necessary, unless it
+        It is read when it is first asked for, and kept while that member's entry exists. Do not trust it: whoever may
+        write into the group may have written it, see :class:`MemberInfo`. The group is joined if necessary, unless it
         is observed. Safe to cancel.
 
-        :raises ConfigurationError: if it is no member now; a view that is older may still name it.
+        :raises ConfigurationError: if it is not a member now; an older view may still name it.
         :raises OwnershipUnknownError: as :meth:`view` does.
         :raises BackendError: if its entry cannot be read.
         """
@@ -274,12 +274,14 @@ class PartitionCoordinator(Share):
         return self._registry.known(group_id).status()
 
     def changes(self, group_id: str) -> AsyncGenerator[Change, None]:
-        """Iterate over the changes of a group, which is joined if need be. The current view comes first.
+        """Iterate over the changes of a group, which is joined if necessary. The first leads to the current view.
 
-        While ownership is unknown the change's ``view`` is ``None``. A slow consumer gets the newest state, with what
-        happened since its last one, never a backlog. Ends when the group is left or the coordinator stopped.
+        While ownership is unknown, the change's ``view`` is ``None``. A slow consumer gets the newest state, and what
+        has changed since the last one that it got, but never a backlog. Ends when the group is left or the coordinator
+        stopped.
 
-        :raises MemberSupersededError: when this member is superseded; likewise the other errors of :meth:`join_group`.
+        :raises MemberSupersededError: if this member is superseded. The other errors of :meth:`join_group` are raised
+            too.
         """
         self._runner.require_started("changes")
         return Iteration(self._runner.home, "changes", follow_changes(self._registry, require_id("group_id", group_id)))

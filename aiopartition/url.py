@@ -26,7 +26,7 @@ _NOT_TEXT: Final = "bytes that are not UTF-8, percent-encoded or not"
 _BLANK: Final = " \t\r\n"
 
 _MEANT_OTHERWISE: Final = re.compile("[,;&= \t]")
-"""Characters of a namespace that are much more often a mistake, such as a namespace after each host."""
+"""Characters that a namespace may have, but that are usually a mistake, such as a namespace after each host."""
 
 DEFAULT_PORT: Final = 2181
 DEFAULT_TLS_PORT: Final = 2281
@@ -136,7 +136,7 @@ def _listed(schemes: tuple[str, ...]) -> str:
 
 
 def _close_options(name: str) -> list[str]:
-    """Return the one option that is meant in all likelihood, or else all that may be meant."""
+    """Return the one option that is probably meant, or all that may be meant."""
     return get_close_matches(name.lower(), URL_OPTIONS, 1, 0.75) or get_close_matches(name.lower(), URL_OPTIONS)
 
 
