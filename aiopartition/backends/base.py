@@ -22,7 +22,7 @@ class Entries:
     """The entries of a group at one generation."""
 
     generation: int
-    names: tuple[str, ...]
+    names: frozenset[str]
 
 
 class Mark(NamedTuple):

@@ -276,6 +276,6 @@ async def _denied_in(backend: Backend, group_id: str) -> list[str]:
     await tried(backend.progress(group_id, create=False))
     if entries is not None:
         await tried(backend.marks(group_id, entries.generation))
-        for name in entries.names[:1]:
+        for name in sorted(entries.names)[:1]:
             await tried(backend.describe(group_id, name))
     return denied

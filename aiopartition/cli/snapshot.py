@@ -78,7 +78,7 @@ class Snapshot:
 
     @classmethod
     def of(
-        cls, group_id: str, policy: GroupPolicy, generation: int, names: tuple[str, ...], handoff: Handoff | None
+        cls, group_id: str, policy: GroupPolicy, generation: int, names: frozenset[str], handoff: Handoff | None
     ) -> Snapshot:
         """``names``: of the entries."""
         roster = Roster().after(names)
@@ -147,7 +147,7 @@ async def read_snapshot(backend: Backend, group_id: str) -> Snapshot:
         handoff = await _read_handoff(backend, group_id, generation) if policy.exclusive else None
         attempts -= 1
         if not attempts or (await backend.generation(group_id) or 0) == generation:
-            return Snapshot.of(group_id, policy, generation, () if entries is None else entries.names, handoff)
+            return Snapshot.of(group_id, policy, generation, frozenset() if entries is None else entries.names, handoff)
 
 
 async def _read_handoff(backend: Backend, group_id: str, generation: int) -> Handoff:

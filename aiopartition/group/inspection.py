@@ -39,6 +39,7 @@ class Inspection:
         self._owners: dict[str, Owner] = {}  # of entries that were looked up and belong to a session
         self._queue: deque[str] = deque()  # entries to be looked up
         self._inspected: Roster = group.roster
+        self._counted = group.roster
         self._lapses = 0
         self._refused = False  # whether we have warned that an entry could not be inspected
         self._untold = 0  # foreign names that no warning has mentioned yet
@@ -48,8 +49,10 @@ class Inspection:
     def count_foreign(self) -> None:
         """Entries were read: warn, now or later, of the foreign names that the previous read did not have."""
         roster = self._group.roster
-        self._untold += roster.appeared
-        self._examples = self._examples or roster.examples
+        if roster is not self._counted:
+            self._counted = roster
+            self._untold += roster.appeared
+            self._examples = self._examples or roster.examples
         self._tell_of_foreign()
 
     async def go_on(self) -> None:

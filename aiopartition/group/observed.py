@@ -165,7 +165,7 @@ class ObservedGroup:
 
     def sift(self, entries: Entries | None) -> Iterator[None]:
         """Parse the names of the entries in steps, so that :meth:`read` need not parse them all at once."""
-        self.roster = yield from self.roster.steps(() if entries is None else entries.names)
+        self.roster = yield from self.roster.steps(frozenset() if entries is None else entries.names)
 
     def read(self, entries: Entries | None, document: bytes | None) -> None:
         """The entries were read, and after them the group's document.
@@ -195,7 +195,7 @@ class ObservedGroup:
             self.missing = frozenset()
             self._look_due = True
         self.policy, self.generation = policy, generation
-        self._take_apart(() if entries is None else entries.names)
+        self._take_apart(frozenset() if entries is None else entries.names)
 
     def built(self, model: Model, table: Table) -> None:
         """The table for ``model`` is built."""
@@ -234,7 +234,7 @@ class ObservedGroup:
 
     # ---- inside
 
-    def _take_apart(self, names: tuple[str, ...]) -> None:
+    def _take_apart(self, names: frozenset[str]) -> None:
         self.roster = self.roster.after(names)
         live = self.roster.live()
         weights = {member_id: live[member_id].weight for member_id in sorted(live)}

@@ -55,7 +55,7 @@ class Requests:
             case Step.JOIN:
                 await self._join()
             case Step.READ | Step.SETTLE:
-                group.read(await self._read(watch=True, latest=group.reading()))
+                group.read(await self._read(latest=group.reading()))
             case Step.PROBE:
                 group.probed(await backend.generation(group.group_id))
             case Step.BUILD:
@@ -78,7 +78,7 @@ class Requests:
             await self._backend.check_rights(group.group_id)
             self._agree(document)
             # The latest state, because the entries that we find here count as older than ours.
-            entries = await self._read(watch=False, latest=True)
+            entries = await self._read(latest=True)
             if group.leaving:
                 return
             entry = group.choose_entry(entries)
@@ -101,15 +101,15 @@ class Requests:
         else:
             group.changed()  # whatever the answer was, a read shows which entry exists, as after a lost answer
 
-    async def _read(self, *, watch: bool, latest: bool) -> Entries | None:
-        entries = await self._read_once(watch, latest)
+    async def _read(self, *, latest: bool) -> Entries | None:
+        entries = await self._read_once(latest)
         if await self._look_for_orphans():  # read again without those removed, but only once: more may keep coming
-            entries = await self._read_once(watch, latest)
+            entries = await self._read_once(latest)
             await self._look_for_orphans()
         return entries
 
-    async def _read_once(self, watch: bool, latest: bool) -> Entries | None:
-        entries = await self._backend.read(self._group.group_id, watch=watch, latest=latest)
+    async def _read_once(self, latest: bool) -> Entries | None:
+        entries = await self._backend.read(self._group.group_id, watch=True, latest=latest)
         for _ in self._group.sift(entries):
             await checkpoint()
         self.inspection.count_foreign()

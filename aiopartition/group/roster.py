@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from itertools import chain
 from typing import Final, cast
 
 from aiopartition.group.entry import Entry
@@ -35,43 +36,55 @@ class Roster:
     :ivar appeared: how many foreign names the previous read did not find.
     """
 
-    names: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
     entries: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
-    foreign: AbstractSet[str] = field(default_factory=frozenset[str])
+    foreign: frozenset[str] = frozenset()
     examples: tuple[str, ...] = ()
     appeared: int = 0
+    _members: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict[str, tuple[Entry, ...]])
+    """The entries under each id; the live one is the last."""
 
-    def steps(self, names: tuple[str, ...]) -> Generator[None, None, Roster]:
+    def steps(self, names: frozenset[str]) -> Generator[None, None, Roster]:
         """Return the roster of the next read, in steps, each of which does a bounded amount of work.
 
         Of a thousand names few are new: names that this roster knows are not parsed again.
         """
-        if names is self.names:
+        if names == self.names:
             return self
-        entries: dict[str, Entry] = {}
-        foreign: set[str] = set()
-        examples: list[str] = []
-        appeared = 0
-        for count, name in enumerate(names, start=1):
-            if name in self.foreign:
-                foreign.add(name)
-            elif (entry := self.entries.get(name) or Entry.parse(name)) is not None:
+        entries, foreign = dict(self.entries), set[str]()
+        concerned: dict[str, set[Entry]] = {}  # of each id that has other entries now: these
+
+        def entries_of(member_id: str) -> set[Entry]:
+            if member_id not in concerned:
+                concerned[member_id] = set(self.of_member(member_id))
+            return concerned[member_id]
+
+        for count, name in enumerate(chain(self.names - names, names - self.names), start=1):
+            if (entry := entries.pop(name, None)) is not None:
+                entries_of(entry.member_id).discard(entry)
+            elif name in names and (entry := Entry.parse(name)) is not None:
                 entries[name] = entry
-            else:
+                entries_of(entry.member_id).add(entry)
+            elif name in names:
                 foreign.add(name)
-                appeared += 1
-                if len(examples) < EXAMPLES:
-                    examples.append(name)
             if count % NAMES_PER_STEP == 0:
                 yield
-        return Roster(names, entries, foreign, tuple(examples), appeared)
+        members = dict(self._members)
+        for count, (member_id, present) in enumerate(concerned.items(), start=1):
+            members[member_id] = tuple(sorted(present, key=lambda entry: entry.seniority))
+            if not present:
+                del members[member_id]
+            if count % NAMES_PER_STEP == 0:
+                yield
+        examples = tuple(nsmallest(EXAMPLES, foreign))
+        return Roster(names, entries, (self.foreign & names) | foreign, examples, len(foreign), members)
 
     @property
     def members(self) -> frozenset[str]:
         """The names of all entries of members."""
         return frozenset(self.entries)
 
-    def after(self, names: tuple[str, ...]) -> Roster:
+    def after(self, names: frozenset[str]) -> Roster:
         """Return the roster of the next read, without steps."""
         steps = self.steps(names)
         while True:
@@ -80,18 +93,20 @@ class Roster:
             except StopIteration as finished:
                 return cast("Roster", finished.value)
 
-    def of_member(self, member_id: str) -> list[Entry]:
+    def of_member(self, member_id: str) -> tuple[Entry, ...]:
         """Return the entries under one member id."""
-        return [entry for entry in self.entries.values() if entry.member_id == member_id]
+        return self._members.get(member_id, ())
 
     def live(self, orphans: Collection[str] = ()) -> dict[str, Entry]:
         """Return the members by their ids: of several entries under one id, the live one.
 
         :param orphans: names of entries that do not count.
         """
-        live: dict[str, Entry] = {}
-        for name, entry in self.entries.items():
-            known = live.get(entry.member_id)
-            if name not in orphans and (known is None or entry.seniority > known.seniority):
-                live[entry.member_id] = entry
+        live = {member_id: entries[-1] for member_id, entries in self._members.items()}
+        for member_id in {self.entries[name].member_id for name in orphans if name in self.entries}:
+            entries = [entry for entry in self._members[member_id] if entry.name not in orphans]
+            if entries:
+                live[member_id] = entries[-1]
+            else:
+                del live[member_id]
         return live

@@ -249,7 +249,7 @@ class Group:
 
     def sift(self, entries: Entries | None) -> Iterator[None]:
         """Parse the names of the entries in steps, so that the method told of them next need not parse them at once."""
-        self.roster = yield from self.roster.steps(() if entries is None else entries.names)
+        self.roster = yield from self.roster.steps(frozenset() if entries is None else entries.names)
 
     def reading(self) -> bool:
         """A read begins. The watch that it arms reports later changes.

@@ -27,6 +27,7 @@ NAMES = (
     "rebalance",
     "handoff",
     "zookeeper_cost",
+    "membership_cost",
     "quorum_cost",
     "faults",
     "memory",

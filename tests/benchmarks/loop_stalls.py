@@ -250,7 +250,7 @@ def _pieces(size: int, rounds: int) -> Table:
     entries = [Entry(each, 1, 1, f"{place:016x}") for place, each in enumerate(members)]
     names = tuple(entry.name for entry in entries)
     body = _children_body(names)
-    read = codec.get_children("/group/members", watch=False)
+    read = codec.get_children("/group/members")
     assert read.parse(body).names == names
     policy = GroupPolicy()
     times: dict[str, Sample] = {}
@@ -266,7 +266,7 @@ def _pieces(size: int, rounds: int) -> Table:
         group.entered(group.choose_entry(None))
         group.reading()
         note("decoding the answer with all entries", lambda: read.parse(body))
-        note("parsing the entries, as a member among them", lambda: group.read(Entries(2, names)))  # noqa: B023
+        note("parsing the entries, as a member among them", lambda: group.read(Entries(2, frozenset(names))))  # noqa: B023
         steps, longest = build_steps(weights, policy), 0.0
         while True:
             began = time.thread_time()

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace as with_changes
 from typing import Any
 
+import pytest
+
 from aiopartition import coordinator, runner
 from aiopartition.backends.zookeeper import backend as zookeeper
-from aiopartition.backends.zookeeper import codec, connection, handoffs, session
+from aiopartition.backends.zookeeper import codec, connection, handoffs, listings, session, watches
 from aiopartition.group import handoff, in_flight, membership, registry
 from aiopartition.group import state as group
 from aiopartition.group.entry import Entry
@@ -20,6 +22,7 @@ from aiopartition.group.roster import Roster
 from aiopartition.placement import builder as table_builder
 from aiopartition.placement.view import View
 from aiopartition.work import run
+from tests.support import mistakes
 
 MUTATIONS: dict[str, Callable[[], None]] = {}
 
@@ -225,27 +228,39 @@ def watch_after_read() -> None:
     """The watch is armed after the read, so that what changes in between is not heard of."""
 
     def late(read: Any) -> Any:
-        async def read_then_watch(self: Any, group_id: str, *, watch: bool, latest: bool = False) -> Any:
-            entries = await read(self, group_id, watch=False, latest=latest)
-            if watch:
-                await read(self, group_id, watch=True)
+        async def read_then_watch(self: Any, members: str) -> Any:
+            self.forget(members)
+            entries = await self._nodes.read_children(members, listings.entries_of)
+            await read(self, members)
             return entries
 
         return read_then_watch
 
-    replace(zookeeper.ZooKeeperBackend, "read", late)
+    replace(listings.Listings, "read", late)
+
+
+@mutation
+def events_are_applied_without_the_check() -> None:
+    """What the events told is taken for the list, whether they are as many as the server has counted or not."""
+    mistakes.events_are_applied_without_the_check(pytest.MonkeyPatch())
+
+
+@mutation
+def the_generation_is_taken_before_the_events() -> None:
+    """A list of members goes by the generation of the one before it."""
+    mistakes.the_generation_is_taken_before_the_events(pytest.MonkeyPatch())
 
 
 @mutation
 def watches_not_armed_again() -> None:
     """After a reconnection no watch is armed again."""
-    replace(codec, "set_watches", lambda _: lambda paths, zxid: iter([codec.exists("/")]))
+    replace(watches, "arm_again", lambda _: lambda paths, zxid: iter([codec.exists("/")]))
 
 
 @mutation
 def watches_with_the_future() -> None:
     """Watches are armed again as if everything had been seen, and nothing is asked after a reconnection."""
-    replace(codec, "set_watches", lambda made: lambda paths, zxid: made(paths, (1 << 62)))
+    replace(watches, "arm_again", lambda made: lambda paths, zxid: made(paths, (1 << 62)))
 
     def unasking(opened: Any) -> Any:
         def open_quietly(self: Any, *, fresh: bool) -> None:

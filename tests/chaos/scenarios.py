@@ -140,6 +140,12 @@ SCENARIOS: dict[str, Scenario] = {
         caught_by="convergence",
         conditions=replace(WATCHES_ALONE, session_timeout=12.0),  # no ping is in the way
     ),
+    "events_are_applied_without_the_check": scenario(
+        Fault(0.2, "lose_event", "0"), SOMEBODY_LEAVES, caught_by="table share generation"
+    ),
+    "the_generation_is_taken_before_the_events": scenario(
+        Fault(0.2, "start_member", "3"), caught_by="table share generation"
+    ),
     "watches_not_armed_again": scenario(
         Fault(0.2, "reset", "all"), replace(SOMEBODY_LEAVES, at=2.5), caught_by="convergence", conditions=WATCHES_ALONE
     ),

@@ -12,6 +12,7 @@ from aiopartition.backends.zookeeper import acls, codec
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
+from aiopartition.backends.zookeeper.watches import WatchEvent
 from aiopartition.clock import now
 from aiopartition.quoting import quote_component
 from aiopartition.secret import Secret
@@ -190,7 +191,7 @@ class ClusterOnServer(Cluster):
 
     async def entries(self, group_id: str) -> list[str]:
         async with _Operator(self._server) as operator:
-            children = await operator.send(codec.get_children(self._path(group_id, "members"), watch=False))
+            children = await operator.send(codec.get_children(self._path(group_id, "members")))
         return sorted(children.names)
 
     async def acknowledgements(self, group_id: str) -> list[str]:
@@ -271,7 +272,7 @@ class _Operator:
     async def children(self, path: str) -> tuple[str, ...]:
         """None if there is no such node."""
         try:
-            names: tuple[str, ...] = (await self.send(codec.get_children(path, watch=False))).names
+            names: tuple[str, ...] = (await self.send(codec.get_children(path))).names
         except ReplyError as error:
             if error.code == ErrorCode.NO_NODE:
                 return ()
@@ -280,7 +281,7 @@ class _Operator:
 
     async def delete_all(self, path: str) -> None:
         try:
-            while names := (await self.send(codec.get_children(path, watch=False))).names:
+            while names := (await self.send(codec.get_children(path))).names:
                 for name in names:
                     await self.delete_all(f"{path}/{name}")
             await self.send(codec.delete(path))
@@ -291,5 +292,5 @@ class _Operator:
             raise
 
     def replied(self, reply: Reply) -> None: ...
-    def event_received(self, path: str) -> None: ...
+    def event_received(self, event: WatchEvent) -> None: ...
     def connection_ended(self, connection: Connection) -> None: ...

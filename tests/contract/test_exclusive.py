@@ -367,7 +367,7 @@ async def remove(cluster: ClusterOnServer, *parts: str) -> None:
 async def children(cluster: ClusterOnServer, *parts: str) -> tuple[str, ...]:
     async with _Operator(cluster._server) as operator:
         try:
-            names = (await operator.send(codec.get_children(cluster._path("g", *parts), watch=False))).names
+            names = (await operator.send(codec.get_children(cluster._path("g", *parts)))).names
         except ReplyError as error:
             assert error.code == ErrorCode.NO_NODE
             return ()

@@ -429,6 +429,19 @@ class TestZooKeeperNetwork:
         assert requests == {None: 1, protocol.CreateRequest.opcode: 1, protocol.ExistsRequest.opcode: 2}
         assert replies == [None, 1, 2, 3]
 
+    async def test_passes_on_what_a_filter_gives_instead(self, network: Proxy, namespace: str) -> None:
+        def other(frame: Frame) -> tuple[bytes, ...] | None:
+            if frame.opcode == protocol.ExistsRequest.opcode:
+                return (frame.body, frame.body)
+            return (frame.body[:-1] + b"?",) if frame.opcode == protocol.CreateRequest.opcode else None
+
+        replies: list[int | None] = []
+        async with raw_session(network.port) as session:
+            with network.on_frame(other), network.on_frame(lambda frame: replies.append(frame.xid)):
+                await session.exists(namespace)
+                await wait_until(lambda: len(replies) == 3)
+        assert replies == [1, 1, 1]  # the question, and two answers
+
     async def test_swallows_what_a_filter_refuses(self, network: Proxy, namespace: str) -> None:
         async with raw_session(network.port) as session:
             with (

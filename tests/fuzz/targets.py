@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from aiopartition.backends.zookeeper import acls, codec
+from aiopartition.backends.zookeeper import acls, codec, watches
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Operation, ReplyError, Xid
 from aiopartition.backends.zookeeper.connection import Connection, ConnectionLostError
@@ -168,13 +168,14 @@ async def _hear(pieces: Sequence[bytes]) -> None:
 def _operations() -> list[Operation[Any]]:
     return [
         codec.exists("/"),
-        codec.get_children("/g", watch=True),
+        codec.get_children("/g"),
         codec.get_data("/g"),
         acls.create("/g", b"", ephemeral=True),
         codec.set_data("/g", b"", 0),
         codec.delete("/g"),
         codec.sync("/g"),
-        *codec.set_watches([], 7),
+        watches.add("/g"),
+        *watches.arm_again([codec.Watch("/g")], 7),
         codec.ask_quorum(),
         codec.close(),
     ]

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 from unittest.mock import patch
 
 import anyio
@@ -26,6 +26,7 @@ from aiopartition import (
     PartitionCoordinator,
     View,
 )
+from aiopartition.backends.listing import Event as EntryEvent
 from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
 from aiopartition.group.entry import Entry
@@ -59,8 +60,8 @@ class RecordedCluster(MemoryCluster):
         self._remember()
         return generation
 
-    def _changed(self, group_id: str, group: object) -> None:
-        super()._changed(group_id, group)  # type: ignore[arg-type]
+    def _changed(self, group_id: str, group: Any, *events: EntryEvent) -> None:
+        super()._changed(group_id, group, *events)
         self._remember()
 
     def _remember(self) -> None:

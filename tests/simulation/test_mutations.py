@@ -19,9 +19,11 @@ from tests.simulation.schedules import Schedule, exclusive_schedules, schedules
 from tests.simulation.simulation import simulate
 from tests.support.mistakes import (
     acknowledged_before_work_has_ended,
+    events_are_applied_without_the_check,
     lost_news_are_not_looked_for,
     nobody_is_superseded,
     one_acknowledgement_is_enough,
+    the_generation_is_taken_before_the_events,
     what_is_gained_is_taken_at_once,
 )
 
@@ -92,6 +94,8 @@ HANDOFF_MISTAKES = (what_is_gained_is_taken_at_once, one_acknowledgement_is_enou
     ("mistake", "noticed_by"),
     [
         (lost_news_are_not_looked_for, "m[0-9]"),
+        (events_are_applied_without_the_check, "believes in"),
+        (the_generation_is_taken_before_the_events, "believes in"),
         (the_lease_is_a_timer, "after the cluster last heard of it"),
         (the_view_outlives_the_session, "a session before|has not joined in this session"),
         (the_lease_counts_from_the_answer, "after the cluster last heard of it"),

@@ -1,10 +1,12 @@
 """Mistakes made in the library on purpose, which both the simulation and the exploration must find."""
 
+from dataclasses import replace
 from operator import or_
 
 import pytest
 
-from aiopartition.backends.base import Mark, MarksCount
+from aiopartition.backends.base import Entries, Mark, MarksCount
+from aiopartition.backends.listing import Listing, Tally
 from aiopartition.group.handoff import Handoff
 from aiopartition.group.membership import Membership
 from aiopartition.group.state import Group
@@ -26,6 +28,30 @@ def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
         self.wake()
 
     mutate.setattr(Membership, "heartbeat", heartbeat)
+
+
+def events_are_applied_without_the_check(mutate: pytest.MonkeyPatch) -> None:
+    def believe(self: Listing, tally: Tally, connection: int) -> Entries | None:
+        known, events = self._known, self._events
+        if known is None:
+            return None
+        names = set(known.names)
+        for name, came in events:
+            (names.add if came else names.discard)(name)
+        return self.listed(Entries(tally.generation, frozenset(names)), tally, connection)
+
+    mutate.setattr(Listing, "counted", believe)
+
+
+def the_generation_is_taken_before_the_events(mutate: pytest.MonkeyPatch) -> None:
+    counted = Listing.counted
+
+    def count_as_before(self: Listing, tally: Tally, connection: int) -> Entries | None:
+        before = self._known
+        entries = counted(self, tally, connection)
+        return replace(entries, generation=before.tally.generation) if entries and before else entries
+
+    mutate.setattr(Listing, "counted", count_as_before)
 
 
 def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:

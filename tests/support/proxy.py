@@ -5,7 +5,7 @@ import socket
 import struct
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -19,8 +19,8 @@ __all__ = ["Episode", "Frame", "FrameFilter", "OpenProxy", "Proxy", "Towards"]
 BOTH_WAYS: frozenset[Towards] = frozenset(("server", "client"))
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with a time of zero: closing sends RST instead of FIN
 
-FrameFilter = Callable[[Frame], bool | None]
-"""Sees every frame before it is passed on; False swallows it."""
+FrameFilter = Callable[[Frame], "bool | Sequence[bytes] | None"]
+"""Sees every frame before it is passed on; False swallows it. The bodies of other frames are passed on in its place."""
 
 
 class Episode:
@@ -163,7 +163,7 @@ class Proxy(Endpoint):
         self._events_to_drop += count
 
     def on_frame(self, look: FrameFilter) -> Episode:
-        """Show every frame to ``look`` before it is passed on; False swallows the frame."""
+        """Show every frame to ``look`` before it is passed on; see :data:`FrameFilter`."""
         self._filters.append(look)
         return Episode(lambda: self._filters.remove(look))
 
@@ -182,14 +182,16 @@ class Proxy(Endpoint):
         """Wait while the network is silent."""
         await self._audible.wait()
 
-    def lets_pass(self, frame: Frame) -> bool:
-        """Show a frame to whoever looks at it."""
+    def passed_on(self, frame: Frame) -> Sequence[bytes]:
+        """Show a frame to whoever looks at it. Return the bodies of those that are passed on: of this one, mostly."""
         if self._events_to_drop and frame.is_watch_event:
             self._events_to_drop -= 1
             self.events_dropped += 1
-            return False
+            return ()
         verdicts = [look(frame) for look in self._filters]  # each of them sees it, whatever the others say
-        return False not in verdicts
+        if False in verdicts:
+            return ()
+        return next((verdict for verdict in verdicts if not isinstance(verdict, bool | None)), (frame.body,))
 
     def cuts(self) -> bool:
         """Whether this frame from the server is the one to be cut."""
@@ -300,11 +302,11 @@ class _Link:
                     if framed:
                         frame = Frame(towards, self._number, position, piece[LENGTH.size :])
                         position += 1
-                        if not self._proxy.lets_pass(frame):
-                            continue
-                        if towards == "client" and self._proxy.cuts():
+                        bodies = self._proxy.passed_on(frame)
+                        if bodies and towards == "client" and self._proxy.cuts():
                             await self._cut(piece)
                             return
+                        piece = b"".join(LENGTH.pack(len(body)) + body for body in bodies)
                     sink.write(piece)
                 await sink.drain()
         except ConnectionError:

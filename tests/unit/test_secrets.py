@@ -23,6 +23,7 @@ from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError
 from aiopartition.backends.zookeeper.frames import ProtocolError
 from aiopartition.backends.zookeeper.session import Session
+from aiopartition.backends.zookeeper.watches import WatchEvent
 from aiopartition.cli.access import _Quiet
 from aiopartition.cli.main import _run, make_parser
 from aiopartition.clock import now
@@ -300,7 +301,7 @@ class Unconcerned:
 
     def replied(self, reply: object) -> None: ...
 
-    def event_received(self, path: str) -> None: ...
+    def event_received(self, event: WatchEvent) -> None: ...
 
     def connection_ended(self, connection: object) -> None: ...
 

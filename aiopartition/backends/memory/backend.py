@@ -19,6 +19,7 @@ from aiopartition.backends.base import Entries, ForeignRights, Listener, Mark, M
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.layout import entry_path, group_path, mark_path
 from aiopartition.backends.lease import NO_LEASE, Lease
+from aiopartition.backends.listing import Event, Listing
 from aiopartition.backends.memory.network import MemoryNetwork
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
 from aiopartition.errors import BackendUnavailableError
@@ -47,7 +48,7 @@ class MemoryBackend:
         self._lease = NO_LEASE
         self._opened = asyncio.Event()
         self._woken = asyncio.Event()
-        self._watched: set[str] = set()
+        self._listings: dict[str, Listing] = {}  # of the groups that are watched
         self._inherited = False
         self._ephemerals = Ephemerals()
 
@@ -140,15 +141,24 @@ class MemoryBackend:
         self._ephemerals.discard(entry_path(_group_path(group_id), name))
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
-        if watch:
-            self._watched.add(group_id)
-        return await self._request(self.cluster.read, group_id, watch)
+        listing = self._listings.setdefault(group_id, Listing()) if watch else Listing()
+        listing.look()
+        if listing.known:
+            tally = await self._request(self.cluster.tally, group_id)
+            entries = None if tally is None else listing.counted(tally, self.network.connection)
+            if entries is not None:
+                return entries
+        found = await self._request(self.cluster.read, group_id, watch)
+        return None if found is None else listing.listed(*found, self.network.connection)
 
     async def generation(self, group_id: str) -> int | None:
-        return await self._request(self.cluster.generation, group_id)
+        tally = await self._request(self.cluster.tally, group_id)
+        if tally is not None and group_id in self._listings:
+            self._listings[group_id].confirm(tally, self.network.connection)
+        return None if tally is None else tally.generation
 
     def forget(self, group_id: str) -> None:
-        self._watched.discard(group_id)
+        self._listings.pop(group_id, None)
 
     async def owner(self, group_id: str, name: str) -> Owner | None:
         return await self._request(self.cluster.owner, group_id, name)
@@ -256,6 +266,8 @@ class MemoryBackend:
             if session is not None:
                 self._lease = NO_LEASE
                 self._ephemerals.clear()
+                for listing in self._listings.values():
+                    listing.forget()  # nothing is watched in the next session
                 self.listener.session_expired()
             loop = asyncio.get_running_loop()
             session = self.cluster.open(self.session_timeout, partial(self._tell, loop))
@@ -279,14 +291,19 @@ class MemoryBackend:
             for quorum in (False, True):
                 self.listener.lease_renewed(quorum=quorum)
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, group_id: str, activated: bool) -> None:
+    def _tell(self, loop: asyncio.AbstractEventLoop, group_id: str, event: Event | None) -> None:
         # The change may come from another thread. A client whose event loop is closed expires.
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self.network.deliver, partial(self._changed, group_id, activated))
+            loop.call_soon_threadsafe(self.network.deliver, partial(self._changed, group_id, event))
 
-    def _changed(self, group_id: str, activated: bool) -> None:
-        if group_id in self._watched and self.connected:
-            (self.listener.group_activated if activated else self.listener.group_changed)(group_id)
+    def _changed(self, group_id: str, event: Event | None) -> None:
+        listing = self._listings.get(group_id)
+        if listing is None or not self.connected:
+            return
+        if event is None:
+            self.listener.group_activated(group_id)
+        elif listing.event(event):
+            self.listener.group_changed(group_id)
 
 
 def _group_path(group_id: str) -> str:

@@ -24,7 +24,8 @@ class MemoryNetwork:
         """The connection is broken, and the client knows it."""
         self.is_silent: bool = False
         """Nothing gets through, but the connection appears to stay open, so the client waits for responses."""
-        self._connection = 0  # increases when the connection breaks, which invalidates messages in transit
+        self.connection: int = 0
+        """Increases when the connection breaks, which invalidates messages in transit."""
         self._healed = asyncio.Event()
         self._held: list[tuple[int, Callable[[], None]]] = []
 
@@ -33,7 +34,7 @@ class MemoryNetwork:
         return not self.is_cut and not self.is_silent
 
     def cut(self) -> None:
-        self._connection += 1
+        self.connection += 1
         self.is_cut = True
         self._held.clear()
         self._healed.set()  # wakes requests that wait for the end of a silence, so that they fail
@@ -56,23 +57,23 @@ class MemoryNetwork:
 
         :raises BackendUnavailableError: if the connection breaks before the message arrives.
         """
-        connection = self._connection
+        connection = self.connection
         if self.delay is not None:
             await anyio.sleep(self.delay())
-        while self.is_silent and connection == self._connection:
+        while self.is_silent and connection == self.connection:
             await self._healed.wait()
-        if connection != self._connection:
+        if connection != self.connection:
             raise BackendUnavailableError("the connection to the memory cluster broke")
 
     def deliver(self, news: Callable[[], None]) -> None:
         """Call ``news`` when the notification arrives. It never arrives if the connection breaks first."""
         if self.news_delay > 0:
-            asyncio.get_running_loop().call_later(self.news_delay, self._arrive, self._connection, news)
+            asyncio.get_running_loop().call_later(self.news_delay, self._arrive, self.connection, news)
         else:
-            self._arrive(self._connection, news)
+            self._arrive(self.connection, news)
 
     def _arrive(self, connection: int, news: Callable[[], None]) -> None:
-        if connection != self._connection or self.is_cut:
+        if connection != self.connection or self.is_cut:
             return
         if self.is_silent:
             self._held.append((connection, news))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from aiopartition.backends.base import Backend, Entries, Mark, Marks, MarksCount, Owner, Progress
+from aiopartition.backends.listing import WHOLE, Event, Tally
 from aiopartition.clock import Clock, now
 from aiopartition.errors import BackendError, BackendUnavailableError
 
@@ -22,9 +23,9 @@ class MemorySession:
 
     timeout: float
     touched: float
-    tell: Callable[[str, bool], None] | None = None
-    """Called when a watch fires, with the group's id, and ``True`` if its active generation has changed rather than its
-    entries. ``None`` if the client is gone."""
+    tell: Callable[[str, Event | None], None] | None = None
+    """Called with the group's id for each entry that comes or goes, and with ``None`` if the group's progress has
+    changed. ``None`` if the client is gone."""
 
 
 @dataclass(eq=False)
@@ -34,10 +35,16 @@ class _Group:
     generation: int
     entries: dict[str, MemorySession] = field(default_factory=dict[str, MemorySession])
     documents: dict[str, bytes] = field(default_factory=dict[str, bytes])  # of the entries
+    changes: int = 0  # entries that have ever come or gone
     watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
+    deaf: bool = False  # nobody hears of the next change
     progress: Progress = field(default_factory=Progress)
     progress_watchers: dict[MemorySession, None] = field(default_factory=dict[MemorySession, None])
     marks: dict[Mark, MemorySession] = field(default_factory=dict[Mark, MemorySession])
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(self.generation, self.changes, len(self.entries))
 
     def marks_of(self, generation: int) -> Marks:
         ours = [mark for mark in self.marks if mark.generation == generation]
@@ -103,7 +110,7 @@ class MemoryCluster:
         self._lock = threading.Lock()
         self._sessions, self._groups, self._clients = {}, {}, []
 
-    def open(self, timeout: float, tell: Callable[[str, bool], None]) -> MemorySession:
+    def open(self, timeout: float, tell: Callable[[str, Event | None], None]) -> MemorySession:
         """Open a session.
 
         :param tell: see :attr:`MemorySession.tell`. Called in the thread that changes the group.
@@ -156,7 +163,7 @@ class MemoryCluster:
             if name not in group.entries:
                 group.entries[name] = session
                 group.documents[name] = document
-                self._changed(group_id, group)
+                self._changed(group_id, group, Event(name, came=True))
             if group.entries[name] is not session:
                 raise BackendError("the entry belongs to another session", f"{group_id}/{name}")
             return True
@@ -169,7 +176,7 @@ class MemoryCluster:
                 del group.entries[old]
                 group.entries[new] = session
                 group.documents[new] = document
-                self._changed(group_id, group)
+                self._changed(group_id, group, Event(old, came=False), Event(new, came=True))
             return group is not None and group.entries.get(new) is session
 
     def withdraw(self, session: MemorySession, group_id: str, name: str) -> None:
@@ -177,9 +184,10 @@ class MemoryCluster:
             self._require(session)
             group = self._groups.get(group_id)
             if group is not None and group.entries.pop(name, None) is not None:
-                self._changed(group_id, group)
+                self._changed(group_id, group, Event(name, came=False))
 
-    def read(self, session: MemorySession, group_id: str, watch: bool) -> Entries | None:
+    def read(self, session: MemorySession, group_id: str, watch: bool) -> tuple[Entries, Tally] | None:
+        """``watch``: tell of all changes from now on."""
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
@@ -187,13 +195,13 @@ class MemoryCluster:
                 return None
             if watch:
                 group.watchers[session] = None
-            return Entries(group.generation, tuple(group.entries))
+            return Entries(group.generation, frozenset(group.entries)), group.tally
 
-    def generation(self, session: MemorySession, group_id: str) -> int | None:
+    def tally(self, session: MemorySession, group_id: str) -> Tally | None:
         with self._lock:
             self._require(session)
             group = self._groups.get(group_id)
-            return None if group is None else group.generation
+            return None if group is None else group.tally
 
     def groups(self, session: MemorySession) -> tuple[str, ...]:
         with self._lock:
@@ -283,7 +291,7 @@ class MemoryCluster:
         with self._lock:
             group = self._groups.pop(group_id, None)
             if group is not None:
-                self._changed(group_id, group)
+                self._changed(group_id, group, WHOLE)
 
     def entries(self, group_id: str) -> list[str]:
         """Return the sorted names of the entries."""
@@ -307,7 +315,7 @@ class MemoryCluster:
         with self._lock:
             group = self._groups[group_id]
             group.entries[name] = MemorySession(math.inf, 0.0)
-            self._changed(group_id, group)
+            self._changed(group_id, group, Event(name, came=True))
 
     def put_mark(self, group_id: str, mark: Mark) -> None:
         """Add a mark that belongs to no session."""
@@ -319,12 +327,12 @@ class MemoryCluster:
         with self._lock:
             group = self._groups[group_id]
             del group.entries[name]
-            self._changed(group_id, group)
+            self._changed(group_id, group, Event(name, came=False))
 
     def lose_watches(self, group_id: str) -> None:
-        """Drop the group's watches, as if the notifications of its next change were lost."""
+        """Lose the notifications of the next change of the group's entries, and of its progress."""
         with self._lock:
-            self._groups[group_id].watchers.clear()
+            self._groups[group_id].deaf = True
             self._groups[group_id].progress_watchers.clear()
 
     # ---- inside; the caller holds the lock
@@ -362,21 +370,23 @@ class MemoryCluster:
             for name in ours:
                 del group.entries[name]
             if ours:
-                self._changed(group_id, group)
+                self._changed(group_id, group, *(Event(name, came=False) for name in ours))
 
-    def _changed(self, group_id: str, group: _Group) -> None:
+    def _changed(self, group_id: str, group: _Group, *events: Event) -> None:
         self._generation += 1
         group.generation = self._generation
+        group.changes += len(events)
         group.documents = {name: group.documents.get(name, b"") for name in group.entries}
-        watchers, group.watchers = group.watchers, {}
-        self._tell(watchers, group_id, activated=False)
+        deaf, group.deaf = group.deaf, False
+        for event in () if deaf else events:
+            self._tell(group.watchers, group_id, event)
 
     def _write_progress(self, group_id: str, group: _Group, progress: Progress) -> None:
         group.progress = progress
         watchers, group.progress_watchers = group.progress_watchers, {}
-        self._tell(watchers, group_id, activated=True)
+        self._tell(watchers, group_id, None)
 
-    def _tell(self, watchers: Iterable[MemorySession], group_id: str, *, activated: bool) -> None:
+    def _tell(self, watchers: Iterable[MemorySession], group_id: str, event: Event | None) -> None:
         for session in watchers:
             if session.tell is not None:
-                session.tell(group_id, activated)
+                session.tell(group_id, event)

@@ -12,13 +12,15 @@ from aiopartition.acl import Acl
 from aiopartition.backends.base import Entries, ForeignRights, Listener, Mark, Marks, MarksCount, Owner, Progress
 from aiopartition.backends.layout import active_path, entry_path, group_ids, group_path, members_path
 from aiopartition.backends.lease import Lease
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import codec, watches
 from aiopartition.backends.zookeeper.access import Access, acls_of
-from aiopartition.backends.zookeeper.codec import ErrorCode
+from aiopartition.backends.zookeeper.codec import ErrorCode, Watch
 from aiopartition.backends.zookeeper.handoffs import Handoffs
+from aiopartition.backends.zookeeper.listings import Listings, entries_of
 from aiopartition.backends.zookeeper.nodes import ATTEMPTS, Nodes
 from aiopartition.backends.zookeeper.protection import Protection, protect
 from aiopartition.backends.zookeeper.session import Session
+from aiopartition.backends.zookeeper.watches import WatchEvent
 from aiopartition.clock import Clock
 from aiopartition.errors import BackendError
 from aiopartition.settings import Settings
@@ -51,6 +53,7 @@ class ZooKeeperBackend:
         self._nodes = Nodes(self._session, settings.url, *acls_of(settings))
         self._handoffs = Handoffs(self._nodes)
         self._access = Access(self._nodes, settings)
+        self._listings = Listings(self._session, self._nodes, self._members_changed)
 
     # ---- the session
 
@@ -95,13 +98,16 @@ class ZooKeeperBackend:
 
     async def ping(self) -> None:
         # Not a ping of the protocol: all of those have the same number, so only one can be under way.
-        await self._nodes.request(codec.no_watches(), "/", "READ")
+        await self._nodes.request(watches.no_watches(), "/", "READ")
 
-    def _watch_fired(self, path: str) -> None:
-        if path in self._members_ids:
-            self._listener.group_changed(self._members_ids[path])
-        elif path in self._active_ids:
-            self._listener.group_activated(self._active_ids[path])
+    def _watch_fired(self, event: WatchEvent) -> None:
+        if event.path in self._active_ids:
+            self._listener.group_activated(self._active_ids[event.path])
+        else:
+            self._listings.event(event)
+
+    def _members_changed(self, members: str) -> None:
+        self._listener.group_changed(self._members_ids[members])
 
     # ---- groups
 
@@ -157,27 +163,31 @@ class ZooKeeperBackend:
 
     async def read(self, group_id: str, *, watch: bool, latest: bool = False) -> Entries | None:
         members = self._members_path(group_id)
-        if watch:
-            self._members_ids[members] = group_id  # before the request: the event may arrive right after the answer
         if latest:
             await self._nodes.sync(members)
-        children = await self._nodes.read_children(members, watch=watch)
-        if children is None:
-            return None
-        self._handoffs.saw(self._group_path(group_id), children.stat.children_zxid)
-        return Entries(children.stat.children_zxid, children.names)
+        if watch:
+            self._members_ids[members] = group_id  # before the request: the event may arrive right after the answer
+            entries = await self._listings.read(members)
+        else:
+            entries = await self._nodes.read_children(members, entries_of)
+        if entries is not None:
+            self._handoffs.saw(self._group_path(group_id), entries.generation)
+        return entries
 
     async def generation(self, group_id: str) -> int | None:
-        return await self._handoffs.generation(self._group_path(group_id), latest=False)
+        generation = await self._listings.generation(self._members_path(group_id))
+        if generation is not None:
+            self._handoffs.saw(self._group_path(group_id), generation)
+        return generation
 
     def forget(self, group_id: str) -> None:
         members, active = self._members_path(group_id), active_path(self._group_path(group_id))
         self._members_ids.pop(members, None)
         self._active_ids.pop(active, None)
+        self._listings.forget(members)
         self._handoffs.forget(self._group_path(group_id))
         self._access.forget(group_id)
-        for path in (members, active):
-            self._session.forget_watches(path)
+        self._session.forget_watch(Watch(active))
 
     async def owner(self, group_id: str, name: str) -> Owner | None:
         return await self._nodes.owner(self._entry_path(group_id, name))

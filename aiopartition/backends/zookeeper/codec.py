@@ -19,19 +19,16 @@ from aiopartition.secret import Secret
 
 __all__ = [
     "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
-    "ask_quorum", "close", "connect_frame", "delete", "delete_all", "exists",
-    "get_children", "get_data", "no_watches", "parse_connect_reply", "parse_event", "parse_header", "ping",
-    "read_names", "read_nodes", "set_data", "set_watches", "sync",
+    "ask_quorum", "close", "connect_frame", "delete", "delete_all", "exists", "get_children", "get_data", "nothing",
+    "parse_connect_reply", "parse_header", "ping", "read_names", "read_nodes", "set_data", "sync",
 ]  # fmt: skip
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 # aiozk has no type information. A canary test in tests/unit/backends/test_codec.py pins what is used of it.
 _protocol: Any = protocol
 _known_errors: dict[int, Any] = exc.response_error_xref  # pyright: ignore[reportUnknownMemberType]
-
-MAX_WATCH_BYTES: Final = 128 << 10
-"""Bytes of paths in one request that arms watches. By default a server accepts requests of 1 MB."""
 
 _HEADER: Final = struct.Struct("!iqi")
 _CONNECT_REPLY: Final = struct.Struct("!iiqi")
@@ -88,6 +85,8 @@ class Stat:
     """Their number."""
     data_zxid: int
     """``mzxid``: the transaction that last wrote the data."""
+    children_changes: int
+    """``cversion``: how many children have ever been created or deleted, in 32 bits."""
 
 
 class Node(NamedTuple):
@@ -107,11 +106,11 @@ class Children:
 
 
 class Watch(NamedTuple):
-    """A watch at the server. It fires once."""
+    """A watch at the server."""
 
     path: str
-    data: bool = False
-    """Whether it watches the node's data, rather than its children."""
+    recursive: bool = False
+    """Whether it stays, and tells of the node and of all below it; else it fires once, when the node's data changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +139,17 @@ class Operation(Generic[T]):
         payload: bytes = self.request.serialize(xid)
         return payload
 
+    def then(self, go_on: Callable[[T], U]) -> Operation[U]:
+        """The same request, whose answer goes through ``go_on`` before any frame that follows it is looked at."""
+        return Operation(self.request, lambda reply: go_on(self.decode(reply)), self.watch, self.takes_quorum)
+
     def parse(self, body: bytes) -> T:
         """Return the answer in ``body``.
 
         :raises ProtocolError: if it is not an answer to this request.
         """
-        return self.decode(_deserialize(_protocol.response_xref[self.request.opcode], body))
+        kind = _protocol.response_xref.get(self.request.opcode, _protocol.SetWatchesResponse)  # which has no body
+        return self.decode(_deserialize(kind, body))
 
 
 # ---- requests
@@ -172,7 +176,7 @@ def get_data(path: str, *, watch: bool = False) -> Operation[tuple[bytes, Stat]]
     return Operation(
         _protocol.GetDataRequest(path=path, watch=watch),
         lambda reply: (reply.data or b"", _stat(reply)),
-        Watch(path, data=True) if watch else None,
+        Watch(path) if watch else None,
     )
 
 
@@ -181,12 +185,8 @@ def set_data(path: str, data: bytes, version: int) -> Operation[Stat]:
     return Operation(request, _stat, takes_quorum=True)
 
 
-def get_children(path: str, *, watch: bool) -> Operation[Children]:
-    return Operation(
-        _protocol.GetChildren2Request(path=path, watch=watch),
-        _children,
-        Watch(path) if watch else None,
-    )
+def get_children(path: str) -> Operation[Children]:
+    return Operation(_protocol.GetChildren2Request(path=path, watch=False), _children)
 
 
 def read_nodes(paths: Iterable[str]) -> Operation[list[Node | None]]:
@@ -232,38 +232,6 @@ def ping() -> Operation[None]:
 
 def close() -> Operation[None]:
     return Operation(_protocol.CloseRequest(), nothing)
-
-
-def set_watches(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
-    """Arm watches again on a new connection. Those whose nodes have changed since ``zxid`` fire at once.
-
-    If one operation would be too long for a server, several are returned, as in the Java client.
-    """
-    pieces: list[list[Watch]] = []
-    room = 0
-    for watch in sorted(watches):
-        length = len(watch.path.encode())
-        if length > room:
-            pieces.append([])
-            room = MAX_WATCH_BYTES
-        room -= length
-        pieces[-1].append(watch)
-    return [_set_watches(piece, zxid) for piece in pieces]
-
-
-def no_watches() -> Operation[None]:
-    """A request that needs no rights. Since ZooKeeper 3.9, ``exists`` needs some."""
-    return _set_watches([], 0)
-
-
-def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
-    request: Any = _protocol.SetWatchesRequest(
-        relative_zxid=zxid,
-        data_watches=[watch.path for watch in watches if watch.data],
-        exist_watches=[],
-        child_watches=[watch.path for watch in watches if not watch.data],
-    )
-    return Operation(request, nothing)
 
 
 # ---- connecting, and answers
@@ -312,12 +280,6 @@ def parse_header(payload: bytes) -> tuple[int, int, int, bytes]:
     return xid, zxid, error, payload[_HEADER.size :]
 
 
-def parse_event(body: bytes) -> str:
-    """Return the path of a watch event. Its type does not matter: after any change the node is read again."""
-    path: str | None = _deserialize(_protocol.WatchEvent, body).path
-    return path or ""
-
-
 # ---- inside
 
 
@@ -344,7 +306,7 @@ def _deserialize(kind: Any, body: bytes) -> Any:
 
 
 def nothing(_reply: Any) -> None:
-    return None
+    """For an answer without a body."""
 
 
 def _carried_out(reply: Any) -> bool:
@@ -373,4 +335,5 @@ def _stat(reply: Any) -> Stat:
         stat.last_modified_children,
         stat.num_children,
         stat.last_modified_zxid,
+        stat.child_version,
     )

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from aiopartition.backends.zookeeper import codec
 from aiopartition.backends.zookeeper.codec import ConnectReply, Operation, ReplyError, Xid
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, FrameSplitter, LongFrame, ProtocolError, frame
+from aiopartition.backends.zookeeper.watches import WatchEvent, parse_event
 from aiopartition.clock import Clock
 from aiopartition.forks import tell_child
 from aiopartition.secret import Secret
@@ -101,7 +102,7 @@ class ConnectionOwner(Protocol):
     """Receives the events of a connection, before any waiting caller does."""
 
     def replied(self, reply: Reply) -> None: ...
-    def event_received(self, path: str) -> None: ...
+    def event_received(self, event: WatchEvent) -> None: ...
     def connection_ended(self, connection: Connection) -> None: ...
 
 
@@ -308,7 +309,7 @@ class Connection(asyncio.Protocol):
     def _dispatch(self, payload: bytes) -> None:
         xid, zxid, error, body = codec.parse_header(payload)
         if xid == Xid.WATCH:
-            self._owner.event_received(codec.parse_event(body))
+            self._owner.event_received(parse_event(body))
             return
         pending = self._pending_of(xid)
         future = pending.future

@@ -120,7 +120,7 @@ class Handoffs:
                 continue
             progress, version = found
             if progress is None:
-                if generation != await self.generation(group):
+                if generation != await self._generation(group):
                     return False
                 progress = Progress()  # the newest generation may replace it: no later one can have been active
             if generation <= (progress.active if activate else max(progress)):
@@ -149,16 +149,15 @@ class Handoffs:
         if progress is None or max(progress) >= stat.data_zxid:  # a generation is older than what writes of it
             return None, stat.version
         if max(progress) > self._generations.get(group, 0):
-            newest = await self.generation(group)
+            newest = await self._generation(group)
             if newest is not None and max(progress) > newest:  # generations only grow: there has never been this one
                 return None, stat.version
         return progress, stat.version
 
-    async def generation(self, group: str, *, latest: bool = True) -> int | None:
-        """Return the group's generation; if ``latest``, at least as new as all that was done before this call."""
+    async def _generation(self, group: str) -> int | None:
+        """Return the group's generation, at least as new as all that was done before this call."""
         members = members_path(group)
-        if latest:
-            await self._nodes.sync(members)
+        await self._nodes.sync(members)
         stat = await self._nodes.find(codec.exists(members), members)
         if stat is not None:
             self.saw(group, stat.children_zxid)

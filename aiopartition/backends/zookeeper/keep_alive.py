@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import codec, watches
 from aiopartition.backends.zookeeper.codec import Xid
 from aiopartition.backends.zookeeper.connection import Connection
 from aiopartition.clock import Clock
@@ -73,7 +73,7 @@ class KeepAlive:
         ping_at = math.inf if pinged and not connection.hindered else connection.last_sent + timeout / 4
         if now >= ping_at:
             if pinged:  # all pings have the same number, so only one can be under way
-                connection.post(connection.next_xid(), codec.no_watches())
+                connection.post(connection.next_xid(), watches.no_watches())
             else:
                 connection.post(Xid.PING, codec.ping())
             ping_at = math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from aiopartition.acl import CREATOR_ACL, OPEN_ACL, Grant, shown_id
@@ -80,13 +81,13 @@ class Nodes:
 
     async def children(self, path: str) -> tuple[str, ...]:
         """Return the names of the nodes below a node, none if there is no such node."""
-        found = await self.read_children(path, watch=False)
-        return () if found is None else found.names
+        return await self.read_children(path, lambda found: found.names) or ()
 
-    async def read_children(self, path: str, *, watch: bool) -> Children | None:
-        """Return the names of the nodes below a node and its stat, ``None`` if there is no such node."""
+    async def read_children(self, path: str, take: Callable[[Children], T]) -> T | None:
+        """Read the names of the nodes below a node and its stat. Return what ``take`` makes of them as soon as they
+        arrive, ``None`` if there is no such node."""
         try:
-            return await self.read_lists(codec.get_children(path, watch=watch), path)
+            return await self.read_lists(codec.get_children(path).then(take), path)
         except ReplyError:
             return None
 

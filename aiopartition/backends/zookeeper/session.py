@@ -12,7 +12,8 @@ Each of these rules is broken by some client in use:
   because otherwise its entries would stay for another timeout. But it offers no last transaction: an ensemble that was
   wiped would refuse a client that has seen a later one.
 * The server's watches are armed again on a new connection, with the last transaction that was seen, so only those fire
-  whose nodes have changed since (ZooKeeper Programmer's Guide, "ZooKeeper Watches").
+  whose nodes have changed since (ZooKeeper Programmer's Guide, "ZooKeeper Watches"). Those that stay tell nothing of
+  what they have missed.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ import anyio
 from aiopartition.backends.base import Listener
 from aiopartition.backends.ephemerals import Ephemerals
 from aiopartition.backends.lease import NO_LEASE, Lease
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import codec, watches
 from aiopartition.backends.zookeeper.authentication import Login
 from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, Watch
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.dialing import Dialer
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
+from aiopartition.backends.zookeeper.watches import WatchEvent
 from aiopartition.clock import Clock
 from aiopartition.credentials import Credentials, Digest
 from aiopartition.errors import ConfigurationError
@@ -64,7 +66,7 @@ class Session:
     :param hosts: names or addresses with ports. All addresses of a name are tried.
     :param timeout: the session timeout to ask for, in seconds. A server grants 2 to 20 of its ticks.
     :param listener: receives the events of the session and its leases, but not those of groups.
-    :param watch_fired: called with the path of a node whose watch has fired. Must neither block nor raise.
+    :param watch_fired: called with each event of a watch. Must neither block nor raise.
     :param auth: sent again on each connection.
     """
 
@@ -73,7 +75,7 @@ class Session:
         hosts: Sequence[tuple[str, int]],
         timeout: float,
         listener: Listener,
-        watch_fired: Callable[[str], None],
+        watch_fired: Callable[[WatchEvent], None],
         *,
         clock: Clock,
         ssl: SSLContext | TlsFiles | None = None,
@@ -94,6 +96,8 @@ class Session:
         self._last_zxid = 0
         self._password: Secret[bytes] = _NO_PASSWORD
         self.session_id: int = 0
+        self.connections: int = 0
+        """How many connections there have been."""
         self.ephemerals: Ephemerals = Ephemerals()
         """The ephemeral nodes of this session."""
         self.timeout: float = timeout
@@ -135,9 +139,16 @@ class Session:
             raise ConnectionLostError(self.last_error)
         return await self._connection.request(operation)
 
-    def forget_watches(self, path: str) -> None:
-        """Do not arm the watches on ``path`` again on the next connection."""
-        self._watched -= {Watch(path), Watch(path, data=True)}
+    def is_armed(self, watch: Watch) -> bool:
+        """Whether the server holds a watch."""
+        return watch in self._watched
+
+    def forget_watch(self, watch: Watch) -> None:
+        """Take a watch back, if it stays; in any case do not arm it again on the next connection."""
+        if watch in self._watched:
+            self._watched.remove(watch)
+            if watch.recursive and self._connection is not None:
+                self._connection.post(self._connection.next_xid(), watches.remove(watch.path))
 
     async def close(self) -> None:
         """End the session at the server, which then deletes its ephemeral nodes. Waits at most a second.
@@ -193,7 +204,7 @@ class Session:
                 self._warn_of_plain_text(address)
             await self._login.perform(connection, address.host)
             if fresh:
-                await connection.request(codec.no_watches())  # to hear whether the server demands another login
+                await connection.request(watches.no_watches())  # to hear whether the server demands another login
             else:
                 await self._resume(connection)
             if connection.lost.is_set():
@@ -202,6 +213,7 @@ class Session:
             connection.abort("the attempt to connect failed")
             raise
         self._connection, self.peer = connection, address
+        self.connections += 1
         _logger.info(
             "%s session 0x%x with %s, timeout %.1f s",
             "new" if fresh else "resumed", self.session_id & (1 << 64) - 1, address, self.granted,
@@ -239,7 +251,7 @@ class Session:
         A handshake must not renew it: if connections keep breaking right after their handshakes, an outdated view would
         stay in use without end.
         """
-        for operation in codec.set_watches(self._watched, self._last_zxid):
+        for operation in watches.arm_again(self._watched, self._last_zxid):
             await connection.request(operation)
         sent = self._clock()
         await connection.request(codec.ask_quorum())
@@ -294,9 +306,9 @@ class Session:
         if reply.proof is not None and self.connected:
             self._renew(reply.proof, quorum=reply.operation.takes_quorum and not reply.error)
 
-    def event_received(self, path: str) -> None:
-        self.forget_watches(path)
-        self._watch_fired(path)
+    def event_received(self, event: WatchEvent) -> None:
+        self._watched.discard(Watch(event.path))
+        self._watch_fired(event)
 
     def _renew(self, sent: float, *, quorum: bool) -> None:
         now = self._clock()

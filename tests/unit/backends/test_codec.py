@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiopartition.acl import ALL, CREATOR_ACL, Grant, Permission
-from aiopartition.backends.zookeeper import acls, codec
+from aiopartition.backends.zookeeper import acls, codec, watches
 from aiopartition.backends.zookeeper.acls import NodeAcl
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import (
@@ -29,7 +29,7 @@ from aiopartition.backends.zookeeper.codec import (
 )
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, MAX_SKIPPED, FrameSplitter, ProtocolError, frame
 from aiopartition.secret import Secret
-from tests.unit.backends.scripted_peer import connect_reply, event, framed, reply, stat
+from tests.unit.backends.scripted_peer import connect_reply, framed, reply, stat
 
 # aiozk is not typed; what it is really like is what the first tests here look at.
 exc: Final[Any] = _exc
@@ -209,20 +209,11 @@ GOLDEN_REQUESTS: Final[dict[str, tuple[Operation[Any], bytes]]] = {
         struct.pack("!iii?i", 7, 14, 13, False, -1) + jute("/") + struct.pack("!ii?i", -1, -1, True, -1),
     ),
     "ping": (codec.ping(), struct.pack("!ii", 7, 11)),
-    "get_children": (codec.get_children("/ä/b", watch=False), struct.pack("!ii", 7, 12) + PATH + b"\0"),
-    "get_children watching": (codec.get_children("/ä/b", watch=True), struct.pack("!ii", 7, 12) + PATH + b"\1"),
+    "get_children": (codec.get_children("/ä/b"), struct.pack("!ii", 7, 12) + PATH + b"\0"),
     "close": (codec.close(), struct.pack("!ii", 7, -11)),
     "authenticate": (
         authenticate("digest", Secret(b"user:p\xc3\xa4ss")),
         struct.pack("!iii", 7, 100, 0) + jute("digest") + b"\0\0\0\x0auser:p\xc3\xa4ss",
-    ),
-    "set_watches": (
-        codec.set_watches({Watch("/b"), Watch("/a"), Watch("/c", data=True)}, 0x1_0000_0007)[0],
-        struct.pack("!iiqi", 7, 101, 0x1_0000_0007, 1)
-        + jute("/c")
-        + struct.pack("!ii", 0, 2)
-        + jute("/a")
-        + jute("/b"),
     ),
 }
 
@@ -240,25 +231,15 @@ def test_numbers_of_their_own_are_written_too() -> None:
     assert authenticate("digest", Secret(b"")).serialize(Xid.AUTH)[:8] == struct.pack("!ii", -4, 100)
 
 
-def test_many_watches_are_armed_in_pieces() -> None:
-    """A server drops the connection over a request of more than 1 MB, and would do so after each reconnect."""
-    paths = {f"/namespace/{number:04}{'x' * 1000}" for number in range(1000)}
-    payloads = [operation.serialize(7) for operation in codec.set_watches(map(Watch, paths), 5)]
-    assert 8 <= len(payloads) <= 9
-    assert max(map(len, payloads)) < 140 << 10
-    assert all(sum(payload.count(path.encode()) for payload in payloads) == 1 for path in paths)
-    assert codec.set_watches([], 5) == []
-
-
 def test_only_watching_reads_are_remembered() -> None:
     """An operation tells whether the server watches a path once it has answered."""
     watching = {name: operation.watch for name, (operation, _) in GOLDEN_REQUESTS.items() if operation.watch}
-    assert watching == {"get_children watching": Watch("/ä/b"), "get_data watching": Watch("/ä/b", data=True)}
+    assert watching == {"get_data watching": Watch("/ä/b")}
 
 
 @pytest.mark.parametrize(
     "operation",
-    [codec.exists("/\ud800"), codec.set_watches([Watch("/a")], 1 << 63)[0], codec.set_data("/a", b"", 1 << 31)],
+    [codec.exists("/\ud800"), watches.arm_again([Watch("/a")], 1 << 63)[0], codec.set_data("/a", b"", 1 << 31)],
     ids=["lone surrogate", "zxid", "version"],
 )
 def test_what_cannot_be_encoded_is_an_error_before_anything_is_sent(operation: Operation[Any]) -> None:
@@ -294,7 +275,9 @@ def test_connect_frame_is_these_bytes(
 # ---- golden bytes: replies
 
 SOME_STAT: Final = stat(version=3, ephemeral_owner=-5, pzxid=0x2_0000_0009)
-SAME_STAT: Final = Stat(version=3, ephemeral_owner=-5, children_zxid=0x2_0000_0009, children=8, data_zxid=2)
+SAME_STAT: Final = Stat(
+    version=3, ephemeral_owner=-5, children_zxid=0x2_0000_0009, children=8, data_zxid=2, children_changes=5
+)
 
 GOLDEN_REPLIES: Final[dict[str, tuple[Operation[Any], bytes, object]]] = {
     "create": (acls.create("/a", b""), jute("/a"), None),
@@ -330,12 +313,12 @@ GOLDEN_REPLIES: Final[dict[str, tuple[Operation[Any], bytes, object]]] = {
     "close": (codec.close(), b"", None),
     "authenticate": (authenticate("digest", Secret(b"")), b"", None),
     "get_children": (
-        codec.get_children("/a", watch=True),
+        codec.get_children("/a"),
         struct.pack("!i", 2) + jute("ä") + jute("b;1") + SOME_STAT,
         Children(("ä", "b;1"), SAME_STAT),
     ),
     "get_children none": (
-        codec.get_children("/a", watch=False),
+        codec.get_children("/a"),
         struct.pack("!i", 0) + SOME_STAT,
         Children((), SAME_STAT),
     ),
@@ -418,26 +401,12 @@ def test_connect_reply_that_is_none(payload: bytes) -> None:
         codec.parse_connect_reply(payload)
 
 
-@pytest.mark.parametrize("kind", [1, 2, 3, 4, -1, 99])
-def test_event_tells_its_path(kind: int) -> None:
-    """Whatever has happened there, also what only newer servers know."""
-    xid, _, _, body = codec.parse_header(event("/ä/members", kind)[4:])
-    assert xid == Xid.WATCH
-    assert codec.parse_event(body) == "/ä/members"
-
-
-def test_event_without_a_path() -> None:
-    """As servers send when it is the state of the session that has changed."""
-    assert codec.parse_event(struct.pack("!iii", -1, 3, -1)) == ""
-    assert codec.parse_event(struct.pack("!iii", -1, 3, 0)) == ""
-
-
 # ---- rubbish
 
 PARSERS: Final[dict[str, Callable[[bytes], object]]] = {
     "header": codec.parse_header,
     "connect reply": codec.parse_connect_reply,
-    "event": codec.parse_event,
+    "event": watches.parse_event,
     **{name: operation.parse for name, (operation, _, _) in GOLDEN_REPLIES.items()},
 }
 
@@ -486,7 +455,7 @@ def test_huge_counts_cost_no_more_than_what_was_sent(count: int, filler: bytes) 
     begun = time.process_time()
     try:
         with pytest.raises(ProtocolError):
-            codec.get_children("/a", watch=False).parse(body)
+            codec.get_children("/a").parse(body)
         assert tracemalloc.get_traced_memory()[1] < 100 * len(body) + 100_000
     finally:
         tracemalloc.stop()

@@ -13,11 +13,12 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from aiopartition.backends.zookeeper import codec
+from aiopartition.backends.zookeeper import codec, watches
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Children, ConnectReply, ReplyError, Stat, Xid
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, Reply
 from aiopartition.backends.zookeeper.frames import MAX_SKIPPED, ProtocolError
+from aiopartition.backends.zookeeper.watches import WatchEvent
 from aiopartition.secret import Secret
 from tests.support.ports import free_port
 from tests.unit.backends.scripted_peer import Peer, PeerServer, connect_reply, event, framed, reply, scripted_peer, stat
@@ -40,8 +41,8 @@ class Owner:
         if self.on_reply is not None:
             self.on_reply(reply)
 
-    def event_received(self, path: str) -> None:
-        self.told.append(f"event {path}")
+    def event_received(self, event: WatchEvent) -> None:
+        self.told.append(f"event {event.path}")
 
     def connection_ended(self, connection: Connection) -> None:
         self.told.append(f"ended: {connection.reason}")
@@ -208,12 +209,12 @@ async def test_numbers_stay_positive() -> None:
 
 async def test_answer_is_read() -> None:
     """The request's own reading of it, and its facts for the owner."""
-    operation = codec.get_children("/a", watch=True)
+    operation = codec.get_children("/a")
     async with line() as far, started(far.connection.request(operation)) as (task,):
         await far.peer.frame()
         asked_at = far.connection.last_sent
         far.peer.send(reply(1, struct.pack("!ii1s", 1, 1, b"x") + stat(pzxid=7), zxid=9))
-        assert await outcome(task) == Children(("x",), Stat(0, 0, 7, 8, 2))
+        assert await outcome(task) == Children(("x",), Stat(0, 0, 7, 8, 2, 5))
         assert far.owner.replies == [Reply(asked_at, 9, 0, operation)]
 
 
@@ -254,7 +255,7 @@ async def test_answers_are_matched_by_number() -> None:
             data = str(number).encode()
             far.peer.send(reply(number, struct.pack("!i", len(data)) + data + stat()))
         for number, task in enumerate(tasks, 1):
-            assert await outcome(task) == (str(number).encode(), Stat(0, 0, 0, 8, 2))
+            assert await outcome(task) == (str(number).encode(), Stat(0, 0, 0, 8, 2, 5))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 50])
@@ -265,7 +266,7 @@ async def test_answers_may_come_in_any_pieces(size: int) -> None:
         for start in range(0, len(stream), size):
             far.peer.send(stream[start : start + size])
             await checkpoint()
-        assert [await outcome(task) for task in tasks] == [Stat(number, 0, 0, 8, 2) for number in (1, 2, 3)]
+        assert [await outcome(task) for task in tasks] == [Stat(number, 0, 0, 8, 2, 5) for number in (1, 2, 3)]
         far.peer.hang_up()
         await far.ended()
         assert far.owner.told == [*3 * ["replied 0 at 0"], "event /a", "ended: the server closed the connection"]
@@ -287,7 +288,7 @@ async def test_second_answer_to_one_request() -> None:
     """The first one was the answer."""
     async with line() as far, started(far.connection.request(codec.exists("/a"))) as (task,):
         far.peer.send(reply(1, stat()) + reply(1, stat()))
-        assert await outcome(task) == Stat(0, 0, 0, 8, 2)
+        assert await outcome(task) == Stat(0, 0, 0, 8, 2, 5)
         assert "unexpected answer to request 1" in await far.ended()
 
 
@@ -363,7 +364,7 @@ async def test_owner_may_abort_when_told() -> None:
     async with line() as far, started(*[far.connection.request(codec.exists("/a")) for _ in range(2)]) as tasks:
         far.owner.on_reply = lambda _reply: far.connection.abort("enough")
         far.peer.send(reply(1, stat(version=4)) + event("/a") + reply(2, stat()))
-        assert await outcome(tasks[0]) == Stat(4, 0, 0, 8, 2)
+        assert await outcome(tasks[0]) == Stat(4, 0, 0, 8, 2, 5)
         assert isinstance(await outcome(tasks[1]), ConnectionLostError)
         assert far.owner.told == ["replied 0 at 0", "ended: enough"]
 
@@ -430,7 +431,7 @@ async def test_late_answer_to_a_cancelled_request_is_dropped() -> None:
         tasks[0].cancel()
         await checkpoint()
         far.peer.send(reply(1, stat(version=1), zxid=5) + reply(2, stat(version=2), zxid=6))
-        assert await outcome(tasks[1]) == Stat(2, 0, 0, 8, 2)
+        assert await outcome(tasks[1]) == Stat(2, 0, 0, 8, 2, 5)
         assert far.owner.told == ["replied 0 at 5", "replied 0 at 6"]
         assert tasks[0].cancelled()
 
@@ -443,7 +444,7 @@ async def test_late_answer_of_any_kind_does_no_harm(body: bytes, error: int) -> 
         tasks[0].cancel()
         await checkpoint()
         far.peer.send(reply(1, body, error=error) + reply(2, stat()))
-        assert await outcome(tasks[1]) == Stat(0, 0, 0, 8, 2)
+        assert await outcome(tasks[1]) == Stat(0, 0, 0, 8, 2, 5)
 
 
 async def test_end_after_a_cancelled_request() -> None:
@@ -555,12 +556,12 @@ async def test_request_that_cannot_be_encoded() -> None:
         with pytest.raises(UnicodeEncodeError):
             await far.connection.request(codec.exists("/\ud800"))
         with pytest.raises(struct.error):
-            far.connection.post(Xid.PING, codec.set_watches([codec.Watch("/a")], 1 << 64)[0])
+            far.connection.post(Xid.PING, watches.arm_again([codec.Watch("/a")], 1 << 64)[0])
         assert far.connection._pending == {}
         async with started(far.connection.request(codec.exists("/a"))) as (task,):
             sent = await far.peer.frame()
             far.peer.send(reply(struct.unpack_from("!i", sent)[0], stat()))
-            assert await outcome(task) == Stat(0, 0, 0, 8, 2)
+            assert await outcome(task) == Stat(0, 0, 0, 8, 2, 5)
 
 
 async def test_farewell_is_sent_without_waiting() -> None:
@@ -618,7 +619,7 @@ async def test_posted_request_may_be_refused() -> None:
     async with line() as far, started(far.connection.request(codec.exists("/a"))) as (task,):
         far.connection.post(Xid.PING, codec.ping())
         far.peer.send(reply(-2, error=-4) + reply(1, stat()))
-        assert await outcome(task) == Stat(0, 0, 0, 8, 2)
+        assert await outcome(task) == Stat(0, 0, 0, 8, 2, 5)
         assert far.owner.told == ["replied -4 at 0", "replied 0 at 0"]
 
 

@@ -17,6 +17,7 @@ from aiopartition.backends.zookeeper.codec import Operation, Stat, Xid
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError, LongAnswerError, Reply
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, MAX_SKIPPED, FrameSplitter, LongFrame, ProtocolError
 from aiopartition.backends.zookeeper.keep_alive import KeepAlive
+from aiopartition.backends.zookeeper.watches import WatchEvent
 from aiopartition.secret import Secret
 from tests.support.waiting import wait_until
 from tests.unit.backends.scripted_peer import Peer, framed, reply, scripted_peer, stat
@@ -104,7 +105,7 @@ class Owner:
     def replied(self, reply: Reply) -> None:
         self.replies.append(reply)
 
-    def event_received(self, path: str) -> None: ...
+    def event_received(self, event: WatchEvent) -> None: ...
     def connection_ended(self, connection: Connection) -> None:
         self.ended = True
 
@@ -164,7 +165,7 @@ async def outcome(task: asyncio.Task[object]) -> object:
 async def test_a_long_answer_fails_its_request_alone(size: int) -> None:
     """At once, before the rest has arrived; what was asked behind it is answered when that has passed."""
     async with line() as far:
-        long = await far.asked(codec.get_children("/a", watch=True))
+        long = await far.asked(codec.get_children("/a"))
         behind = await far.asked(codec.exists("/b"))
         far.peer.send(start_of(size, xid=1, zxid=77))
         error = await outcome(long)
@@ -179,7 +180,7 @@ async def test_a_long_answer_fails_its_request_alone(size: int) -> None:
             far.peer.send(bytes(min(rest, MEGABYTE)))
             rest -= MEGABYTE
         far.peer.send(reply(2, stat()))
-        assert await outcome(behind) == Stat(0, 0, 0, 8, 2)
+        assert await outcome(behind) == Stat(0, 0, 0, 8, 2, 5)
         assert not far.owner.ended
 
 
@@ -219,7 +220,7 @@ async def test_a_long_connect_reply_ends_the_connection() -> None:
 async def test_the_connection_is_lost_while_skipping() -> None:
     """Requests behind the long answer fail as always; the one that it answered has failed already."""
     async with line() as far:
-        long = await far.asked(codec.get_children("/a", watch=False))
+        long = await far.asked(codec.get_children("/a"))
         behind = await far.asked(codec.exists("/b"))
         far.peer.send(start_of(MAX_FRAME + 1) + bytes(1000))
         assert isinstance(await outcome(long), LongAnswerError)
@@ -235,7 +236,7 @@ async def test_skipping_counts_as_life_and_is_not_silence_of_the_quorum() -> Non
     """The frame takes 60 s, and the server hears from us each T/4 although the first ping stays unanswered."""
     async with line() as far:
         keep_alive = KeepAlive(far.connection, lambda: far.now)
-        await far.asked(codec.get_children("/a", watch=False))
+        await far.asked(codec.get_children("/a"))
         far.now = 2.0
         keep_alive.look(12.0, 0.0, late=False)  # asks the quorum
         await far.peer.frame()
@@ -257,7 +258,7 @@ async def test_a_frame_that_makes_no_progress_is_silence() -> None:
     """A few bytes now and then do not keep a connection."""
     async with line() as far:
         keep_alive = KeepAlive(far.connection, lambda: far.now)
-        await far.asked(codec.get_children("/a", watch=False))
+        await far.asked(codec.get_children("/a"))
         await far.arrived(start_of(MAX_FRAME + 1))
         for second in range(1, 7):
             far.now = float(second)
@@ -274,7 +275,7 @@ async def test_a_frame_that_makes_no_progress_is_silence() -> None:
 async def test_a_quorum_that_does_not_answer_after_the_frame_is_left() -> None:
     async with line() as far:
         keep_alive = KeepAlive(far.connection, lambda: far.now)
-        await far.asked(codec.get_children("/a", watch=False))
+        await far.asked(codec.get_children("/a"))
         far.now = 2.0
         keep_alive.look(12.0, 0.0, late=False)
         size = MAX_FRAME + 1

@@ -18,7 +18,7 @@ def view(weights: dict[str, int], policy: GroupPolicy = SMALL) -> View:
 
 
 def snapshot(weights: dict[str, int], policy: GroupPolicy = SMALL) -> Snapshot:
-    names = tuple(Entry(each, weight, 1, "0" * 16).name for each, weight in weights.items())
+    names = frozenset(Entry(each, weight, 1, "0" * 16).name for each, weight in weights.items())
     return Snapshot.of("g", policy, 7, names, None)
 
 

@@ -31,7 +31,7 @@ def test_what_others_wrote_stays_in_its_line(evil: str) -> None:
     """Names, hosts and metadata can move no cursor and begin no line."""
     info = MemberInfo(evil, 1, host=evil, pid=1, started=evil, version=evil, metadata={evil: evil})
     line = MemberLine(info, 1.0, 1.0, None, "steady", problem="")
-    report = Members(Snapshot.of(evil, GroupPolicy(), 1, (), None), (line,))
+    report = Members(Snapshot.of(evil, GroupPolicy(), 1, frozenset(), None), (line,))
     text = list(plain(report.blocks()))
     assert len(text) == 3
     assert all(each.isprintable() for each in text)

@@ -27,7 +27,7 @@ def another(member_id: str, *, weight: int = 1, incarnation: int = 1, nonce: str
 
 
 def found(generation: int, *entries: Entry) -> Entries:
-    return Entries(generation, tuple(entry.name for entry in entries))
+    return Entries(generation, frozenset(entry.name for entry in entries))
 
 
 def connected_group(*, weight: int = 1, min_members: int = 1) -> Group:

@@ -154,7 +154,7 @@ class Service:
         assert request.kind == "read"
         if request.watch and self.entries is not None:
             self.watchers.add(actor)
-        return None if self.entries is None else Entries(self.generation, tuple(self.entries))
+        return None if self.entries is None else Entries(self.generation, frozenset(self.entries))
 
     def _enter(self, name: str, session: int) -> bool:
         if self.document is None:
@@ -293,7 +293,7 @@ class Actor:
         older = self._what_a_lagging_server_knows() if lag and not self.pending.latest else []
         if older:
             generation = older[-min(lag, len(older))]
-            names = tuple(self.service.history[generation])
+            names = self.service.history[generation]
             self.answer = [generation if self.pending.kind == "generation" else Entries(generation, names)]
             self.answer_generation = generation
             if self.pending.watch:

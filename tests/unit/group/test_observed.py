@@ -14,7 +14,7 @@ from aiopartition.group.step import Step
 from aiopartition.placement.assign import build
 
 NAMES = tuple(Entry("member", 1, number + 1, "0" * 16).name for number in range(3 * NAMES_PER_STEP))
-ENTRIES = Entries(7, NAMES)
+ENTRIES = Entries(7, frozenset(NAMES))
 POLICY = GroupPolicy(slots=16, vnodes=1)
 
 
@@ -38,7 +38,7 @@ def test_an_event_between_two_steps_is_not_lost(event: Callable[[ObservedGroup],
     group.session_opened(fresh=True)
     for _ in range(2):  # the second time nothing is new
         group.reading()
-        group.read(Entries(6, NAMES[:1]), document_of(POLICY))
+        group.read(Entries(6, frozenset(NAMES[:1])), document_of(POLICY))
     group.reading()
     steps = group.sift(ENTRIES)
     next(steps)

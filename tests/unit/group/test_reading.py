@@ -274,11 +274,11 @@ def test_foreign_children_are_skipped() -> None:
     """However often they are read, and whether their names were taken apart before in steps or not."""
     group, entry = entered_group()
     names = (entry.name, "lock-0001", "x\ny")
-    read(group, Entries(1, names))
+    read(group, Entries(1, frozenset(names)))
     build_table(group)
     for generation in range(2, 6):
         group.changed()
-        entries = Entries(generation, (*names, "late") if generation > 3 else names)
+        entries = Entries(generation, frozenset((*names, "late") if generation > 3 else names))
         assert list(group.sift(entries)) == []  # one step
         roster = group.roster
         read(group, entries)

@@ -3,6 +3,8 @@
 from collections.abc import Generator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiopartition.group.entry import Entry
 from aiopartition.group.roster import EXAMPLES, NAMES_PER_STEP, Roster
@@ -11,7 +13,7 @@ LOWER, HIGHER = "0" * 16, "f" * 16
 
 
 def read(roster: Roster, *names: str) -> Roster:
-    return count_steps(roster.steps(names))[0]
+    return count_steps(roster.steps(frozenset(names)))[0]
 
 
 def count_steps(steps: Generator[None, None, Roster]) -> tuple[Roster, int]:
@@ -37,19 +39,19 @@ def test_each_step_takes_a_bounded_number_of_names(pieces: int, monkeypatch: pyt
 
     monkeypatch.setattr(Entry, "parse", counted)
     names = tuple(Entry(f"m{n}", 1, 1, LOWER).name if n % 3 else f"lock-{n}" for n in range(pieces * NAMES_PER_STEP))
-    steps = Roster().steps(names)
+    steps = Roster().steps(frozenset(names))
     for turn in range(1, pieces + 1):
         next(steps)
         assert parsed == turn * NAMES_PER_STEP
     roster, more = count_steps(steps)
-    assert more == 1
+    assert more == 1 + len(roster.entries) // NAMES_PER_STEP  # in which the entries of one id are put together
     assert len(roster.entries) + len(roster.foreign) == len(names)
 
     # The next reading: nothing is taken apart again.
-    again, count = count_steps(roster.steps((*names[:1], *names[1:])))
-    assert count == pieces + 1
+    again, count = count_steps(roster.steps(frozenset(names[1:])))
+    assert count == 1
     assert parsed == len(names)
-    assert (again.entries, again.foreign, again.appeared) == (roster.entries, roster.foreign, 0)
+    assert (again.entries, again.foreign, again.appeared) == (roster.entries, roster.foreign - {names[0]}, 0)
 
 
 def test_foreign_names_appear_once() -> None:
@@ -61,8 +63,8 @@ def test_foreign_names_appear_once() -> None:
     roster = read(roster, "b", "c")
     assert (roster.examples, roster.appeared) == ((), 0)
     roster = read(roster, *map(str, range(1000)))
-    assert (roster.examples, roster.appeared) == (("0", "1", "2")[:EXAMPLES], 1000)
-    assert read(roster).names == ()
+    assert (roster.examples, roster.appeared) == (("0", "1", "10")[:EXAMPLES], 1000)
+    assert read(roster).names == frozenset()
 
 
 def test_the_live_one_of_each_id() -> None:
@@ -79,3 +81,26 @@ def test_the_live_one_of_each_id() -> None:
         assert sorted(each.weight for each in roster.of_member("n")) == [2, 5, 10]
     tied = [entries[3].name, entries[4].name]
     assert {read(Roster(), *order).live()["n"].name for order in (tied, tied[::-1])} == {max(tied)}
+
+
+some_names = st.frozensets(
+    st.sampled_from([
+        *(Entry(each, 1, number, nonce).name for each in "mno" for number in (1, 2) for nonce in (LOWER, HIGHER)),
+        "lock-1", "lock-2",
+    ])
+)  # fmt: skip
+
+
+@given(st.lists(some_names))
+def test_what_follows_the_names_is_what_a_fresh_look_gives(readings: list[frozenset[str]]) -> None:
+    """Of any history nothing remains."""
+    roster = Roster()
+    for names in readings:
+        before, roster = roster, roster.after(names)
+        fresh = Roster().after(names)
+        assert (roster.names, roster.entries, roster.foreign) == (names, fresh.entries, fresh.foreign)
+        assert roster.live() == fresh.live()
+        assert all(roster.of_member(each) == fresh.of_member(each) for each in "mno")
+        orphans = sorted(names)[::2]
+        assert roster.live(orphans) == Roster().after(names - frozenset(orphans)).live()
+        assert (roster is before) == (names == before.names)

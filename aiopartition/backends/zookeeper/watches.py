@@ -1,0 +1,122 @@
+"""Watches at the server: how they are armed, armed again on a new connection and taken back; the events they send."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from aiopartition.backends.zookeeper.codec import Operation, Watch, nothing
+from aiopartition.backends.zookeeper.frames import ProtocolError
+
+__all__ = ["EventKind", "WatchEvent", "add", "arm_again", "no_watches", "parse_event", "remove"]
+
+MAX_WATCH_BYTES: Final = 128 << 10
+"""Bytes of paths in one request that arms watches. By default a server accepts requests of 1 MB."""
+
+_RECURSIVE: Final = 1  # AddWatchMode.PERSISTENT_RECURSIVE
+_ANY: Final = 3  # Watcher.WatcherType.Any
+
+_INT: Final = struct.Struct("!i")
+_ZXID: Final = struct.Struct("!q")
+_EVENT: Final = struct.Struct("!iii")
+"""Its kind, the state of the session, and the length of the path."""
+
+
+class EventKind(IntEnum):
+    """What has happened to the node of a path (``Watcher.Event.EventType``), as far as it matters."""
+
+    CREATED = 1
+    DELETED = 2
+
+
+class WatchEvent(NamedTuple):
+    """What a server tells of a watch.
+
+    :ivar kind: an :class:`EventKind`, or another number.
+    """
+
+    path: str
+    kind: int
+
+
+def parse_event(body: bytes) -> WatchEvent:
+    """Parse an event. Not with aiozk, as there may be very many.
+
+    :raises ProtocolError: if it is none.
+    """
+    try:
+        kind, _, length = _EVENT.unpack_from(body)
+        path = body[_EVENT.size : _EVENT.size + max(0, length)].decode()
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ProtocolError(f"a malformed WatchEvent: {error}") from error
+    if length < -1 or len(body) < _EVENT.size + length:  # -1 stands for a path that is null
+        raise ProtocolError(f"a malformed WatchEvent: {length} bytes of path in {len(body)}")
+    return WatchEvent(path, kind)
+
+
+# ---- requests
+
+
+def add(path: str) -> Operation[None]:
+    """Arm a watch that stays, and tells what is created, written and deleted at a node and below it. Servers know it
+    since 3.6."""
+    return Operation(_Request(106, lambda: _text(path) + _INT.pack(_RECURSIVE)), nothing, Watch(path, recursive=True))
+
+
+def remove(path: str) -> Operation[None]:
+    """Take all watches on a node back."""
+    return Operation(_Request(18, lambda: _text(path) + _INT.pack(_ANY)), nothing)
+
+
+def arm_again(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
+    """Arm watches again on a new connection. Those on data fire at once if it has changed since ``zxid``; of what
+    recursive ones have missed nothing is told.
+
+    If one operation would be too long for a server, several are returned, as in the Java client.
+    """
+    pieces: list[list[Watch]] = []
+    room = 0
+    for watch in sorted(watches):
+        length = len(watch.path.encode())
+        if length > room:
+            pieces.append([])
+            room = MAX_WATCH_BYTES
+        room -= length
+        pieces[-1].append(watch)
+    return [_set_watches(piece, zxid) for piece in pieces]
+
+
+def no_watches() -> Operation[None]:
+    """A request that needs no rights. Since ZooKeeper 3.9, ``exists`` needs some."""
+    return _set_watches([], 0)
+
+
+def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
+    data = [watch.path for watch in watches if not watch.recursive]
+    recursive = [watch.path for watch in watches if watch.recursive]
+    # Between them stand those for existence and for children, and persistent ones that are not recursive.
+    return Operation(
+        _Request(105, lambda: _ZXID.pack(zxid) + _texts(data) + 3 * _texts([]) + _texts(recursive)), nothing
+    )
+
+
+class _Request:
+    """aiozk does not know these."""
+
+    def __init__(self, opcode: int, encode: Callable[[], bytes]) -> None:
+        self.opcode = opcode
+        self._encode = encode
+
+    def serialize(self, xid: int) -> bytes:
+        return _INT.pack(xid) + _INT.pack(self.opcode) + self._encode()
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return _INT.pack(len(encoded)) + encoded
+
+
+def _texts(texts: list[str]) -> bytes:
+    return _INT.pack(len(texts)) + b"".join(map(_text, texts))
