@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 
 from aiopartition.credentials import Digest, require_auth
 from aiopartition.errors import ConfigurationError
-from aiopartition.secret import Secret
+from aiopartition.secret import Secret, hidden
 from aiopartition.showing import shown, shown_name
 
 __all__ = [
@@ -102,6 +102,7 @@ class Acl:
 
         :raises ConfigurationError: for an empty user, or one with a ``:``.
         """
+        password = hidden(password) or Secret("")
         credentials = require_auth((user, password))
         assert isinstance(credentials, Digest)
         digest = sha1(credentials.token.reveal(), usedforsecurity=False).digest()

@@ -216,6 +216,10 @@ async def test_tls(namespace: str, tmp_path: Path) -> None:
         found = await data("doctor", url, *files)
         assert (found["verdict"], found["tls"], found["servers"][0]["version_is_exact"]) == ("ok", True, True)
         assert (await command("groups", url, *files)).status == 0
+        by_url = f"zookeeper+tls://localhost:{port}{namespace}?ca={ca}&cert={cert}"
+        assert (await data("doctor", by_url))["tls"] is True
+        assert (await command("groups", by_url)).status == 0
+        assert (await command("watch", by_url, "g", "--cert", "/missing")).status == 2
         untrusted = await command("groups", url, "--cert", str(cert), "--timeout", "3")
         assert (untrusted.status, untrusted.out) == (5, "")
         assert "certificate" in untrusted.err

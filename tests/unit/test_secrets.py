@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition import AuthenticationError, ConfigurationError, PartitionCoordinator
+from aiopartition import Acl, AuthenticationError, ConfigurationError, PartitionCoordinator
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError
@@ -280,6 +280,52 @@ async def test_password_is_not_told_when_logging_in_fails(script: Script, caplog
     assert not leaks(said)
     assert not leaks(caplog.text)
     assert SESSION_PASSWORD not in said
+
+
+async def test_what_waits_for_an_answer_holds_no_credentials() -> None:
+    """Neither in its variables: an error reporter may show those of all tasks."""
+    async with scripted_peer() as server:
+        session = Session(
+            [("127.0.0.1", server.port)],
+            4.0,
+            _Quiet(),
+            lambda _: None,
+            clock=now,
+            auth=require_auth(("user", PASSWORD)),
+        )
+        connecting = asyncio.create_task(session._connect(Address("127.0.0.1", "127.0.0.1", server.port)))
+        peer = await server.accept()
+        await peer.frame()
+        peer.send(connect_reply(session_id=5))
+        assert PASSWORD.encode() in await peer.frame()
+        frames = 0
+        waiting: Any = connecting.get_coro()
+        while getattr(waiting, "cr_frame", None) is not None:
+            assert not leaks(repr(waiting.cr_frame.f_locals))
+            frames, waiting = frames + 1, waiting.cr_await
+        assert frames >= 3
+        connecting.cancel()
+        await asyncio.wait({connecting})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Acl.digest_id("us:er", PASSWORD),
+        lambda: Acl.digest_id(cast("str", None), PASSWORD),
+        lambda: PartitionCoordinator("zookeeper://h", auth=("us:er", PASSWORD)),
+        lambda: PartitionCoordinator("zookeeper://h", auth=cast("Any", ("user", PASSWORD, "more"))),
+        lambda: PartitionCoordinator("zookeeper://h:0", auth=Secret(("user", PASSWORD))),
+        lambda: PartitionCoordinator(cast("Any", PASSWORD.encode())),
+        lambda: PartitionCoordinator("memory://", auth=("user", Secret(PASSWORD))),
+        lambda: parse_url(PASSWORD),
+    ],
+)
+def test_calls_that_take_a_password_hide_it_before_they_raise(call: Callable[[], object]) -> None:
+    """Their own arguments are among the variables of a traceback."""
+    error = outcome_of(call)
+    assert isinstance(error, ConfigurationError)
+    assert not leaks("\n".join(everything_said_about(error)))
 
 
 def test_a_failed_write_tells_nothing() -> None:
