@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 
 from aiopartition.credentials import Digest, require_auth
 from aiopartition.errors import ConfigurationError
-from aiopartition.secret import Secret, hidden
+from aiopartition.secret import Secret
 from aiopartition.showing import shown, shown_name
 
 __all__ = [
@@ -82,13 +82,16 @@ class Acl:
     readers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for role in ("members", "readers"):
-            object.__setattr__(self, role, _require_ids(f"acl {role}", getattr(self, role)))
+        given = {role: getattr(self, role) for role in ("members", "readers")}
+        for role in given:
+            object.__setattr__(self, role, ())  # until they are checked: a traceback with variables shows this object
+        for role, ids in given.items():
+            object.__setattr__(self, role, _require_ids(f"acl {role}", ids))
         if not self.members:
             raise ConfigurationError("acl members", "must not be empty: nobody could take part")
-        given = [*self.members, *self.readers]
-        for each in given:
-            if given.count(each) > 1:
+        all_ids = [*self.members, *self.readers]
+        for each in all_ids:
+            if all_ids.count(each) > 1:
                 raise ConfigurationError("acl", f"has {shown_id(each)} twice; members may read anyway")
 
     def __repr__(self) -> str:
@@ -102,7 +105,7 @@ class Acl:
 
         :raises ConfigurationError: for an empty user, or one with a ``:``.
         """
-        password = hidden(password) or Secret("")
+        password = password if isinstance(password, Secret) else Secret(password)
         credentials = require_auth((user, password))
         assert isinstance(credentials, Digest)
         digest = sha1(credentials.token.reveal(), usedforsecurity=False).digest()

@@ -41,10 +41,10 @@ class SaslDigest:
 
     def __init__(self, user: str, password: str | Secret[str]) -> None:
         password = password if isinstance(password, Secret) else Secret(password)
+        object.__setattr__(self, "user", user)  # first: a traceback with variables shows this object too
+        object.__setattr__(self, "password", password)
         _require_text("user", user)
         password.read(partial(_require_text, "password", empty=True))
-        object.__setattr__(self, "user", user)
-        object.__setattr__(self, "password", password)
 
 
 @dataclass(frozen=True, slots=True)

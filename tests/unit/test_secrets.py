@@ -17,7 +17,15 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from aiopartition import Acl, AuthenticationError, ConfigurationError, PartitionCoordinator
+from aiopartition import (
+    Acl,
+    AuthenticationError,
+    ConfigurationError,
+    GroupPolicy,
+    Kerberos,
+    PartitionCoordinator,
+    SaslDigest,
+)
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from aiopartition.backends.zookeeper.connection import Address, Connection, ConnectionLostError
@@ -313,6 +321,12 @@ async def test_what_waits_for_an_answer_holds_no_credentials() -> None:
     [
         lambda: Acl.digest_id("us:er", PASSWORD),
         lambda: Acl.digest_id(cast("str", None), PASSWORD),
+        lambda: Acl.digest_id("user", cast("str", None)),
+        lambda: SaslDigest("user", cast("str", None)),
+        lambda: SaslDigest("", PASSWORD),
+        lambda: SaslDigest(cast("str", None), Secret(PASSWORD)),
+        lambda: SaslDigest("user", cast("str", PASSWORD.encode())),
+        lambda: PartitionCoordinator("memory://", auth=SaslDigest("user", PASSWORD)),
         lambda: PartitionCoordinator("zookeeper://h", auth=("us:er", PASSWORD)),
         lambda: PartitionCoordinator("zookeeper://h", auth=cast("Any", ("user", PASSWORD, "more"))),
         lambda: PartitionCoordinator("zookeeper://h:0", auth=Secret(("user", PASSWORD))),
@@ -456,8 +470,31 @@ def test_password_given_to_the_command_line_is_never_told(
     assert not leaks("\n".join([repr(given), *everything_said_about(error)]))
 
 
-def test_a_coordinator_that_was_refused_has_a_repr() -> None:
-    """It stands among the variables of a traceback through its constructor."""
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: PartitionCoordinator("zookeeper:/h"),
+        lambda: PartitionCoordinator(heartbeat=-1),
+        lambda: PartitionCoordinator.from_env("X_", auth=cast("Any", 5)),
+        lambda: SaslDigest("", "password"),
+        lambda: Kerberos(cast("str", 5)),
+        lambda: Acl(()),
+        lambda: Acl(cast("Any", 5)),
+        lambda: Acl(cast("Any", (5,))),
+        lambda: Acl(("world:anyone",), readers=cast("Any", None)),
+        lambda: GroupPolicy(slots=3),
+        lambda: GroupPolicy(partitions=cast("int", "x")),
+    ],
+)
+def test_what_was_refused_has_a_repr(call: Callable[[], object]) -> None:
+    """A half-made object is among the variables of a traceback through its constructor, whose formatting must not
+    fail, and hide what was wrong."""
+    error = outcome_of(call)
+    assert isinstance(error, ConfigurationError)
+    assert "ConfigurationError" in "".join(everything_said_about(error))
+
+
+def test_a_coordinator_that_was_refused_says_so() -> None:
     coordinator = object.__new__(PartitionCoordinator)
     with pytest.raises(ConfigurationError):
         coordinator.__init__("zookeeper:/h")  # type: ignore[misc]
