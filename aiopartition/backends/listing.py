@@ -1,12 +1,12 @@
-"""The entries of a group, kept up to date by events: after a change a look costs three numbers rather than a list.
+"""The entries of a group, kept up to date by events: after a change, a look costs three numbers rather than a list.
 
-A backend tells an event for each entry that comes or goes. At a look it tells three numbers: the generation, how many
-entries there are, and how many have ever come or gone. Both travel in the order in which they came about, so what the
-events have told before the numbers arrive is the list at their generation. Nothing depends on that, though. What the
-events tell is believed only if exactly as many have arrived as the count has grown by, each of them makes a change to
-the list, and the list is then as long as it should be. Otherwise the list is read. So a lost event costs a list.
+A backend sends an event for each entry that comes or goes. When asked, it sends three numbers: the generation, how many
+entries there are, and how many have ever come or gone. Events and answers arrive in the order in which things happened,
+so the events that arrive before the numbers lead to the list at their generation. But nothing depends on that. Events
+are believed only if exactly as many have arrived as the count has grown by, each of them changes the list, and the list
+then has the right length. Otherwise the whole list is read. So a lost event only costs a list.
 
-After another connection what happened in between is not told any more. Then the list is only believed if nothing has
+No event reports what happened between two connections. So after a reconnection the list is believed only if nothing has
 changed at all.
 """
 
@@ -20,10 +20,10 @@ from aiopartition.backends.base import Entries
 __all__ = ["WHOLE", "Event", "Listing", "Tally"]
 
 MAX_EVENTS: Final = 1 << 20
-"""Characters of names in events that are kept between two looks. After more it is the list that is read."""
+"""Characters of names in the events that are kept between two looks. If there are more, the list is read instead."""
 
 MAX_NAMES: Final = 16 << 20
-"""Characters of the names of a list. Nobody could read a longer one."""
+"""Characters of the names of a list. No client could read a longer one."""
 
 _WRAP: Final = 1 << 32
 """ZooKeeper counts changes in 32 bits."""
@@ -37,11 +37,11 @@ class Event(NamedTuple):
 
 
 WHOLE: Final = Event("", came=False)
-"""The group itself came or went, so that its list begins anew."""
+"""The group itself came or went, so its list has to be read again."""
 
 
 class Tally(NamedTuple):
-    """What is told at a look.
+    """The numbers that a backend sends when asked.
 
     :ivar changes: how many entries have ever come or gone.
     :ivar size: how many there are.
@@ -62,21 +62,21 @@ class _Known:
 
 
 class Listing:
-    """What is known of one group's entries. No I/O: what arrives goes in, in the order in which it arrives."""
+    """What is known about one group's entries. No I/O: events and answers go in, in the order in which they arrive."""
 
     def __init__(self) -> None:
         self._known: _Known | None = None
         self._events: list[Event] = []  # since then
         self._kept = 0  # characters of their names
-        self._told = True  # that something has changed since the last look
+        self._told = True  # whether a change since the last look has been reported
 
     @property
     def known(self) -> bool:
-        """Whether it is worth a look at the tally."""
+        """Whether it is worth asking for the tally rather than the list."""
         return self._known is not None
 
     def look(self) -> None:
-        """A look is about to begin. A change after it is news."""
+        """A look is about to begin. The next change after it is reported."""
         self._told = False
 
     def event(self, event: Event) -> bool:
@@ -93,7 +93,7 @@ class Listing:
         return not told
 
     def forget(self) -> None:
-        """Nothing is known any more."""
+        """Forget everything that is known."""
         self._known, self._events, self._kept = None, [], 0
 
     def listed(self, entries: Entries, tally: Tally, connection: int) -> Entries:

@@ -22,8 +22,6 @@ from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table, Target
 from tests.support import ZooKeeperServer, wait_until
 
-__all__ = ["measure"]
-
 GROUP = "switches"
 GOALS = {400: (400.0, 1.5, 1.0), 1_000: (400.0, 2.0, 2.0)}
 """For each size: bytes and milliseconds of CPU for a member and change, and seconds until all agree."""

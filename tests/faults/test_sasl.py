@@ -1,7 +1,5 @@
 """SASL on real servers: who the server knows, whom it turns away, and when members have to say again who they are."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path

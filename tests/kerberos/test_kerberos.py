@@ -1,7 +1,5 @@
 """Members whom the servers know by Kerberos: tickets that are there, that are missing, that run out and are renewed."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A Kerberos realm of the tests' own: a KDC on loopback, its principals and their keys."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket
@@ -14,8 +12,6 @@ from tests.support.ports import LOOPBACK, free_port
 from tests.support.sasl import login_properties
 from tests.support.started import Started
 from tests.support.waiting import wait_until
-
-__all__ = ["INSTALL_COMMAND", "REALM", "Realm"]
 
 INSTALL_COMMAND = "apt-get install -y --no-install-recommends krb5-kdc krb5-admin-server krb5-user python3-gssapi"
 REALM = "TEST"

@@ -1,11 +1,7 @@
 """Servers that know their clients by SASL."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
-
-__all__ = ["PROVIDER", "digest_properties"]
 
 PROVIDER = {"authProvider.1": "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"}
 """Lines of configuration with which a server takes SASL."""

@@ -1,4 +1,4 @@
-"""The entries of groups that are watched: the nodes below their ``members`` nodes, as events tell of them."""
+"""The entries of watched groups: the nodes below their ``members`` nodes, kept up to date by events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Listings", "entries_of"]
 
 
 def entries_of(children: Children) -> Entries:
-    """Return the entries that the nodes below a ``members`` node are."""
+    """Return the nodes below a ``members`` node as entries."""
     return Entries(children.stat.children_zxid, frozenset(children.names))
 
 
@@ -34,14 +34,14 @@ class Listings:
         self._listings: dict[str, Listing] = {}
 
     async def read(self, members: str) -> Entries | None:
-        """Return the entries, ``None`` if there is no such node, and watch it from now on."""
+        """Return the entries, or ``None`` if there is no such node. Watch the node from now on."""
         listing = self._listings.setdefault(members, Listing())
         watch = Watch(members, recursive=True)
         if not self._session.is_armed(watch):
             listing.forget()
             await self._arm(members)
         listing.look()
-        # What an answer tells is noted before any later frame is looked at: events in these are not covered by it.
+        # An answer is noted before any later frame is read, because it does not include the events in those frames.
         if listing.known:
             stat = codec.exists(members)
             entries = await self._nodes.find(stat.then(lambda stat: listing.counted(*self._told(stat))), members)
@@ -52,7 +52,7 @@ class Listings:
         )
 
     async def generation(self, members: str) -> int | None:
-        """Return the generation, ``None`` if there is no such node. Its entries may, but need not be watched."""
+        """Return the generation, or ``None`` if there is no such node. The node need not be watched."""
 
         def take(stat: Stat) -> int:
             if (listing := self._listings.get(members)) is not None:
@@ -62,7 +62,7 @@ class Listings:
         return await self._nodes.find(codec.exists(members).then(take), members)
 
     def event(self, event: WatchEvent) -> None:
-        """An event has arrived, perhaps of another watch."""
+        """An event has arrived. It may belong to another watch."""
         created = event.kind == EventKind.CREATED
         if not created and event.kind != EventKind.DELETED:
             return
@@ -71,14 +71,14 @@ class Listings:
             first = listing.event(Event(name, created))
         elif (listing := self._listings.get(event.path)) is not None:
             members, first = event.path, listing.event(WHOLE)
-        else:  # nobody wants to know any more, and the answer that armed the watch came too late to take it back
+        else:  # the node is no longer watched, but the answer that armed the watch came too late to remove it then
             self._session.forget_watch(Watch(members, recursive=True))
             return
         if first:
             self._changed(members)
 
     def forget(self, members: str) -> None:
-        """Do not watch a node any more."""
+        """Stop watching a node."""
         self._listings.pop(members, None)
         self._session.forget_watch(Watch(members, recursive=True))
 
@@ -91,5 +91,5 @@ class Listings:
             raise BackendError("the server is older than ZooKeeper 3.6, which this library needs", members) from error
 
     def _told(self, stat: Stat) -> tuple[Tally, int]:
-        """Return what a stat tells of the entries, and the number of the connection on which it does."""
+        """Return what a stat says about the entries, and the number of the connection on which it came."""
         return Tally(stat.children_zxid, stat.children_changes, stat.children), self._session.connections

@@ -1,4 +1,4 @@
-"""Watches at the server: how they are armed, armed again on a new connection and taken back; the events they send."""
+"""Watches at the server: requests that arm them, arm them again on a new connection, and remove them; their events."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _ANY: Final = 3  # Watcher.WatcherType.Any
 _INT: Final = struct.Struct("!i")
 _ZXID: Final = struct.Struct("!q")
 _EVENT: Final = struct.Struct("!iii")
-"""Its kind, the state of the session, and the length of the path."""
+"""An event's kind, the state of the session, and the length of the path."""
 
 
 class EventKind(IntEnum):
-    """What has happened to the node of a path (``Watcher.Event.EventType``), as far as it matters."""
+    """What has happened to a node (``Watcher.Event.EventType``): the kinds that matter here."""
 
     CREATED = 1
     DELETED = 2
 
 
 class WatchEvent(NamedTuple):
-    """What a server tells of a watch.
+    """What a server reports about a watched node.
 
     :ivar kind: an :class:`EventKind`, or another number.
     """
@@ -42,9 +42,9 @@ class WatchEvent(NamedTuple):
 
 
 def parse_event(body: bytes) -> WatchEvent:
-    """Parse an event. Not with aiozk, as there may be very many.
+    """Parse an event. Not with aiozk, because there may be very many.
 
-    :raises ProtocolError: if it is none.
+    :raises ProtocolError: if it is malformed.
     """
     try:
         kind, _, length = _EVENT.unpack_from(body)
@@ -60,19 +60,19 @@ def parse_event(body: bytes) -> WatchEvent:
 
 
 def add(path: str) -> Operation[None]:
-    """Arm a watch that stays, and tells what is created, written and deleted at a node and below it. Servers know it
-    since 3.6."""
+    """Arm a persistent watch, which reports what is created, written and deleted at a node and below it. Servers know
+    it since 3.6."""
     return Operation(_Request(106, lambda: _text(path) + _INT.pack(_RECURSIVE)), nothing, Watch(path, recursive=True))
 
 
 def remove(path: str) -> Operation[None]:
-    """Take all watches on a node back."""
+    """Remove all watches on a node."""
     return Operation(_Request(18, lambda: _text(path) + _INT.pack(_ANY)), nothing)
 
 
 def arm_again(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
-    """Arm watches again on a new connection. Those on data fire at once if it has changed since ``zxid``; of what
-    recursive ones have missed nothing is told.
+    """Arm watches again on a new connection. Those on data fire at once if the data has changed since ``zxid``; those
+    that are recursive never report what they have missed.
 
     If one operation would be too long for a server, several are returned, as in the Java client.
     """
@@ -96,14 +96,14 @@ def no_watches() -> Operation[None]:
 def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
     data = [watch.path for watch in watches if not watch.recursive]
     recursive = [watch.path for watch in watches if watch.recursive]
-    # Between them stand those for existence and for children, and persistent ones that are not recursive.
+    # The lists between these two are of watches for existence, for children, and persistent ones without recursion.
     return Operation(
         _Request(105, lambda: _ZXID.pack(zxid) + _texts(data) + 3 * _texts([]) + _texts(recursive)), nothing
     )
 
 
 class _Request:
-    """aiozk does not know these."""
+    """A request that aiozk does not know."""
 
     def __init__(self, opcode: int, encode: Callable[[], bytes]) -> None:
         self.opcode = opcode

@@ -1,7 +1,5 @@
 """Logging in, against a server that says exactly what the test tells it to."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -1,7 +1,5 @@
 """DIGEST-MD5 without a server: the examples of RFC 2831, and what servers may say that is none of it."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 
