@@ -28,6 +28,7 @@ NAMES = (
     "handoff",
     "zookeeper_cost",
     "membership_cost",
+    "restarts",
     "quorum_cost",
     "faults",
     "memory",

@@ -72,7 +72,7 @@ async def _fleet(url: str, size: int, storms: Table) -> tuple[Spent, list[Spent]
         fleet = [PartitionCoordinator(url, member_id=each, connect_timeout=120.0) for each in member_ids(size)]
         gc.collect()
         memory = _resident()
-        with _spending() as storm:
+        with spending() as storm:
             await asyncio.gather(*map(stack.enter_async_context, fleet))
             await asyncio.gather(*(member.join_group(GROUP) for member in fleet))
             await _agreed(fleet, size)
@@ -81,11 +81,11 @@ async def _fleet(url: str, size: int, storms: Table) -> tuple[Spent, list[Spent]
         spent: list[Spent] = []
         for member in fleet[:: max(1, size // 5)][:5]:
             others = [each for each in fleet if each is not member]
-            with _spending() as one:
+            with spending() as one:
                 await member.leave_group(GROUP)
                 await _agreed(others, size - 1)
             spent.append(one)
-            with _spending() as one:
+            with spending() as one:
                 await member.join_group(GROUP)
                 await _agreed(fleet, size)
             spent.append(one)
@@ -105,7 +105,7 @@ async def _agreed(fleet: list[PartitionCoordinator], size: int) -> None:
 
 
 @contextmanager
-def _spending() -> Iterator[Spent]:
+def spending() -> Iterator[Spent]:
     """Count what is spent inside."""
     spent = Spent()
     receive, write = Connection.data_received, Connection._write
