@@ -69,16 +69,22 @@ class View:
         policy: GroupPolicy,
         member_id: str,
         table: Table | None = None,
+        previous: View | None = None,
     ) -> View:
         """Create the view of a group as seen by ``member_id``.
 
         :param weights: the weight of each member by member id, in any order.
         :param table: the result of ``assign.build(weights, policy)`` if available. Otherwise the table is built here,
             which blocks for about 10 ms, or 350 ms with 1,000 members.
+        :param previous: a view from which to take members that are the same: to make them all takes longer.
         :raises ValueError: if no member has a weight above 0, or a weight is negative.
         :raises GroupTooLargeError: if there are too many members for this policy.
         """
-        members = tuple(Member(each, weights[each]) for each in sorted(weights))
+        known = {} if previous is None else {member.id: member for member in previous.members}
+        members = tuple([
+            member if (member := known.get(each)) is not None and member.weight == weight else Member(each, weight)
+            for each, weight in sorted(weights.items())
+        ])  # fmt: skip
         return cls(group_id, generation, members, policy, member_id, table or build(weights, policy))
 
     def owner(self, key: Key) -> str:
