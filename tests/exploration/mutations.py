@@ -18,11 +18,9 @@ from tests.exploration.internals import Group, Handoff, Hold, InFlight, Membersh
 from tests.exploration.scenarios import SCENARIOS
 from tests.support.mistakes import (
     acknowledged_before_work_has_ended,
-    events_are_applied_without_the_check,
     lost_news_are_not_looked_for,
     nobody_is_superseded,
     one_acknowledgement_is_enough,
-    the_generation_is_taken_before_the_events,
     what_is_gained_is_taken_at_once,
 )
 
@@ -325,8 +323,6 @@ MUTATIONS: Final = (
     Mutation(stopping_does_not_wait_for_work, "P7", ("stop",), TWO),
     Mutation(nobody_is_superseded, "P[679]", ("second start",), TWO),
     Mutation(lost_news_are_not_looked_for, "P5", ("news are lost",), TWO),
-    Mutation(events_are_applied_without_the_check, "P1", ("news are lost",), TWO),
-    Mutation(the_generation_is_taken_before_the_events, "P1", CHANGES, TWO),
     Mutation(what_is_gained_is_taken_at_once, "P7", CHANGES),
     Mutation(one_acknowledgement_is_enough, "P7", CHANGES),
     Mutation(acknowledged_before_work_has_ended, "P7", CHANGES),
