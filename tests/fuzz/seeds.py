@@ -11,6 +11,9 @@ from tests.unit.backends.scripted_peer import connect_reply, event, reply, stat
 NONCE: Final = "0123456789abcdef"
 POLICY: Final = GroupPolicy().as_json()
 NAMES: Final = struct.pack("!ii1si2si", 3, 1, b"a", 2, b"bc", -1)
+IDS: Final = struct.pack("!ii5si8s", 1, 5, b"world", 8, b"anyone;1")
+ACL: Final = struct.pack("!iii4si3s", 1, 31, 4, b"sasl", 3, b"a@B")
+TRANSACTION: Final = struct.pack("!i?ii2si?ii?i", 1, False, 0, 2, b"/g", 13, False, 0, -1, True, -1)
 ACL_FREE_DATA: Final = struct.pack("!i4s", 4, b"data")
 
 
@@ -28,6 +31,10 @@ GOOD_FRAMES: Final = [
     reply(4, struct.pack("!i2s", 2, b"/g")),
     reply(5, stat()),
     reply(6, error=-101),
+    reply(11, TRANSACTION),
+    reply(12, ACL + stat()),
+    reply(13, stat()),
+    reply(14, IDS),
     reply(-2),
     reply(-4),
 ]

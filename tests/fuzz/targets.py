@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from aiopartition.acl import CREATOR_ACL
 from aiopartition.backends.zookeeper import acls, codec, watches
 from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Operation, ReplyError, Xid
@@ -177,6 +178,11 @@ def _operations() -> list[Operation[Any]]:
         watches.add("/g"),
         *watches.arm_again([codec.Watch("/g")], 7),
         codec.ask_quorum(),
+        acls.create_for("/g", b"", CREATOR_ACL),
+        acls.get_acl("/g"),
+        acls.set_acl("/g", CREATOR_ACL, 3),
+        acls.who_am_i(),
+        acls.prove("/g", CREATOR_ACL),
         codec.close(),
     ]
 
