@@ -30,6 +30,9 @@ U = TypeVar("U")
 _protocol: Any = protocol
 _known_errors: dict[int, Any] = exc.response_error_xref  # pyright: ignore[reportUnknownMemberType]
 
+MAX_PASSWORD: Final = 1024
+"""Bytes. Servers give 16. One that is offered much more to the next server would be refused there for ever."""
+
 _HEADER: Final = struct.Struct("!iqi")
 _CONNECT_REPLY: Final = struct.Struct("!iiqi")
 """The part before the password."""
@@ -262,6 +265,8 @@ def parse_connect_reply(payload: bytes) -> ConnectReply:
     reply = _deserialize(_protocol.ConnectResponse, payload)
     if reply.session_id and (reply.timeout <= 0 or reply.password is None):
         raise ProtocolError("a connect reply without a timeout or a password")
+    if reply.session_id and len(reply.password) > MAX_PASSWORD:
+        raise ProtocolError(f"a connect reply with a password of {len(reply.password)} bytes")
     # Since 3.4 servers append whether they are read-only, which aiozk ignores. A read-only server has no quorum, so it
     # creates no entries and may return an old state. We never ask for such a session.
     if reply.session_id and payload[_CONNECT_REPLY.size + len(reply.password) :][:1] not in (b"", b"\0"):

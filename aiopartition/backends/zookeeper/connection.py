@@ -127,7 +127,8 @@ class Connection(asyncio.Protocol):
         """Why the connection ended, once ``lost`` is set."""
         self.last_sent: float = clock()
         self.last_received: float = self.last_sent
-        """When a frame, or a good part of a long one, arrived last."""
+        """When an answer, or a good part of a long frame, arrived last. A server that sends only events is as good as
+        silent."""
         self.last_hindered: float = -math.inf
         """When a part of an unfinished frame arrived last. Other answers had to wait behind it."""
         self._progress = 0  # bytes of the unfinished frame since ``last_received``
@@ -261,6 +262,7 @@ class Connection(asyncio.Protocol):
                 if isinstance(payload, LongFrame):
                     self._dispatch_long(payload)
                 elif self._handshake is not None and not self._handshake.done():
+                    self.last_received = self._clock()
                     self._handshake.set_result(payload)
                 else:
                     self._dispatch(payload)
@@ -301,10 +303,11 @@ class Connection(asyncio.Protocol):
     def _note_arrival(self, size: int, *, complete: bool) -> None:
         self._progress = 0 if complete else self._progress + size
         if complete or self._progress >= _PROGRESS:
-            self._progress = 0
-            self.last_received = self._clock()
+            now = self._clock()
+            if not complete:
+                self._progress, self.last_received = 0, now
             if self.hindered:
-                self.last_hindered = self.last_received
+                self.last_hindered = now
 
     def _dispatch(self, payload: bytes) -> None:
         xid, zxid, error, body = codec.parse_header(payload)
@@ -350,6 +353,7 @@ class Connection(asyncio.Protocol):
 
     def _conclude(self, xid: int, pending: _Pending, zxid: int, error: int) -> None:
         del self._pending[xid]
+        self.last_received = self._clock()
         self._owner.replied(Reply(pending.sent if pending.operation.alive else None, zxid, error, pending.operation))
 
     def _end(self, cause: Exception | None = None) -> None:

@@ -234,8 +234,10 @@ class Session:
                 raise ConnectionLostError("the server did not open a session")
             self._expired()
             raise _SessionExpiredError("the session has expired")
-        self.session_id, self._password = reply.session_id, reply.password
         fresh = reply.session_id != offered
+        if fresh and offered:
+            self._expired()  # no server does that, but whoever does knows nothing of our entries
+        self.session_id, self._password = reply.session_id, reply.password
         self.granted = reply.timeout if fresh else min(self.granted, reply.timeout)
         if fresh:
             self._compare_with_request(reply.timeout)

@@ -196,3 +196,17 @@ async def test_a_server_that_answers_pings_but_no_quorum_is_left(anyio_backend: 
         assert asked
         await wait_until(lambda: any(each.startswith("suspended: no answer from a quorum") for each in heard.told))
         assert not session.lease.lapsed(asyncio.get_running_loop().time())
+
+
+async def test_another_session_is_an_expiry(anyio_backend: str) -> None:
+    """Told before anything else is asked on that connection, which may break: until then, work would go on, and each
+    such handshake would renew the lease of what is not ours any more."""
+    async with scripted_peer() as server, started(server, 4.0) as (session, heard, peer):
+        peer.reset()
+        peer = await server.accept()
+        await peer.frame()
+        peer.send(connect_reply(8, 4_000))
+        await request(peer)  # so the handshake's answer was read
+        assert heard.told[-1] == "expired"
+        assert session.session_id == 8
+        assert not session.connected
