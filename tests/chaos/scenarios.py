@@ -136,7 +136,7 @@ SCENARIOS: dict[str, Scenario] = {
     # The second change falls between the reading that the first one causes and the watch.
     "watch_after_read": scenario(
         Fault(0.0, "delay", "all", 4.0, "0.3"),
-        Fault(1.0, "foreign_node", "0", 0.9),
+        Fault(1.0, "foreign_node", "0", 1.15),
         caught_by="convergence",
         conditions=replace(WATCHES_ALONE, session_timeout=12.0),  # no ping is in the way
     ),
