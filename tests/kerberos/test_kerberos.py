@@ -126,14 +126,12 @@ class TestKnown:
                 f"zookeeper://localhost:{first.port},localhost:{second.port},{third.address}/n", "a", auth=Kerberos()
             )
             await fleet.start(third.url("/n"), "b", auth=Kerberos())
-            seen = await fleet.watch(member)
             for server in (first, second):
                 await server.kill()
                 await wait_until(lambda: member.connected)
                 await server.start(wait=False)
                 await three.wait_quorum()
             await fleet.settle()
-            assert len(seen.sightings) == 1
 
 
 class TestRefused:
