@@ -286,6 +286,8 @@ class Trial:
         entries = [path for path in tree if path.startswith(f"{MEMBERS_PATH}/")]
         others = set(tree) - set(entries) - {NAMESPACE, GROUP_PATH, MEMBERS_PATH}
         others -= {path for path in others if re.fullmatch(self._workload.nodes, path.removeprefix(GROUP_PATH))}
+        # One that was superseded goes on watching until it has left.
+        least, most = (len(some) * self._workload.watches for some in (holders, connected))
         facts = [
             (f"nodes {sorted(others)} in group {GROUP!r}", len(others), 0),
             (
@@ -293,7 +295,7 @@ class Trial:
                 len(entries),
                 len(holders),
             ),
-            ("watches", figures["watches"], len(holders) * self._workload.watches),
+            ("watches", figures["watches"], min(max(figures["watches"], least), most)),
             ("sessions", figures["sessions"], len(connected)),
             *((f"connections of {m!r}", sum(p.open_connections for p in m.network), 1) for m in connected),
         ]
