@@ -26,7 +26,7 @@ class Conditions:
     mutation: str | None = None
     least_timeout: float = 2.75
     """Seconds that a server grants which grants less than asked for."""
-    convergence: float = 5.0
+    convergence: float = 6.5
     """Seconds after the last fault within which everybody must be of one mind."""
 
     servers_fail: bool = True

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from aiopartition.clock import now
+from aiopartition.group.heartbeats import LONGEST
 from tests.chaos.conditions import Conditions
 from tests.chaos.held import Steps, fewest
 from tests.chaos.ledger import Generation, Ledger
@@ -78,8 +79,9 @@ class Judge:
 
     def __post_init__(self) -> None:
         conditions = self.conditions
-        # Who is cut off goes by what it was told last, for its lease; a lost event waits for a heartbeat.
-        self.stale_limit = conditions.session_timeout * 2 / 3 + conditions.answers_age + conditions.heartbeat + SLACK
+        # Who is cut off goes by what it was told last, for its lease; a lost event waits for some heartbeats.
+        lost = LONGEST * conditions.heartbeat
+        self.stale_limit = conditions.session_timeout * 2 / 3 + conditions.answers_age + lost + SLACK
 
     def object_to(self, check: str, text: str) -> None:
         self.violations.append(Violation(check, text))

@@ -30,6 +30,7 @@ from aiopartition.backends.listing import Event as EntryEvent
 from aiopartition.backends.memory.backend import MemoryBackend
 from aiopartition.backends.memory.store import MemoryCluster, MemorySession
 from aiopartition.group.entry import Entry
+from aiopartition.group.heartbeats import LONGEST
 from aiopartition.testing import VirtualTimeLoop
 from tests.simulation.schedules import SESSION_TIMEOUT, Event, Schedule
 
@@ -38,7 +39,7 @@ KEYS: Final = [f"key-{number}" for number in range(20)]
 HEARTBEAT: Final = 0.5
 LOOK: Final = 0.2
 """Seconds between two looks of one member at what is its own."""
-CONVERGENCE: Final = SESSION_TIMEOUT + 2 * HEARTBEAT + 1.0
+CONVERGENCE: Final = SESSION_TIMEOUT + (LONGEST + 1) * HEARTBEAT + 1.0
 """Seconds from the last fault: until the dead are given up, a lost watch is found, and who returns has joined."""
 LEASE: Final = SESSION_TIMEOUT * 2 / 3
 MOST_MEMBERS: Final = 6
