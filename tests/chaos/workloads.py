@@ -48,7 +48,7 @@ class Workload(Protocol):
     tasks_at_rest: int
     """Of the program, the workload, and the library: runner, session, heartbeat, two leases, one group."""
     watches: int
-    """That a member has at the servers, which count the recursive one on the entries twice."""
+    """That a member has at the servers."""
     ends_first: bool
     """Whether half of the processes end their work before they stop their coordinator; either way has to do."""
     nodes: str
@@ -105,7 +105,7 @@ class Shared(Looking):
 
     policy = GroupPolicy(slots=4096)
     tasks_at_rest = 10
-    watches = 2
+    watches = 1
     ends_first = False
     nodes = ""
 
@@ -174,7 +174,7 @@ class Supervised(Looking):
     still = STILL
     policy = GroupPolicy(slots=4096)
     tasks_at_rest = 11
-    watches = 2
+    watches = 1
     ends_first = True
     nodes = ""
 
@@ -231,7 +231,7 @@ class Exclusive(Supervised):
     """Work that must never be done twice at a time."""
 
     policy = GroupPolicy(slots=4096, exclusive=True)
-    watches = 3
+    watches = 2
     nodes = r"/active|/handoff(/\d+(-ready)?)?"
 
 

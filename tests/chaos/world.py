@@ -31,7 +31,6 @@ LITTER = "litter"
 LONGEST_TIMEOUT = 60.0
 """Seconds that a server grants, unless a fault has it grant less."""
 OPERATOR_PATIENCE = 1.0
-SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 START_TIMEOUT = 30.0
 TAKEN_FOR_LEADER = 9.6
 """Seconds for which a server that wrongly takes itself for the leader waits for followers before it looks again."""
@@ -233,18 +232,20 @@ class World:
         keep two for ever that it had learnt of in an epoch of which the leader knew nothing.
         """
         answers = [await server.mntr() for server in self.ensemble.servers]
-        watches = sum(int(answer.get("zk_watch_count", 0)) for answer in answers)
         leaders = [answer for answer in answers if answer.get("zk_server_state") in ("leader", "standalone")]
         sessions = max((int(answer.get("zk_global_sessions", 0)) for answer in leaders), default=0) - 1
-        return {"watches": watches, "sessions": sessions}
+        return {"watches": len(await self.watches()), "sessions": sessions}
 
     async def watches(self) -> list[str]:
-        """Of each server, how many it holds and for which connections; one of them may be the operator's, with none."""
+        """Who watches what at which server. Servers before 3.9 would count a recursive watch twice."""
         found: list[str] = []
         for number, server in enumerate(self.ensemble.servers):
-            count = (await server.mntr()).get("zk_watch_count")
-            sessions = SESSION.findall(await server.four_letter_word("cons"))
-            found.append(f"server {number}: {count} for {', '.join(sessions) or 'nobody'}")
+            session = ""
+            for line in (await server.four_letter_word("wchc")).splitlines():
+                if line.startswith("0x"):
+                    session = line
+                elif line:
+                    found.append(f"server {number}: {session} watches {line.strip()}")
         return found
 
     async def agree(self) -> bool:
