@@ -103,8 +103,9 @@ class PartitionCoordinator(Share):
     def from_env(cls, prefix: str = "AIOPARTITION_", **overrides: Unpack[Arguments]) -> Self:
         """Return a coordinator that environment variables configure: ``<prefix>BACKEND_URL``, ``<prefix>MEMBER_ID``,
         ``<prefix>HEARTBEAT``, ``<prefix>SESSION_TIMEOUT``, ``<prefix>CONNECT_TIMEOUT``, ``<prefix>ON_UNKNOWN``,
-        ``<prefix>AUTH`` (``user:password``), ``<prefix>STRICT_ACL`` (``true`` or ``false``), and for TLS the files
-        ``<prefix>TLS_CA``, ``<prefix>TLS_CERT`` and ``<prefix>TLS_KEY``.
+        ``<prefix>AUTH`` (``user:password``), ``<prefix>AUTH_SCHEME`` (``digest``, ``sasl`` or ``kerberos``),
+        ``<prefix>STRICT_ACL`` (``true`` or ``false``), and for TLS the files ``<prefix>TLS_CA``, ``<prefix>TLS_CERT``
+        and ``<prefix>TLS_KEY``.
 
         A variable that is unset or empty means the default. ``overrides`` are arguments of the class and take
         precedence.

@@ -19,7 +19,7 @@ from aiopartition.checks import (
     require_number,
     require_ssl,
 )
-from aiopartition.credentials import Auth, Credentials, require_auth
+from aiopartition.credentials import Auth, Credentials, Digest, Kerberos, SaslDigest, require_auth
 from aiopartition.errors import ConfigurationError
 from aiopartition.secret import Secret, hidden
 from aiopartition.showing import shown_name
@@ -31,10 +31,13 @@ __all__ = ["Arguments", "OnUnknown", "Settings", "arguments_from_environment", "
 OnUnknown: TypeAlias = Literal["empty", "raise"]
 
 _VARIABLES: Final = {
-    **{name: name.upper() for name in ("backend_url", "member_id", "on_unknown", "auth", "strict_acl", *URL_OPTIONS)},
+    **{name: name.upper() for name in ("backend_url", "member_id", "on_unknown", "auth", "auth_scheme", "strict_acl")},
+    **{name: name.upper() for name in URL_OPTIONS},
     **{name: f"TLS_{name.upper()}" for name in TLS_OPTIONS},
 }
-"""The names of the environment's variables, without their prefix, by the arguments or files that they give."""
+"""The names of the environment's variables, without their prefix, by what they give."""
+
+_SCHEMES: Final = ("digest", "sasl", "kerberos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
         raise ConfigurationError(shown_name(min(unknown)), f"is no variable of this library, whose are: {known}")
     arguments: dict[str, Any] = {}
     files: dict[str, str] = {}
+    if "auth" in given or "auth_scheme" in given:
+        arguments["auth"] = _credentials(prefix, given.pop("auth", None), given.pop("auth_scheme", None))
     for name, text in given.items():
         variable = variables[name]
         if name in URL_OPTIONS:
@@ -163,8 +168,6 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
             files[name] = text.reveal()
         elif name == "strict_acl":
             arguments[name] = parse_bool(variable, text.reveal())
-        elif name == "auth":
-            arguments[name] = text.read(partial(_parse_auth, variable))
         else:
             arguments[name] = text if name == "backend_url" else text.reveal()
     if files:
@@ -172,8 +175,31 @@ def arguments_from_environment(prefix: str, environment: Mapping[str, str]) -> d
     return arguments
 
 
-def _parse_auth(variable: str, text: str) -> Credentials:
+def _credentials(prefix: str, text: Secret[str] | None, scheme: Secret[str] | None) -> Credentials:
+    """Return what the two variables say together."""
+    variable, scheme_variable = prefix + _VARIABLES["auth"], prefix + _VARIABLES["auth_scheme"]
+    name = "digest" if scheme is None else scheme.read(partial(_parse_scheme, scheme_variable))
+    if name == "kerberos":
+        if text is not None:
+            raise ConfigurationError(variable, f"is for a password, and Kerberos, as {scheme_variable} says, has none")
+        return Kerberos()
+    if text is None:
+        raise ConfigurationError(variable, f"must be user:password, for {scheme_variable} is {name}")
+    digest = text.read(partial(_parse_auth, variable))
+    return SaslDigest(digest.user, digest.password) if name == "sasl" else digest
+
+
+def _parse_scheme(variable: str, text: str) -> str:
+    if text not in _SCHEMES:
+        # Without the text: it may be what belongs into the variable beside it.
+        raise ConfigurationError(variable, f"must be one of {', '.join(_SCHEMES)}")
+    return text
+
+
+def _parse_auth(variable: str, text: str) -> Digest:
     user, colon, password = text.partition(":")
     if not colon:
         raise ConfigurationError(variable, "must be user:password")
-    return require_auth((user, password), variable)
+    digest = require_auth((user, password), variable)
+    assert isinstance(digest, Digest)
+    return digest

@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from aiopartition.backends.base import Backend
 from aiopartition.backends.opening import open_backend
-from aiopartition.credentials import Credentials
+from aiopartition.backends.zookeeper.authentication import Login
+from aiopartition.credentials import Credentials, Digest, Kerberos, SaslDigest
 from aiopartition.errors import BackendUnavailableError, ConfigurationError
 from aiopartition.secret import Secret
 from aiopartition.settings import Settings, arguments_from_environment
@@ -21,6 +22,7 @@ __all__ = ["AUTH_VARIABLE", "Access", "connected", "settings_of"]
 
 _PREFIX: Final = "AIOPARTITION_"
 AUTH_VARIABLE: Final = f"{_PREFIX}AUTH"
+_SCHEME_VARIABLE: Final = f"{_PREFIX}AUTH_SCHEME"
 
 
 class Access(Protocol):
@@ -31,6 +33,8 @@ class Access(Protocol):
     cert: str | None
     key: str | None
     auth_from_env: bool
+    sasl: bool
+    kerberos: bool
     timeout: float | None
 
 
@@ -53,18 +57,26 @@ def settings_of(access: Access) -> Settings:
         access.url,
         connect_timeout=access.timeout,
         ssl=None if files == TlsFiles() else files,
-        auth=_auth() if access.auth_from_env else None,
+        auth=_auth(access),
     )
-    Tls(settings.ssl).context()  # what is wrong with the files is said before anything else is tried
+    Tls(settings.ssl).context()  # what is wrong with the files is said before anything else is tried,
+    Login(settings.auth)  # and so is that a package is missing
     return settings
 
 
-def _auth() -> Credentials:
-    given = arguments_from_environment(_PREFIX, {AUTH_VARIABLE: os.environ.get(AUTH_VARIABLE, "")})
+def _auth(access: Access) -> Credentials | None:
+    if access.sasl and not access.auth_from_env:
+        raise ConfigurationError("--sasl", f"goes with --auth-from-env, and user:password in {AUTH_VARIABLE}")
+    if access.kerberos:
+        return Kerberos()
+    if not access.auth_from_env:
+        return None
+    variables = (AUTH_VARIABLE,) if access.sasl else (AUTH_VARIABLE, _SCHEME_VARIABLE)
+    given = arguments_from_environment(_PREFIX, {name: os.environ.get(name, "") for name in variables})
     if "auth" not in given:
         raise ConfigurationError(AUTH_VARIABLE, "is not set, and --auth-from-env was given")
-    credentials: Credentials = given["auth"]
-    return credentials
+    auth: Credentials = given["auth"]
+    return SaslDigest(auth.user, auth.password) if access.sasl and isinstance(auth, Digest) else auth
 
 
 @asynccontextmanager

@@ -84,7 +84,8 @@ class Examination:
     """What was found out about an ensemble.
 
     :ivar asked: the session timeout that was asked for, in seconds.
-    :ivar user: the user that the client logged in as; ``None`` if it did not log in.
+    :ivar user: the user that the client logged in as; ``None`` if it did not log in, or as the servers name it.
+    :ivar kerberos: whether it logged in by Kerberos.
     :ivar groups: how many groups there are; ``None`` if that cannot be known.
     :ivar denied: what this client may not read.
     :ivar foreign_rights: who else may change the nodes, if this client has credentials.
@@ -98,6 +99,7 @@ class Examination:
     groups: int | None
     denied: tuple[str, ...]
     foreign_rights: tuple[str, ...] = ()
+    kerberos: bool = False
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -129,6 +131,7 @@ class Examination:
 
     def blocks(self) -> list[Block]:
         who = "nobody logs in" if self.user is None else f"logged in as {cell(self.user)}"
+        who = "logged in by Kerberos" if self.kerberos else who
         tls = "TLS, and the servers' certificates are those of the given authorities" if self.tls else "no TLS"
         lines: list[Block] = [
             f"{self.url}: {tls}; {who}",
@@ -162,10 +165,11 @@ async def examine(settings: Settings) -> Examination:
                 foreign = await _foreign_rights(backend)
         except BackendError as error:
             denied.append(str(error))
+    kerberos = isinstance(settings.auth, Kerberos)
     user = None if settings.auth is None or isinstance(settings.auth, Kerberos) else settings.auth.user
     tls = settings.ssl is not None
     return Examination(
-        str(url), tls, user, settings.session_timeout, tuple(servers), groups, tuple(denied), tuple(foreign)
+        str(url), tls, user, settings.session_timeout, tuple(servers), groups, tuple(denied), tuple(foreign), kerberos
     )
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Status", "main", "make_parser"]
 
 _CREDENTIALS: Final = re.compile(r"://[^\s/]*@")
+_STRAY: Final = re.compile(r"(?:(?<=unrecognized arguments: )|(?<=ignored explicit argument )).*", re.DOTALL)
+"""What argparse quotes of arguments that no option takes, such as a password behind one that wants a variable."""
 
 _EPILOG: Final = """\
 exit status: 0 all is well; 1 the verdict is bad (audit, doctor, protect); 2 an argument is wrong; 3 there is no such
@@ -60,7 +62,12 @@ class _Parser(argparse.ArgumentParser):
     """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
+        message = _STRAY.sub(_names_of_options, message)
         self.exit(Status.USAGE, f"{self.prog}: {_line(message)} (--help tells more)\n")
+
+
+def _names_of_options(found: re.Match[str]) -> str:
+    return " ".join(word.partition("=")[0] for word in found[0].split() if word.startswith("--")) or "..."
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -116,9 +123,14 @@ def _command(
     parser.add_argument("--ca", metavar="FILE", help="TLS, with servers that these authorities vouch for (PEM)")
     parser.add_argument("--cert", metavar="FILE", help="TLS, with this certificate of ours (PEM)")
     parser.add_argument("--key", metavar="FILE", help="the certificate's key, if it is not in the same file (PEM)")
-    parser.add_argument(
-        "--auth-from-env", action="store_true", help="log in as user:password, which the variable AIOPARTITION_AUTH has"
-    )
+    login = parser.add_mutually_exclusive_group()
+    login.add_argument(
+        "--auth-from-env", action="store_true",
+        help="log in as user:password, which the variable AIOPARTITION_AUTH has, by the scheme that the variable "
+        "AIOPARTITION_AUTH_SCHEME names (digest, sasl or kerberos; default: digest)",
+    )  # fmt: skip
+    login.add_argument("--kerberos", action="store_true", help="log in by Kerberos, with the tickets of this process")
+    parser.add_argument("--sasl", action="store_true", help="with --auth-from-env: by SASL (DIGEST-MD5)")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=_seconds,
         help="how long to wait for a connection, and again for the answer (default: connect_timeout in the URL, or 10)",

@@ -10,7 +10,7 @@ from aiopartition.acl import Acl, without_hash
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from aiopartition.cli.access import AUTH_VARIABLE, connected
 from aiopartition.cli.text import Block, cell
-from aiopartition.credentials import Digest
+from aiopartition.credentials import Digest, SaslDigest
 from aiopartition.errors import BackendError, ConfigurationError
 from aiopartition.settings import Settings
 
@@ -81,9 +81,14 @@ def acl_of(settings: Settings, members: Sequence[str], readers: Sequence[str]) -
     """
     if members:
         return Acl(tuple(members), tuple(readers))
-    if not isinstance(settings.auth, Digest):
-        raise ConfigurationError("--member", f"is needed, or the user in {AUTH_VARIABLE} with --auth-from-env")
-    return Acl((Acl.digest_id(settings.auth.user, settings.auth.password),), tuple(readers))
+    match settings.auth:
+        case Digest(user, password):
+            ours = Acl.digest_id(user, password)
+        case SaslDigest(user):
+            ours = f"sasl:{user}"
+        case _:
+            raise ConfigurationError("--member", f"is needed, or the user in {AUTH_VARIABLE} with --auth-from-env")
+    return Acl((ours,), tuple(readers))
 
 
 async def protect_nodes(settings: Settings, acl: Acl, *, change: bool) -> Protected:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from kazoo.exceptions import NoAuthError
@@ -11,6 +12,7 @@ from aiopartition import AuthenticationError, GroupPolicy, PartitionCoordinator,
 from tests.faults.rights import SUPER_USER
 from tests.support import Ensemble, OpenProxy, ZooKeeperServer, wait_until
 from tests.support.admin import Operator, session_of, super_user_properties
+from tests.support.command_line import command, data
 from tests.support.fleet import GROUP, Fleet
 from tests.support.logged import logged
 from tests.support.sasl import PROVIDER, digest_properties
@@ -107,6 +109,27 @@ class TestRefused:
             assert "refuses the credentials: the server does not accept these credentials" in said
             assert "guess" not in said
 
+    async def test_an_unknown_name_with_the_password_of_a_known_one(self, directory: Path, namespace: str) -> None:
+        """A server's fault: it goes by the known name that it has looked up last. Nodes of known users stay closed, but
+        those of a user whom it knows no more are open to all that it knows."""
+        known = USERS["agent"]
+        async with ZooKeeperServer(settings=PROVIDER, properties=digest_properties(directory, USERS)) as server:
+            theirs, ours = server.url(f"{namespace}-theirs"), server.url(f"{namespace}-ours")
+            async with PartitionCoordinator(theirs, auth=SaslDigest("mixed", USERS["mixed"])) as member:
+                await member.join_group(GROUP)
+            await server.stop()
+            server.properties.update(digest_properties(directory, {"agent": known}))
+            await server.start()
+            stranger = SaslDigest("mixed", known)
+            assert "does not accept these credentials" in await refusal(theirs, stranger)
+            async with PartitionCoordinator(ours, auth=AGENT) as member:
+                await member.join_group(GROUP)
+            async with PartitionCoordinator(theirs, auth=stranger) as member:
+                await member.join_group(GROUP)
+            async with PartitionCoordinator(ours, auth=stranger) as member:
+                with pytest.raises(AuthenticationError, match="permission READ denied"):
+                    await member.join_group(GROUP)
+
     async def test_a_server_without_sasl(self, zookeeper: ZooKeeperServer, namespace: str) -> None:
         """Nothing is done there in the name of nobody."""
         assert "the server is not set up for SASL" in await refusal(zookeeper.url(namespace), AGENT)
@@ -117,6 +140,47 @@ class TestRefused:
         async with ZooKeeperServer(settings=PROVIDER, properties=properties) as server:
             said = await refusal(server.url(namespace), SaslDigest("agent", "guess"))
         assert "the server has not proved that it knows the password" in said
+
+
+class TestCommandLine:
+    AS_AGENT: ClassVar = {"AIOPARTITION_AUTH": f"{AGENT.user}:{USERS[AGENT.user]}"}
+
+    @pytest.mark.parametrize(
+        ("options", "variables"),
+        [(["--auth-from-env", "--sasl"], {}), (["--auth-from-env"], {"AIOPARTITION_AUTH_SCHEME": "sasl"})],
+        ids=["option", "variable"],
+    )
+    async def test_who_logs_in_is_served(
+        self, fleet: Fleet, strict: ZooKeeperServer, namespace: str, options: list[str], variables: dict[str, str]
+    ) -> None:
+        url, environment = strict.url(namespace), {**self.AS_AGENT, **variables}
+        await fleet.start(url, "a", auth=AGENT)
+        await fleet.settle()
+        examined = await data("doctor", url, *options, environment=environment)
+        assert (examined["verdict"], examined["user"]) == ("ok", AGENT.user)
+        [member] = (await data("members", url, GROUP, *options, environment=environment))["members"]
+        assert member["id"] == "a"
+        shown = await data("protect", url, *options, environment=environment)
+        assert (shown["members"], shown["open"]) == ([f"sasl:{AGENT.user}"], [])
+
+    @pytest.mark.parametrize("options", [[], ["--auth-from-env"]], ids=["nothing", "digest"])
+    async def test_who_does_not_is_told_the_option(
+        self, strict: ZooKeeperServer, namespace: str, options: list[str]
+    ) -> None:
+        url = strict.url(namespace)
+        refused = await command("members", url, GROUP, *options, environment=self.AS_AGENT)
+        assert (refused.status, refused.out) == (5, "")
+        examined = await data("doctor", url, *options, environment=self.AS_AGENT, status=1)
+        for said in (refused.err, examined["servers"][0]["problem"]):
+            assert "to the command line, --auth-from-env --sasl, or --kerberos" in said
+
+    async def test_a_wrong_password(self, strict: ZooKeeperServer, namespace: str) -> None:
+        environment = {"AIOPARTITION_AUTH": f"{AGENT.user}:guess"}
+        arguments = ("members", strict.url(namespace), GROUP, "--auth-from-env", "--sasl")
+        refused = await command(*arguments, environment=environment)
+        assert refused.status == 5
+        assert "the server does not accept these credentials" in refused.err
+        assert "guess" not in refused.err
 
 
 class TestAgain:

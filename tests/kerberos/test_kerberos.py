@@ -10,6 +10,7 @@ from aiopartition import AuthenticationError, Kerberos, PartitionCoordinator, Sa
 from tests.faults.rights import SUPER_USER
 from tests.support import Ensemble, OpenProxy, Proxy, ZooKeeperServer, wait_until
 from tests.support.admin import Operator, session_of, super_user_properties
+from tests.support.command_line import command, data
 from tests.support.fleet import GROUP, Fleet
 from tests.support.kerberos import INSTALL_COMMAND, REALM, Realm
 from tests.support.ports import LOOPBACK, free_port
@@ -132,6 +133,23 @@ class TestKnown:
                 await server.start(wait=False)
                 await three.wait_quorum()
             await fleet.settle()
+
+
+class TestCommandLine:
+    async def test_by_an_option(self, fleet: Fleet, server: ZooKeeperServer) -> None:
+        await fleet.start(url_of(server), "a", auth=Kerberos())
+        await fleet.settle()
+        [member] = (await data("members", url_of(server), GROUP, "--kerberos"))["members"]
+        assert member["id"] == "a"
+        examined = await command("doctor", url_of(server), "--kerberos")
+        assert examined.status == 0, examined
+        assert "logged in by Kerberos" in examined.out
+
+    async def test_without_tickets(self, realm: Realm, server: ZooKeeperServer) -> None:
+        realm.log_out()
+        refused = await command("groups", url_of(server), "--kerberos")
+        assert refused.status == 5
+        assert "No Kerberos credentials available" in refused.err
 
 
 class TestRefused:

@@ -429,6 +429,13 @@ ENVIRONMENT: Final = {"X_AUTH": f"user:{PASSWORD}", "X_BACKEND_URL": f"zookeeper
         ({"X_HEARTBEAT": "soon"}, {"auth": ("user", PASSWORD), "backend_url": PASSWORD}),
         ({"X_AUTH": PASSWORD}, {}),
         ({"X_AUTH": f":{PASSWORD}"}, {}),
+        ({"X_AUTH_SCHEME": PASSWORD}, {}),
+        ({"X_AUTH_SCHEME": f"user:{PASSWORD}", "X_AUTH": ""}, {}),
+        ({"X_AUTH_SCHEME": "kerberos"}, {}),
+        ({"X_AUTH_SCHEME": "sasl", "X_AUTH": PASSWORD}, {}),
+        ({"X_AUTH_SCHEME": "sasl", "X_AUTH": f":{PASSWORD}"}, {}),
+        ({"X_AUTH_SCHEME": "sasl", "X_HEARTBEAT": "soon"}, {}),
+        ({"X_AUTH_SCHEME": "sasl"}, {"heartbeat": -1}),
         ({"X_BACKEND_URL": PASSWORD}, {}),
         ({"X_BACKEND_URL": f"memory://{PASSWORD}@"}, {}),
         ({"X_ON_UNKNOWN": "perhaps"}, {}),
@@ -456,14 +463,19 @@ def test_password_in_the_environment_is_never_told(
         ["groups", f"memory://{PASSWORD}"],
         ["groups", "zookeeper://h", "--auth-from-env"],
         ["groups", "zookeeper://h", "--auth-from-env", "--key", "k"],
+        ["groups", "zookeeper://h", "--auth-from-env", "--sasl"],
+        ["groups", "zookeeper://h", "--sasl"],
+        ["protect", "zookeeper://h", "--kerberos", "--ca", "/missing"],
         ["groups", f"zookeeper://user:{quote(PASSWORD, safe='')}@h", "--ca", "/missing"],
     ],
 )
+@pytest.mark.parametrize("scheme", ["", "sasl", "kerberos", PASSWORD])
 def test_password_given_to_the_command_line_is_never_told(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], scheme: str
 ) -> None:
     """Neither as an argument, where it does not belong, nor in the environment, where it does."""
     monkeypatch.setenv("AIOPARTITION_AUTH", PASSWORD)
+    monkeypatch.setenv("AIOPARTITION_AUTH_SCHEME", scheme)
     given = make_parser().parse_args(arguments)
     error = outcome_of(lambda: _run(given))
     assert isinstance(error, ConfigurationError)

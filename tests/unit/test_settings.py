@@ -20,7 +20,7 @@ from aiopartition.checks import (
     require_settle,
     require_weight,
 )
-from aiopartition.credentials import Digest, require_auth
+from aiopartition.credentials import Credentials, Digest, Kerberos, SaslDigest, require_auth
 from aiopartition.secret import Secret
 from aiopartition.settings import Settings, arguments_from_environment
 from aiopartition.url import parse_url
@@ -341,6 +341,49 @@ def test_auth_variable_without_a_colon_is_named() -> None:
     error = refusal(lambda: arguments_from_environment("X_", {"X_AUTH": "just-a-password"}))
     assert error.part == "X_AUTH"
     assert "just-a-password" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "auth", "credentials"),
+    [
+        ("", "user:pass:word", Digest("user", Secret("pass:word"))),
+        ("digest", "user:pass:word", Digest("user", Secret("pass:word"))),
+        ("sasl", "user:pass:word", SaslDigest("user", "pass:word")),
+        ("sasl", "user:", SaslDigest("user", "")),
+        ("kerberos", "", Kerberos()),
+    ],
+)
+def test_the_scheme_says_how_to_log_in(scheme: str, auth: str, credentials: Credentials) -> None:
+    """One variable says who we are, the other how that is shown."""
+    assert arguments_from_environment("X_", {"X_AUTH_SCHEME": scheme, "X_AUTH": auth}) == {"auth": credentials}
+
+
+@pytest.mark.parametrize("text", ["SASL", "Kerberos", "digest-md5", "gssapi", "none", " sasl", "user:password"])
+def test_an_unknown_scheme_is_refused_with_those_that_are_known(text: str) -> None:
+    """It is not quoted: the two variables are easily mistaken for each other."""
+    error = refusal(lambda: arguments_from_environment("X_", {"X_AUTH_SCHEME": text, "X_AUTH": "user:password"}))
+    assert (error.part, error.reason) == ("X_AUTH_SCHEME", "must be one of digest, sasl, kerberos")
+
+
+@pytest.mark.parametrize("scheme", ["digest", "sasl"])
+def test_a_scheme_without_a_user_is_refused(scheme: str) -> None:
+    """A deployment whose secret has not arrived must not go on as nobody."""
+    for auth in ({}, {"X_AUTH": ""}, {"X_AUTH": "user"}, {"X_AUTH": ":password"}):
+        error = refusal(lambda: arguments_from_environment("X_", {"X_AUTH_SCHEME": scheme, **auth}))  # noqa: B023
+        assert error.part == "X_AUTH"
+
+
+def test_kerberos_takes_no_password() -> None:
+    """Which of the two was meant cannot be known."""
+    error = refusal(lambda: arguments_from_environment("X_", {"X_AUTH_SCHEME": "kerberos", "X_AUTH": "user:secret"}))
+    assert error.part == "X_AUTH"
+    assert "X_AUTH_SCHEME" in error.reason
+
+
+def test_a_misspelled_variable_is_told_the_name_of_the_scheme() -> None:
+    error = refusal(lambda: arguments_from_environment("X_", {"X_AUTH_SCHEMA": "sasl"}))
+    assert error.part == "'X_AUTH_SCHEMA'"
+    assert "X_AUTH_SCHEME," in error.reason
 
 
 def test_from_env_makes_a_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:

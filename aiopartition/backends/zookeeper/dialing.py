@@ -47,6 +47,7 @@ better (RFC 8446, section 6.2). Other alerts tell of trouble: the server is unwe
 
 _DEMANDS: Final = (
     "demands authentication that was not given, usually SASL: pass auth=SaslDigest(user, password), or auth=Kerberos()"
+    "; to the command line, --auth-from-env --sasl, or --kerberos"
 )
 
 _ERRORS: Final = (OSError, ConnectionLostError, ProtocolError, ReplyError, LoginError)  # TimeoutError is an OSError

@@ -4,25 +4,31 @@ import argparse
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from aiopartition import (
+    Acl,
     AuthenticationError,
     BackendError,
     BackendUnavailableError,
     ConfigurationError,
+    Kerberos,
     OwnershipUnknownError,
     PartitionError,
+    SaslDigest,
 )
 from aiopartition.cli.access import settings_of
 from aiopartition.cli.main import Status, _status_of, main, make_parser
+from aiopartition.cli.protect import acl_of
 from aiopartition.cli.snapshot import NoGroupError
-from aiopartition.credentials import require_auth
+from aiopartition.credentials import Auth, require_auth
 from aiopartition.secret import Secret
+from aiopartition.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "reference" / "command-line.md"
@@ -35,7 +41,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 def access(url: str = "zookeeper://h", **given: Any) -> Any:
     return SimpleNamespace(**{
-        "url": Secret(url), "ca": None, "cert": None, "key": None, "auth_from_env": False, "timeout": None, **given
+        "url": Secret(url), "ca": None, "cert": None, "key": None, "timeout": None,
+        "auth_from_env": False, "sasl": False, "kerberos": False, **given,
     })  # fmt: skip
 
 
@@ -55,6 +62,16 @@ def access(url: str = "zookeeper://h", **given: Any) -> Any:
         ["groups", "zookeeper://h", "--timeout", "-1"],
         ["groups", "zookeeper://h", "--timeout", "nan"],
         ["groups", "zookeeper://h", "--auth-from-env"],
+        ["groups", "zookeeper://h", "--auth-from-env", "--sasl"],
+        ["groups", "zookeeper://h", "--auth-from-env", "--kerberos"],
+        ["groups", "zookeeper://h", "--auth-from-env", "--kerberos", "--sasl"],
+        ["groups", "zookeeper://h", "--sasl"],
+        ["groups", "zookeeper://h", "--sasl", "--kerberos"],
+        ["groups", "zookeeper://h", "--kerberos", "topsecret"],
+        ["groups", "zookeeper://h", "--sasl=user:topsecret"],
+        ["groups", "zookeeper://h", "--auth-from-env", "user:topsecret"],
+        ["groups", "zookeeper://h", "--password=topsecret"],
+        ["doctor", "zookeeper://h", "--kerberos"],  # without its package
         ["groups", "zookeeper://h", "--key", "x"],
         ["groups", "zookeeper://h", "--ca", "/nonexistent\n/ca.pem"],
         ["owner", "zookeeper://h", "g"],
@@ -66,7 +83,9 @@ def test_a_wrong_argument(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2, and one printable line that has no password in it."""
-    monkeypatch.delenv("AIOPARTITION_AUTH", raising=False)
+    for name in ("AIOPARTITION_AUTH", "AIOPARTITION_AUTH_SCHEME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(sys.modules, "gssapi", None)
     try:
         status = main(arguments)
     except SystemExit as ended:
@@ -87,6 +106,62 @@ def test_credentials_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AIOPARTITION_AUTH", "user")
     with pytest.raises(ConfigurationError, match="must be user:password"):
         settings_of(access(auth_from_env=True))
+
+
+def test_the_scheme_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a shell that has a service's variables needs no more than a service; the option beats the variable."""
+    monkeypatch.setenv("AIOPARTITION_AUTH", "user:pass:word")
+    sasl = SaslDigest("user", "pass:word")
+    for scheme in ("", "digest", "kerberos", "nonsense"):
+        monkeypatch.setenv("AIOPARTITION_AUTH_SCHEME", scheme)
+        assert settings_of(access(auth_from_env=True, sasl=True)).auth == sasl
+        assert settings_of(access()).auth is None
+    with pytest.raises(ConfigurationError, match="must be one of digest, sasl, kerberos"):
+        settings_of(access(auth_from_env=True))
+    monkeypatch.setenv("AIOPARTITION_AUTH_SCHEME", "sasl")
+    assert settings_of(access(auth_from_env=True)).auth == sasl
+
+
+def test_kerberos_needs_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But its package, and that is said before a server is asked."""
+    monkeypatch.setenv("AIOPARTITION_AUTH", "of another")
+    monkeypatch.setitem(sys.modules, "gssapi", ModuleType("gssapi"))
+    assert settings_of(access(kerberos=True)).auth == Kerberos()
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    with pytest.raises(ConfigurationError, match=r"aiopartition\[kerberos\]"):
+        settings_of(access(kerberos=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--auth-from-env", "--kerberos"], "argument --kerberos: not allowed with argument --auth-from-env"),
+        (["--sasl"], "--sasl: goes with --auth-from-env, and user:password in AIOPARTITION_AUTH"),
+        (["--sasl=x"], "argument --sasl: ignored explicit argument ..."),
+        (["x y", "--pasword=x", "--jason"], "unrecognized arguments: --pasword --jason (--help tells more)"),
+        (["--auth-from-env", "--sasl"], "AIOPARTITION_AUTH: is not set, and --auth-from-env was given"),
+    ],
+)
+def test_what_does_not_go_together_is_named(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AIOPARTITION_AUTH", raising=False)
+    with suppress(SystemExit):
+        main(["groups", "zookeeper://h", *arguments])
+    assert said in capsys.readouterr().err
+
+
+def test_protect_is_for_whoever_logs_in() -> None:
+    """Unless others are named; what the servers make of a Kerberos ticket only they can tell."""
+    url = Secret("zookeeper://h")
+    named: list[tuple[Auth, str]] = [(("u", "p"), Acl.digest_id("u", "p")), (SaslDigest("ü", "p"), "sasl:ü")]
+    for auth, ours in named:
+        assert acl_of(Settings.resolve(url, auth=auth), (), ("sasl:b",)) == Acl((ours,), ("sasl:b",))
+    unnamed: tuple[Kerberos | None, ...] = (None, Kerberos())
+    for none in unnamed:
+        with pytest.raises(ConfigurationError, match="--member"):
+            acl_of(Settings.resolve(url, auth=none), (), ())
+        assert acl_of(Settings.resolve(url, auth=none), ("sasl:a",), ()) == Acl(("sasl:a",))
 
 
 def test_the_timeout_of_the_option_or_of_the_url() -> None:
