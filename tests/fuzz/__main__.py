@@ -15,7 +15,7 @@ from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).parents[2]
 PLACE: Final = REPOSITORY / "build" / "fuzz"
-TARGETS: Final = ("entry_name", "url", "document", "frames")
+TARGETS: Final = ("entry_name", "url", "document", "frames", "challenge")
 LONGEST_INPUT: Final = 4096
 LIMITS: Final = ("-timeout=5", "-rss_limit_mb=512", f"-max_len={LONGEST_INPUT}")
 """Seconds for one execution and megabytes for the process: what hangs or grows is a finding."""

@@ -66,6 +66,12 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         b"\xff\xff" + struct.pack("!i", 0x7FFFFFFF) + bytes(64),
         conversation(connect_reply(0), reply(1, error=-112)),
     ],
+    "challenge": [
+        b'realm="zk-sasl-md5",nonce="OA6MG9tEQGm2hh",charset=utf-8,algorithm=md5-sess',
+        b'nonce="a\\"b" , qop="auth,auth-int",\tmaxbuf=65536, cipher="3des,rc4",algorithm=md5-sess,stale=true',
+        b'realm="\xc3\xbc",realm="b",nonce=n,charset=utf-8,algorithm=md5-sess,unknown=1',
+        b'realm="\xfc",nonce="n",algorithm=md5-sess',
+    ],
 }
 
 DICTIONARY: Final[dict[str, list[bytes]]] = {
@@ -85,6 +91,7 @@ DICTIONARY: Final[dict[str, list[bytes]]] = {
         b"?",
     ],
     "document": [b'"format"', b'"policy"', b'"slots"', b"1e999", b"NaN", b"null", b"\\ud800", b"[[[[", b"{}"],
+    "challenge": [b"realm=", b"nonce=", b"qop=", b"charset=", b"utf-8", b"algorithm=", b"md5-sess", b'"', b"\\", b","],
     "frames": [
         FRAME_BORDER,
         *(struct.pack("!i", number) for number in (0, 1, 2, -1, -2, -4, -112, 1 << 24, (1 << 24) + 1, 0x7FFFFFFF)),

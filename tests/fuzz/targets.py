@@ -16,6 +16,7 @@ from aiopartition.backends.zookeeper.authentication import authenticate
 from aiopartition.backends.zookeeper.codec import Operation, ReplyError, Xid
 from aiopartition.backends.zookeeper.connection import Connection, ConnectionLostError
 from aiopartition.backends.zookeeper.frames import ProtocolError, frame
+from aiopartition.backends.zookeeper.sasl import LoginError, advance, digest_md5
 from aiopartition.backends.zookeeper.session import Session
 from aiopartition.checks import MAX_WEIGHT
 from aiopartition.credentials import Digest
@@ -83,8 +84,24 @@ def frames(data: bytes) -> None:
 
 FRAME_BORDER: Final = b"\xfe\xed"
 
+
+def challenge(data: bytes) -> None:
+    """What a server says to a client that logs in by SASL's DIGEST-MD5."""
+    exchange = digest_md5("user", Secret("password"))
+    assert advance(exchange, None) == b""
+    try:
+        answer = advance(exchange, data)
+        assert answer is not None
+        assert len(answer) < 2 * len(data) + LONGEST_TEXT
+        advance(exchange, data)
+    except (LoginError, ProtocolError) as error:
+        _assert_short(error)
+    else:
+        raise AssertionError("a challenge passes for a proof")
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (entry_name, url, document, frames)
+    target.__name__: target for target in (entry_name, url, document, frames, challenge)
 }
 
 

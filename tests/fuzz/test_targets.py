@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiopartition.backends.zookeeper.frames import MAX_FRAME, MAX_SKIPPED, FrameSplitter, ProtocolError
 from tests.fuzz.seeds import DICTIONARY, GOOD_FRAMES, SEEDS
-from tests.fuzz.targets import FRAME_BORDER, TARGETS, document, entry_name, frames, url
+from tests.fuzz.targets import FRAME_BORDER, TARGETS, challenge, document, entry_name, frames, url
 
 MANY: Final = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -47,6 +47,13 @@ def test_names_of_entries(data: bytes) -> None:
 @MANY
 def test_urls(data: bytes) -> None:
     url(data)
+
+
+@given(data=near("challenge"))
+@MANY
+@example(b"")
+def test_challenges(data: bytes) -> None:
+    challenge(data)
 
 
 values: Final = st.recursive(
