@@ -30,7 +30,7 @@ SIZES = (10, 30, 100, 200, 300, 400, 1_000, 3_000, 10_000)
 
 
 async def measure(*, quick: bool) -> Report:
-    sizes = (3, 10) if quick else SIZES
+    all_slots, sizes = ((64, 256), (3, 10)) if quick else (SLOTS, SIZES)
     table = Table(
         "size",
         "balance and movement by the size of a group",
@@ -50,7 +50,7 @@ async def measure(*, quick: bool) -> Report:
         "Each way loses a tenth of the members, 10 to 200 of them, and gets them back.",
     )
     kept = Table("kept", "megabytes for a table that follows its members", ("slots|,", "members|,", "MB|,.1f"))
-    for slots in SLOTS:
+    for slots in all_slots:
         policy = GroupPolicy(slots=slots)
         for size in sizes:
             way = Way.of(policy, member_ids(size), min(size - 1, min(200, max(10, size // 10))))
