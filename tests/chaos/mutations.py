@@ -208,11 +208,9 @@ def zombie_goes_on() -> None:
 
     def blind(parse: Any) -> Any:
         def own_alone(self: Any, entries: Any) -> Roster:
-            seen: dict[str, Entry] = dict(parse(self, entries).entries)
-            for name, each in tuple(seen.items()):
-                if each.member_id == self.member.id and each.nonce != self.nonce:
-                    del seen[name]
-            self.roster = with_changes(self.roster, entries=seen)
+            seen: Roster = parse(self, entries)
+            others = [each for each in seen.of_member(self.member.id) if each.nonce != self.nonce]
+            self.roster = Roster().after(seen.names - {each.name for each in others})
             return self.roster  # type: ignore[no-any-return]
 
         return own_alone
