@@ -178,7 +178,7 @@ class TestJudge:
             member.sightings = list(sightings)
             if digest is not None:
                 member.digests = {3: digest}
-            judge = Judge(Conditions())
+            judge = Judge(Conditions(heartbeat=0.1))
             judge.judge([member], ledger, offset)
             return {violation.check for violation in judge.violations}
 

@@ -205,11 +205,14 @@ async def test_acknowledgements_that_are_too_many(
     backend = member._registry.backend
     marks = type(backend).marks
     littered: list[str] = []
+    littering = asyncio.Lock()
 
     async def late(group_id: str, generation: int) -> Marks:
-        if group_id == "g" and not littered:
-            littered.append(f"{handoffs}/{generation}")
-            await litter(shell, littered[0])
+        if group_id == "g":
+            async with littering:  # neither completes the handoff meanwhile
+                if not littered:
+                    littered.append(f"{handoffs}/{generation}")
+                    await litter(shell, littered[0])
         return await marks(backend, group_id, generation)
 
     for each in (member, second):

@@ -191,6 +191,8 @@ class Simulation:
     def check_view(self, member: Simulated, view: View, mine: list[str]) -> None:
         """P1, P2: the members are those that there were, and who sees the same members sees the same owners."""
         assert view.generation >= member.generation, f"{member.id} went back to {view}"
+        if member.superseded is not None and view.generation >= member.superseded:
+            member.superseded = None  # it may have joined again and own nothing
         member.generation = view.generation
         session = member.backend._session
         joined = self.cluster.entered.get(session) if session is not None else None

@@ -11,7 +11,10 @@ from tests.simulation.schedules import KINDS, Event, Schedule, schedules
 from tests.simulation.simulation import KEYS, Simulation, simulate
 
 SCHEDULES = 400
-
+SUCCESSOR_DIES = Schedule(
+    2, (Event(0.0, "twin", 0), Event(0.01, "crash", 2), Event(0.0, "join", 2)), GroupPolicy(slots=16, vnodes=4)
+)
+"""The first member joins again, and owns none of the keys."""
 
 pytestmark = pytest.mark.usefixtures("quiet_library")
 
@@ -25,6 +28,7 @@ def test_any_schedule_of_faults() -> None:
     @settings(max_examples=SCHEDULES, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
     @given(schedules)
     @example(Schedule(3, tuple(Event(1.0, kind, 1, 2.5) for kind in KINDS)))
+    @example(SUCCESSOR_DIES)
     def run(schedule: Schedule) -> None:
         simulated.append(simulate(schedule))
 
