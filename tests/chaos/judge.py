@@ -195,7 +195,8 @@ class Judge:
             generation = ledger.get(number)
             if generation is not None:
                 self.checks["table"] += 1
-                if told != digest_of(ledger.table(generation)):
+                table = ledger.table(generation)
+                if table is None or told != digest_of(table):
                     self.object_to("table", f"{member.member_id} at {number:#x}: another table than its members give")
 
     def _check_age(self, member: WorkingMember, sighting: Sighting, ledger: Ledger, offset: Offset) -> None:

@@ -154,8 +154,10 @@ class Ledger:
             if entry.process == process
         }
 
-    def table(self, generation: Generation) -> Table:
-        """Who owns what, calculated here and now from the members alone."""
+    def table(self, generation: Generation) -> Table | None:
+        """Who owns what, calculated here and now from the members alone. ``None`` if nobody can own anything."""
+        if not any(weight for _, weight in generation.weights):
+            return None
         if generation.weights not in self._tables:
             self._tables[generation.weights] = build(dict(generation.weights), self.policy)
         return self._tables[generation.weights]
@@ -163,4 +165,6 @@ class Ledger:
     def share(self, generation: Generation, member_id: str, keys: Iterable[str]) -> int:
         """The keys that a member owns: one bit for each, the first key the lowest."""
         table = self.table(generation)
+        if table is None:
+            return 0
         return sum(1 << bit for bit, key in enumerate(keys) if member_id in table.owners(encode(key)))

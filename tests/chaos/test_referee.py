@@ -172,12 +172,16 @@ class TestJudge:
     @pytest.fixture
     def objections(self, ledger: Ledger, offset: Offset, tmp_path: Path) -> Callable[..., set[str]]:
         def judge(
-            *sightings: Sighting, process: str = "2", member_id: str = "b", digest: str | None = None
+            *sightings: Sighting,
+            process: str = "2",
+            member_id: str = "b",
+            digest: str | None = None,
+            told_at: int = 3,
         ) -> set[str]:
             member = WorkingMember(member_id, process, 0, [], tmp_path / process)
             member.sightings = list(sightings)
             if digest is not None:
-                member.digests = {3: digest}
+                member.digests = {told_at: digest}
             judge = Judge(Conditions(heartbeat=0.1))
             judge.judge([member], ledger, offset)
             return {violation.check for violation in judge.violations}
@@ -195,7 +199,9 @@ class TestJudge:
     def test_nothing_to_object_to(
         self, objections: Callable[..., set[str]], seen: Callable[..., Sighting], ledger: Ledger
     ) -> None:
-        digest = digest_of(ledger.table(ledger.generations[2]))
+        table = ledger.table(ledger.generations[2])
+        assert table is not None
+        digest = digest_of(table)
         assert objections(seen(1002.5), seen(1003.5, way="stream", mine=0), digest=digest) == set()
 
     def test_after_the_end_of_the_session(
@@ -218,6 +224,12 @@ class TestJudge:
         self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
     ) -> None:
         assert objections(seen(1002.5, generation=17)) == {"generation"}
+
+    def test_a_generation_without_members(
+        self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
+    ) -> None:
+        """There nobody owns anything."""
+        assert {"entry", "share", "table"} <= objections(seen(1000.5, generation=1, mine=1), digest="any", told_at=1)
 
     @pytest.mark.parametrize(("number", "unjudged"), [(0x41_0000_0008, 0), (0x41_0000_0009, 1), (0x43_0000_0001, 0)])
     def test_a_generation_that_was_forgotten_and_is_in_no_log(
