@@ -12,7 +12,7 @@ from enum import IntFlag
 from hashlib import sha1
 from typing import Final, NamedTuple, cast
 
-from aiopartition.credentials import Digest, require_auth
+from aiopartition.credentials import Credentials, Digest, Kerberos, SaslDigest, require_auth
 from aiopartition.errors import ConfigurationError
 from aiopartition.secret import Secret
 from aiopartition.showing import shown, shown_name
@@ -25,6 +25,7 @@ __all__ = [
     "Acl",
     "Grant",
     "Permission",
+    "id_of",
     "require_acl",
     "shown_id",
     "without_hash",
@@ -118,6 +119,17 @@ class Acl:
             *(Grant(each, ALL) for each in self.members),
             *(Grant(each, Permission.READ) for each in self.readers),
         )
+
+
+def id_of(auth: Credentials) -> str | None:
+    """Return the id of whoever logs in with these credentials, ``None`` if only the server can tell."""
+    match auth:
+        case Digest():
+            return Acl.digest_id(auth.user, auth.password)
+        case SaslDigest():
+            return f"sasl:{auth.user}"
+        case Kerberos():
+            return None
 
 
 def require_acl(value: object) -> Acl | None:

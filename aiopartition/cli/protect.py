@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiopartition.acl import Acl, without_hash
+from aiopartition.acl import Acl, id_of, without_hash
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
+from aiopartition.backends.zookeeper.protection import Protection
 from aiopartition.cli.access import AUTH_VARIABLE, connected
 from aiopartition.cli.text import Block, cell
-from aiopartition.credentials import Digest, SaslDigest
 from aiopartition.errors import BackendError, ConfigurationError
 from aiopartition.settings import Settings
 
@@ -25,23 +25,16 @@ class Protected:
     """What was found, and done.
 
     :ivar changed: whether ACLs were set, rather than only looked at.
-    :ivar nodes: how many there are.
-    :ivar open: the paths of those whose ACL is another than this.
-    :ivar done: the paths of those whose ACL was set.
-    :ivar refused: why others were not.
     """
 
     url: str
     acl: Acl
     changed: bool
-    nodes: int
-    open: tuple[str, ...]
-    done: tuple[str, ...]
-    refused: tuple[str, ...]
+    found: Protection
 
     @property
     def healthy(self) -> bool:
-        return not self.refused and not self.open
+        return not self.found.refused and not self.found.open
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -49,20 +42,20 @@ class Protected:
             "members": [without_hash(each) for each in self.acl.members],
             "readers": [without_hash(each) for each in self.acl.readers],
             "changed": self.changed,
-            "nodes": self.nodes,
-            "open": list(self.open),
-            "done": list(self.done),
-            "refused": list(self.refused),
+            "nodes": self.found.nodes,
+            "open": self.found.open,
+            "done": self.found.done,
+            "refused": list(self.found.refused.values()),
         }
 
     def blocks(self) -> list[Block]:
         readers = ", ".join(cell(without_hash(each)) for each in self.acl.readers) or "nobody"
         members = ", ".join(cell(without_hash(each)) for each in self.acl.members)
-        lines: list[Block] = [f"{self.url}: {self.nodes} nodes; members {members}; readers {readers}"]
-        lines += _shown("set", self.done)
-        lines += _shown("still another" if self.changed else "would be set", self.open)
-        lines += [f"PROBLEM {cell(problem)}" for problem in self.refused]
-        if not self.changed and self.open:
+        lines: list[Block] = [f"{self.url}: {self.found.nodes} nodes; members {members}; readers {readers}"]
+        lines += _shown("set", self.found.done)
+        lines += _shown("still another" if self.changed else "would be set", self.found.open)
+        lines += [f"PROBLEM {cell(problem)}" for problem in self.found.refused.values()]
+        if not self.changed and self.found.open:
             lines.append("nothing was changed: --yes sets the ACLs")
         if self.healthy:
             lines.append("all nodes have this ACL")
@@ -81,13 +74,9 @@ def acl_of(settings: Settings, members: Sequence[str], readers: Sequence[str]) -
     """
     if members:
         return Acl(tuple(members), tuple(readers))
-    match settings.auth:
-        case Digest(user, password):
-            ours = Acl.digest_id(user, password)
-        case SaslDigest(user):
-            ours = f"sasl:{user}"
-        case _:
-            raise ConfigurationError("--member", f"is needed, or the user in {AUTH_VARIABLE} with --auth-from-env")
+    ours = None if settings.auth is None else id_of(settings.auth)
+    if ours is None:
+        raise ConfigurationError("--member", f"is needed, or the user in {AUTH_VARIABLE} with --auth-from-env")
     return Acl((ours,), tuple(readers))
 
 
@@ -100,6 +89,4 @@ async def protect_nodes(settings: Settings, acl: Acl, *, change: bool) -> Protec
         if not isinstance(backend, ZooKeeperBackend):
             raise BackendError("this backend has no ACLs")
         found = await backend.protect(acl, change=change)
-    return Protected(
-        str(settings.url), acl, change, found.nodes, tuple(found.open), tuple(found.done), tuple(found.refused.values())
-    )
+    return Protected(str(settings.url), acl, change, found)

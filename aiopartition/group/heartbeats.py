@@ -63,8 +63,10 @@ class Heartbeats:
             heartbeat while it changes, is unknown or cannot be read. Later it has its turn less often.
         :raises BackendError: the first failure, after all groups have been asked about.
         """
-        first = {group: _Pace(1, 0, group.news.changed) for group in groups if group not in self._paces}
-        self._paces = {group: self._paces[group].after(group) for group in groups if group in self._paces} | first
+        known = self._paces
+        self._paces = {
+            group: known[group].after(group) if group in known else _Pace(1, 0, group.news.changed) for group in groups
+        }
         due = [group for group in groups if quiet_too or not self._paces[group].left]
         if not groups:
             await self._backend.ping()

@@ -1,17 +1,17 @@
-"""For whom the nodes of groups are, and who else has rights to them."""
+"""Decides who gets rights to the nodes of groups, and finds out who else has some."""
 
 from __future__ import annotations
 
 import logging
 from typing import Final
 
-from aiopartition.acl import ALL, CHANGES, CREATOR_ACL, OPEN_ACL, Acl, Grant, without_hash
+from aiopartition.acl import ALL, CHANGES, CREATOR_ACL, OPEN_ACL, Grant, id_of, without_hash
 from aiopartition.backends.base import ForeignRights
 from aiopartition.backends.layout import active_path, handoffs_path, members_path
 from aiopartition.backends.zookeeper import acls
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from aiopartition.backends.zookeeper.nodes import Nodes
-from aiopartition.credentials import Credentials, Digest, Kerberos, SaslDigest
+from aiopartition.credentials import Credentials, Digest, Kerberos
 from aiopartition.errors import ForeignRightsError
 from aiopartition.settings import Settings
 
@@ -34,20 +34,15 @@ def acls_of(settings: Settings) -> tuple[tuple[Grant, ...], ...]:
     ours = _identity(settings.auth)
     if settings.ssl is None or ours is None:
         return (CREATOR_ACL,)
-    # With a certificate we are two: "auth" would let in whoever has the certificate, without the password.
+    # With a certificate we have two ids. "auth" would admit both, so a certificate would do without the password.
     return (Grant(ours, ALL),), CREATOR_ACL
 
 
 def _identity(auth: Credentials) -> str | None:
     """Return the id that a server knows us by, ``None`` if only the server can tell."""
-    match auth:
-        case Digest():
-            # Letters beyond ASCII reach the hash by way of the locale of the server.
-            return Acl.digest_id(auth.user, auth.password) if auth.token.reveal().isascii() else None
-        case SaslDigest():
-            return f"sasl:{auth.user}"
-        case Kerberos():
-            return None
+    if isinstance(auth, Digest) and not auth.token.reveal().isascii():
+        return None  # letters beyond ASCII reach the hash by way of the server's locale
+    return id_of(auth)
 
 
 class Access:
@@ -64,7 +59,7 @@ class Access:
         self._told: dict[str, str] = {}  # of each group, what was warned of
 
     async def prepare(self) -> None:
-        """Find out for whom new nodes are, if only the server can tell. To be called before any is created."""
+        """Ask the server who gets rights to new nodes, if only it can tell. Call this before any node is created."""
         settings = self._settings
         if settings.acl is None and settings.ssl is not None and isinstance(settings.auth, Kerberos):
             ours = await self._ours()

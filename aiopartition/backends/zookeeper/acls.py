@@ -1,5 +1,5 @@
-"""The operations of ZooKeeper's protocol that carry access control lists: to create nodes, to read and set the lists.
-And the one that tells whom the server takes us for.
+"""The operations of ZooKeeper's protocol that carry access control lists: they create nodes, read lists and set them.
+Another one tells which ids the server knows this client by.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from aiozk import protocol  # pyright: ignore[reportMissingTypeStubs]
 from aiozk.protocol import acl as acl_parts  # pyright: ignore[reportMissingTypeStubs]
 
 from aiopartition.acl import ALL, OPEN_ACL, Grant, Permission
-from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError, nothing
+from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, RawRequest, ReplyError, nothing
 from aiopartition.backends.zookeeper.frames import ProtocolError
 
 __all__ = ["LockedOutError", "NodeAcl", "create", "create_for", "get_acl", "prove", "replace", "set_acl", "who_am_i"]
@@ -43,7 +43,7 @@ def create(path: str, data: bytes, acl: Iterable[Grant] = OPEN_ACL, *, ephemeral
 
 
 def create_for(path: str, data: bytes, acl: Iterable[Grant], *, ephemeral: bool = False) -> Operation[None]:
-    """Create a node, unless its ACL would lock us out: only the server knows whom it takes us for.
+    """Create a node, unless its ACL would lock us out. Only the server can tell, as it decides which ids we have.
 
     The answer raises :class:`LockedOutError` then.
     """
@@ -89,14 +89,7 @@ def who_am_i() -> Operation[tuple[str, ...]]:
 
     Servers know the request since 3.7. Older ones answer ``UNIMPLEMENTED``.
     """
-    return Operation(_WhoAmIRequest(), _ids)
-
-
-class _WhoAmIRequest(_protocol.PingRequest):  # type: ignore[misc]
-    """Like a ping it has nothing in it. aiozk does not know it."""
-
-    opcode = 107
-    special_xid = None
+    return Operation(RawRequest(107, bytes), _ids)  # nothing follows its header
 
 
 class _WhoAmIResponse(_parts.Response):  # type: ignore[misc]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Final, assert_never
 
-from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, ReplyError
+from aiopartition.backends.zookeeper.codec import ErrorCode, Operation, RawRequest, ReplyError, buffer, nothing
 from aiopartition.backends.zookeeper.connection import Connection
 from aiopartition.backends.zookeeper.kerberos import Negotiator
 from aiopartition.backends.zookeeper.sasl import Exchange, LoginError, advance, digest_md5
@@ -17,8 +16,6 @@ __all__ = ["REFUSALS", "Login", "authenticate", "negotiate"]
 
 REFUSALS: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
 """The server refuses this client's credentials, or demands others."""
-
-_WORD: Final = struct.Struct("!i")
 
 
 class Login:
@@ -54,13 +51,13 @@ class Login:
 
 def authenticate(scheme: str, credential: Secret[bytes]) -> Operation[None]:
     """Log in by a scheme that takes one request (``AuthPacket``)."""
-    body = Secret(_WORD.pack(0) + _buffer(scheme.encode()) + _buffer(credential.reveal()))
-    return Operation(_Request(100, body), lambda _reply: None, alive=False)
+    body = Secret(bytes(4) + buffer(scheme.encode()) + buffer(credential.reveal()))
+    return Operation(RawRequest(100, body.reveal), nothing, alive=False)
 
 
 def negotiate(token: bytes) -> Operation[bytes]:
     """Take a step of SASL (``GetSASLRequest``): the answer is the server's."""
-    return Operation(_Request(102, Secret(_buffer(token))), lambda reply: reply.token or b"", alive=False)
+    return Operation(RawRequest(102, Secret(buffer(token)).reveal), lambda reply: reply.token or b"", alive=False)
 
 
 async def _converse(
@@ -78,16 +75,3 @@ async def _converse(
 
 async def _step(exchange: Exchange, said: bytes | None) -> bytes | None:
     return advance(exchange, said)
-
-
-class _Request:
-    def __init__(self, opcode: int, body: Secret[bytes]) -> None:
-        self.opcode = opcode
-        self._body = body
-
-    def serialize(self, xid: int) -> bytes:
-        return _WORD.pack(xid) + _WORD.pack(self.opcode) + self._body.reveal()
-
-
-def _buffer(data: bytes) -> bytes:
-    return _WORD.pack(len(data)) + data

@@ -18,9 +18,9 @@ from aiopartition.backends.zookeeper.frames import ProtocolError, frame
 from aiopartition.secret import Secret
 
 __all__ = [
-    "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "ReplyError", "Stat", "Watch", "Xid",
-    "ask_quorum", "close", "connect_frame", "delete", "delete_all", "exists", "get_children", "get_data", "nothing",
-    "parse_connect_reply", "parse_header", "ping", "read_names", "read_nodes", "set_data", "sync",
+    "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "RawRequest", "ReplyError", "Stat", "Watch", "Xid",
+    "ask_quorum", "buffer", "close", "connect_frame", "delete", "delete_all", "exists", "get_children", "get_data",
+    "nothing", "parse_connect_reply", "parse_header", "ping", "read_names", "read_nodes", "set_data", "sync",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -31,9 +31,10 @@ _protocol: Any = protocol
 _known_errors: dict[int, Any] = exc.response_error_xref  # pyright: ignore[reportUnknownMemberType]
 
 MAX_PASSWORD: Final = 1024
-"""Bytes. Servers give 16. One that is offered much more to the next server would be refused there for ever."""
+"""Bytes. Servers give 16. The next server would refuse a client that offers much more, at each attempt."""
 
 _HEADER: Final = struct.Struct("!iqi")
+_INT: Final = struct.Struct("!i")
 _CONNECT_REPLY: Final = struct.Struct("!iiqi")
 """The part before the password."""
 
@@ -144,7 +145,9 @@ class Operation(Generic[T]):
 
     def then(self, go_on: Callable[[T], U]) -> Operation[U]:
         """The same request, whose answer goes through ``go_on`` before any frame that follows it is looked at."""
-        return Operation(self.request, lambda reply: go_on(self.decode(reply)), self.watch, self.takes_quorum)
+        return Operation(
+            self.request, lambda reply: go_on(self.decode(reply)), self.watch, self.takes_quorum, self.alive
+        )
 
     def parse(self, body: bytes) -> T:
         """Return the answer in ``body``.
@@ -153,6 +156,25 @@ class Operation(Generic[T]):
         """
         kind = _protocol.response_xref.get(self.request.opcode, _protocol.SetWatchesResponse)  # which has no body
         return self.decode(_deserialize(kind, body))
+
+
+class RawRequest:
+    """A request that aiozk does not know.
+
+    :param encode: makes the bytes after the header when they are sent, so that nothing shows them before.
+    """
+
+    def __init__(self, opcode: int, encode: Callable[[], bytes]) -> None:
+        self.opcode = opcode
+        self._encode = encode
+
+    def serialize(self, xid: int) -> bytes:
+        return _INT.pack(xid) + _INT.pack(self.opcode) + self._encode()
+
+
+def buffer(data: bytes) -> bytes:
+    """Return ``data`` with its length before it, as jute writes buffers and encoded texts."""
+    return _INT.pack(len(data)) + data
 
 
 # ---- requests

@@ -182,7 +182,7 @@ class Nodes:
             if acl != self._acls[-1]:
                 self._acls = self._acls[1:]
                 return await self.create(path, data, ephemeral=ephemeral)
-            known = ", ".join(map(shown_id, await self.our_ids())) or "nobody that it tells"
+            known = await self.known_as()
             reason = f"not created, as acl has no id of this client; the server takes it for {known}"
             raise AuthenticationError(reason, path) from error
         except ReplyError as error:
@@ -248,6 +248,10 @@ class Nodes:
             return await self.request(acls.who_am_i(), "/", "READ", ErrorCode.UNIMPLEMENTED)
         except ReplyError:
             return ()
+
+    async def known_as(self) -> str:
+        """Return :meth:`our_ids` for a message."""
+        return ", ".join(map(shown_id, await self.our_ids())) or "nobody that it tells"
 
     def _acl_of(self, path: str) -> tuple[Grant, ...]:
         # Nodes above the namespace stay open to all: other clients create their namespaces there.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiopartition.acl import Acl, shown_id
+from aiopartition.acl import Acl
 from aiopartition.backends.zookeeper import acls
 from aiopartition.backends.zookeeper.acls import LockedOutError, NodeAcl
 from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
@@ -61,7 +61,7 @@ async def _require_ourselves(nodes: Nodes, namespace: str, acl: Acl) -> None:
             acls.prove(namespace, acl.grants), namespace, "CREATE", ErrorCode.NO_NODE, ErrorCode.NODE_EXISTS
         )
     except LockedOutError as error:
-        known = ", ".join(map(shown_id, await nodes.our_ids())) or "nobody that it tells"
+        known = await nodes.known_as()
         reason = f"it would lock this client out, and nothing was changed; the server takes it for {known}"
         raise AuthenticationError(reason, namespace) from error
     except ReplyError:

@@ -7,7 +7,7 @@ Each of these rules is broken by some client in use:
   renews one; only an answer that took a quorum, as to a write, renews the other. After a reconnection, neither is
   renewed before a quorum has answered.
 * Leases and silence go by the shortest timeout of all that a server has granted and the one that was asked for. Servers
-  may differ, and the leader hears from all. One that grants an hour must not make us believe for so long.
+  may differ, and the leader hears from all. A server that grants an hour must not keep us believing for an hour.
 * After a silence longer than the timeout, the session may or may not have expired. The next connection offers it again,
   because otherwise its entries would stay for another timeout. But it offers no last transaction: an ensemble that was
   wiped would refuse a client that has seen a later one.
@@ -236,7 +236,7 @@ class Session:
             raise _SessionExpiredError("the session has expired")
         fresh = reply.session_id != offered
         if fresh and offered:
-            self._expired()  # no server does that, but whoever does knows nothing of our entries
+            self._expired()  # only a broken server opens another session; it has none of our entries
         self.session_id, self._password = reply.session_id, reply.password
         self.granted = reply.timeout if fresh else min(self.granted, reply.timeout)
         if fresh:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from aiopartition.backends.zookeeper.codec import Operation, Watch, nothing
+from aiopartition.backends.zookeeper.codec import Operation, RawRequest, Watch, buffer, nothing
 from aiopartition.backends.zookeeper.frames import ProtocolError
 
 __all__ = ["EventKind", "WatchEvent", "add", "arm_again", "no_watches", "parse_event", "remove"]
@@ -62,12 +62,14 @@ def parse_event(body: bytes) -> WatchEvent:
 def add(path: str) -> Operation[None]:
     """Arm a persistent watch, which reports what is created, written and deleted at a node and below it. Servers know
     it since 3.6."""
-    return Operation(_Request(106, lambda: _text(path) + _INT.pack(_RECURSIVE)), nothing, Watch(path, recursive=True))
+    return Operation(
+        RawRequest(106, lambda: buffer(path.encode()) + _INT.pack(_RECURSIVE)), nothing, Watch(path, recursive=True)
+    )
 
 
 def remove(path: str) -> Operation[None]:
     """Remove all watches on a node."""
-    return Operation(_Request(18, lambda: _text(path) + _INT.pack(_ANY)), nothing)
+    return Operation(RawRequest(18, lambda: buffer(path.encode()) + _INT.pack(_ANY)), nothing)
 
 
 def arm_again(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
@@ -98,25 +100,9 @@ def _set_watches(watches: list[Watch], zxid: int) -> Operation[None]:
     recursive = [watch.path for watch in watches if watch.recursive]
     # The lists between these two are of watches for existence, for children, and persistent ones without recursion.
     return Operation(
-        _Request(105, lambda: _ZXID.pack(zxid) + _texts(data) + 3 * _texts([]) + _texts(recursive)), nothing
+        RawRequest(105, lambda: _ZXID.pack(zxid) + _texts(data) + 3 * _texts([]) + _texts(recursive)), nothing
     )
 
 
-class _Request:
-    """A request that aiozk does not know."""
-
-    def __init__(self, opcode: int, encode: Callable[[], bytes]) -> None:
-        self.opcode = opcode
-        self._encode = encode
-
-    def serialize(self, xid: int) -> bytes:
-        return _INT.pack(xid) + _INT.pack(self.opcode) + self._encode()
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    return _INT.pack(len(encoded)) + encoded
-
-
 def _texts(texts: list[str]) -> bytes:
-    return _INT.pack(len(texts)) + b"".join(map(_text, texts))
+    return _INT.pack(len(texts)) + b"".join(buffer(text.encode()) for text in texts)
