@@ -11,12 +11,12 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from aiopartition import OwnershipUnknownError, PartitionCoordinator
+from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
 from aiopartition.backends.zookeeper.connection import Connection
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table, Target
@@ -92,16 +92,21 @@ async def _fleet(url: str, size: int, storms: Table) -> tuple[Spent, list[Spent]
         return storm, spent
 
 
-async def _agreed(fleet: list[PartitionCoordinator], size: int) -> None:
+async def reached(fleet: list[PartitionCoordinator], wanted: Callable[[View], bool]) -> None:
+    """Wait until all members have had a view that is as wanted."""
     remaining = list(fleet)
 
-    async def all_see_all() -> bool:
+    async def all_have() -> bool:
         with suppress(OwnershipUnknownError):  # as it is for a moment in a member that has been too busy
-            while remaining and len((await remaining[-1].view(GROUP)).members) == size:
+            while remaining and wanted(await remaining[-1].view(GROUP)):
                 remaining.pop()
         return not remaining
 
-    await wait_until(all_see_all, timeout=240.0, interval=0.01)
+    await wait_until(all_have, timeout=240.0, interval=0.01)
+
+
+async def _agreed(fleet: list[PartitionCoordinator], size: int) -> None:
+    await reached(fleet, lambda view: len(view.members) == size)
 
 
 @contextmanager

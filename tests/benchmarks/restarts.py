@@ -10,14 +10,14 @@ heartbeats asked about all groups, it would be one request a second for each mem
 """
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
-from aiopartition import GroupPolicy, OwnershipUnknownError, PartitionCoordinator
+from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
-from tests.benchmarks.membership_cost import GROUP, spending
+from tests.benchmarks.membership_cost import GROUP, reached, spending
 from tests.benchmarks.report import Report, Table
-from tests.support import ZooKeeperServer, wait_until
+from tests.support import ZooKeeperServer
 
 OPTIONS = "?session_timeout=40"
 SMALL = GroupPolicy(slots=16, vnodes=1)
@@ -50,7 +50,7 @@ async def _restart(server: ZooKeeperServer, size: int, lots: dict[int, int], tab
             await asyncio.gather(*(stack.enter_async_context(fleet[each]) for each in ids))
             await asyncio.gather(*(fleet[each].join_group(GROUP) for each in ids))
             newest = max([(await fleet[each].view(GROUP)).generation for each in ids])
-            await _reached(list(fleet.values()), newest)
+            await reached(list(fleet.values()), lambda view: view.generation >= newest)
 
         fleet: dict[str, PartitionCoordinator] = {}
         waiting = member_ids(size)
@@ -66,16 +66,6 @@ async def _restart(server: ZooKeeperServer, size: int, lots: dict[int, int], tab
             restarted = at_once * times
             each = 1 / size / restarted
             table.add(size, at_once, requests * each, spent.bytes * each, spent.cpu * each * 1e3, spent.seconds / times)
-
-
-async def _reached(fleet: list[PartitionCoordinator], generation: int) -> None:
-    async def all_have() -> bool:
-        with suppress(OwnershipUnknownError):  # as it is for a moment in a member that has been too busy
-            while fleet and (await fleet[-1].view(GROUP)).generation >= generation:
-                fleet.pop()
-        return not fleet
-
-    await wait_until(all_have, timeout=240.0, interval=0.01)
 
 
 async def _rest(server: ZooKeeperServer, members: int, groups: int, quiet: float, table: Table) -> None:

@@ -12,7 +12,7 @@ import gc
 import math
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import ne
 from statistics import mean, median
@@ -20,10 +20,10 @@ from time import process_time
 from typing import Self
 
 from aiopartition import GroupPolicy
-from aiopartition.placement.following import Following
 from aiopartition.placement.table import Table as SlotTable
 from tests.benchmarks.inputs import member_ids
 from tests.benchmarks.report import Report, Table
+from tests.benchmarks.table_build import Followed
 
 SLOTS = (16_384, 65_536)
 SIZES = (10, 30, 100, 200, 300, 400, 1_000, 3_000, 10_000)
@@ -82,31 +82,21 @@ class Way:
     @classmethod
     def of(cls, policy: GroupPolicy, ids: Sequence[str], steps: int) -> Self:
         size = len(ids)
-        following = Following(policy)
         began = process_time()
-        full = table = _followed(following, ids)
+        followed = Followed(ids, policy)
+        full = table = followed.table
         first = process_time() - began
         moved, seconds = list[float](), list[float]()
         counts = [*range(size - 1, size - steps - 1, -1), *range(size - steps + 1, size + 1)]
         for count in counts:
             began = process_time()
-            after = _followed(following, ids[:count])
+            after = followed.go_to(ids[:count]).table
             seconds.append(process_time() - began)
             moved.append(_moved(table, after) * max(count, len(table.members)))
             table = after
         assert table == full, "nothing of the way remains"
         even = max(Counter(full.ranks[0]).values()) * size / policy.slots
         return cls(even, first, moved[:steps], moved[steps:], seconds)
-
-
-def _followed(following: Following, ids: Sequence[str]) -> SlotTable:
-    steps: Iterator[None] = following.steps(dict.fromkeys(ids, 1))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            table: SlotTable = finished.value
-            return table
 
 
 def _moved(before: SlotTable, after: SlotTable) -> float:
@@ -119,9 +109,8 @@ def _megabytes(policy: GroupPolicy, size: int) -> float:
     gc.collect()
     tracemalloc.start()
     try:
-        following = Following(policy)
-        table = _followed(following, ids)
-        table.mask(ids[0])
+        followed = Followed(ids, policy)
+        followed.table.mask(ids[0])
         gc.collect()
         return tracemalloc.get_traced_memory()[0] / 1e6
     finally:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tooz.hashring import HashRing
@@ -60,11 +60,11 @@ async def _in_the_loop(ids: list[str]) -> Any:
 class Followed:
     """A table that is taken along when members change."""
 
-    def __init__(self, ids: list[str]) -> None:
-        self._following = Following(POLICY)
+    def __init__(self, ids: Sequence[str], policy: GroupPolicy = POLICY) -> None:
+        self._following = Following(policy)
         self.go_to(ids)
 
-    def go_to(self, ids: list[str]) -> Followed:
+    def go_to(self, ids: Sequence[str]) -> Followed:
         steps = self._following.steps(dict.fromkeys(ids, 1))
         while True:
             try:

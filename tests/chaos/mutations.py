@@ -5,12 +5,11 @@ of something that has gone would break nothing.
 """
 
 import asyncio
+import builtins
 import itertools
 from collections.abc import Callable
 from dataclasses import replace as with_changes
 from typing import Any
-
-import pytest
 
 from aiopartition import coordinator, runner
 from aiopartition.backends.zookeeper import backend as zookeeper
@@ -240,13 +239,13 @@ def watch_after_read() -> None:
 @mutation
 def events_are_applied_without_the_check() -> None:
     """What the events told is taken for the list, whether they are as many as the server has counted or not."""
-    mistakes.events_are_applied_without_the_check(pytest.MonkeyPatch())
+    mistakes.events_are_applied_without_the_check(builtins)
 
 
 @mutation
 def the_generation_is_taken_before_the_events() -> None:
     """A list of members goes by the generation of the one before it."""
-    mistakes.the_generation_is_taken_before_the_events(pytest.MonkeyPatch())
+    mistakes.the_generation_is_taken_before_the_events(builtins)
 
 
 @mutation

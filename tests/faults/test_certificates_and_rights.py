@@ -9,26 +9,19 @@ from kazoo.security import make_acl
 
 from aiopartition import Acl, AuthenticationError, ForeignRightsError, PartitionError
 from tests.faults.rights import AGENT, SUPER_USER
-from tests.support import ZooKeeperServer
 from tests.support.admin import Operator, rights, super_user_properties
 from tests.support.fleet import GROUP, Fleet
 from tests.support.logged import logged
-from tests.support.ports import free_port
-from tests.support.tls import Certificates
+from tests.support.tls import SecureServer, secure_server
 
 SHA3 = {"zookeeper.DigestAuthenticationProvider.digestAlg": "SHA3-256"}
 
 
 @dataclass(frozen=True)
-class Secure:
-    """A server that wants a certificate on its TLS port, and one at its shell."""
+class Secure(SecureServer):
+    """One with a super user at its shell."""
 
-    certificates: Certificates
-    port: int
     operator: Operator
-
-    def url(self, namespace: str) -> str:
-        return f"zookeeper://localhost:{self.port}{namespace}"
 
     async def ids(self, path: str) -> set[str]:
         return {f"{each.id.scheme}:{each.id.id}" for each in await self.operator.get_acl(path)}
@@ -36,13 +29,12 @@ class Secure:
 
 @pytest.fixture(scope="module")
 async def secure(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secure]:
-    certificates, port = Certificates(tmp_path_factory.mktemp("certificates")), free_port()
-    settings = certificates.server_settings(port, client_certificate=True)
+    properties = super_user_properties(*SUPER_USER)
     async with (
-        ZooKeeperServer(settings=settings, properties=super_user_properties(*SUPER_USER)) as server,
-        Operator(server.address, auth=SUPER_USER) as operator,
+        secure_server(tmp_path_factory.mktemp("certificates"), properties) as made,
+        Operator(made.server.address, auth=SUPER_USER) as operator,
     ):
-        yield Secure(certificates, port, operator)
+        yield Secure(made.server, made.certificates, made.port, operator)
 
 
 async def test_the_certificate_alone_does_not_let_in(fleet: Fleet, secure: Secure, namespace: str) -> None:
@@ -113,15 +105,12 @@ async def test_a_server_with_another_algorithm(
 ) -> None:
     """Which hash it makes of a password only the server knows. Nobody is locked out: the nodes admit both, which is
     said."""
-    certificates, port = Certificates(tmp_path_factory.mktemp("certificates")), free_port()
-    settings = certificates.server_settings(port, client_certificate=True)
-    async with ZooKeeperServer(settings=settings, properties=SHA3), Fleet() as fleet:
-        context = certificates.client_context(name="poller")
-        url = f"zookeeper://localhost:{port}{namespace}"
+    async with secure_server(tmp_path_factory.mktemp("certificates"), SHA3) as secure, Fleet() as fleet:
+        context = secure.certificates.client_context(name="poller")
         for name in ("a", "b"):
-            await fleet.start(url, name, ssl=context, auth=AGENT)
+            await fleet.start(secure.url(namespace), name, ssl=context, auth=AGENT)
         await fleet.settle()
         told = [each for each in logged(caplog, level=logging.WARNING) if "others than its members" in each]
         assert len(told) == 2
-        assert f"'x509:{certificates.identity('poller')}' has WRITE, CREATE, DELETE, ADMIN on" in told[0]
+        assert f"'x509:{secure.certificates.identity('poller')}' has WRITE, CREATE, DELETE, ADMIN on" in told[0]
         assert "digest" not in told[0]

@@ -1,6 +1,7 @@
 """The events of which members make their lists of members: lost, doubled, late, in the midst of a reconnection."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -17,7 +18,7 @@ LIST = protocol.GetChildren2Request.opcode
 ADD_WATCH = 106
 
 
-class Tampering:
+class Tampering(ABC):
     """Does something to one event, in the stream of frames to the client."""
 
     def __init__(self, nth: int = 1) -> None:
@@ -32,9 +33,9 @@ class Tampering:
             return self.event(frame.body) if self._left == 0 else None
         return self.answer(frame.body) if self._left <= 0 else None
 
+    @abstractmethod
     def event(self, body: bytes) -> Sequence[bytes] | None:
         """The chosen event is here."""
-        raise NotImplementedError
 
     def answer(self, body: bytes) -> Sequence[bytes] | None:
         """An answer that follows it."""

@@ -4,7 +4,6 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,31 +11,17 @@ import trustme
 
 from aiopartition import AuthenticationError, PartitionCoordinator, TlsFiles
 from tests.faults.conftest import Measure
-from tests.support import Proxy, ZooKeeperServer, wait_until
+from tests.support import Proxy, wait_until
 from tests.support.fleet import GROUP, KEYS, Fleet
-from tests.support.ports import LOOPBACK, free_port
-from tests.support.tls import Certificates
-
-
-@dataclass(frozen=True)
-class SecureServer:
-    """A server with a port that speaks TLS beside its plain one."""
-
-    server: ZooKeeperServer
-    certificates: Certificates
-    port: int
-
-    def url(self, namespace: str) -> str:
-        return f"zookeeper://localhost:{self.port}{namespace}"
+from tests.support.ports import LOOPBACK
+from tests.support.tls import Certificates, SecureServer, secure_server
 
 
 @pytest.fixture(scope="module")
 async def shared_secure(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecureServer]:
     """A server that demands a certificate of its clients."""
-    certificates, port = Certificates(tmp_path_factory.mktemp("certificates")), free_port()
-    async with ZooKeeperServer(settings=certificates.server_settings(port, client_certificate=True)) as server:
-        # The first handshake of a new JVM takes long: not the tests' business.
-        yield SecureServer(server, certificates, port)
+    async with secure_server(tmp_path_factory.mktemp("certificates")) as secure:
+        yield secure
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 from operator import or_
-
-import pytest
+from typing import Protocol
 
 from aiopartition.backends.base import Entries, Mark, MarksCount
 from aiopartition.backends.listing import Listing, Tally
@@ -14,14 +13,21 @@ from aiopartition.group.step import Step
 from aiopartition.placement.table import Mask
 
 
-def nobody_is_superseded(mutate: pytest.MonkeyPatch) -> None:
+class Patcher(Protocol):
+    """Replaces an attribute: pytest's ``monkeypatch``, or ``builtins`` in a process of its own. Such a process must not
+    have to import pytest, which takes half of the time of its start."""
+
+    def setattr(self, target: object, name: str, value: object, /) -> None: ...
+
+
+def nobody_is_superseded(mutate: Patcher) -> None:
     def stay(self: Group, live: object) -> None:
         """Go on as if nothing were the matter."""
 
     mutate.setattr(Group, "_be_outdone", stay)
 
 
-def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
+def lost_news_are_not_looked_for(mutate: Patcher) -> None:
     async def heartbeat(self: Membership) -> None:
         await self._backend.ping()
         self.group.heartbeat()
@@ -30,7 +36,7 @@ def lost_news_are_not_looked_for(mutate: pytest.MonkeyPatch) -> None:
     mutate.setattr(Membership, "heartbeat", heartbeat)
 
 
-def events_are_applied_without_the_check(mutate: pytest.MonkeyPatch) -> None:
+def events_are_applied_without_the_check(mutate: Patcher) -> None:
     def believe(self: Listing, tally: Tally, connection: int) -> Entries | None:
         known, events = self._known, self._events
         if known is None:
@@ -43,7 +49,7 @@ def events_are_applied_without_the_check(mutate: pytest.MonkeyPatch) -> None:
     mutate.setattr(Listing, "counted", believe)
 
 
-def the_generation_is_taken_before_the_events(mutate: pytest.MonkeyPatch) -> None:
+def the_generation_is_taken_before_the_events(mutate: Patcher) -> None:
     counted = Listing.counted
 
     def count_as_before(self: Listing, tally: Tally, connection: int) -> Entries | None:
@@ -54,7 +60,7 @@ def the_generation_is_taken_before_the_events(mutate: pytest.MonkeyPatch) -> Non
     mutate.setattr(Listing, "counted", count_as_before)
 
 
-def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
+def what_is_gained_is_taken_at_once(mutate: Patcher) -> None:
     viewed = Handoff.viewed
 
     def view_and_take(self: Handoff, generation: int, name: str, names: frozenset[str], mine: Mask) -> None:
@@ -64,7 +70,7 @@ def what_is_gained_is_taken_at_once(mutate: pytest.MonkeyPatch) -> None:
     mutate.setattr(Handoff, "viewed", view_and_take)
 
 
-def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
+def one_acknowledgement_is_enough(mutate: Patcher) -> None:
     marked = Handoff.marked
 
     def mark_for_all(self: Handoff, mark: Mark, count: MarksCount) -> None:
@@ -75,7 +81,7 @@ def one_acknowledgement_is_enough(mutate: pytest.MonkeyPatch) -> None:
     mutate.setattr(Handoff, "marked", mark_for_all)
 
 
-def acknowledged_before_work_has_ended(mutate: pytest.MonkeyPatch) -> None:
+def acknowledged_before_work_has_ended(mutate: Patcher) -> None:
     keep = Handoff._keep
 
     def keep_in_words_only(self: Handoff, mine: Mask) -> None:

@@ -1,13 +1,17 @@
-"""Certificates of the tests' own authority, as ZooKeeper's server and Python's ``ssl`` want them."""
+"""Certificates of the tests' own authority, as ZooKeeper's server and Python's ``ssl`` want them; a server with one."""
 
 import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from aiopartition import TlsFiles
-from tests.support.ports import LOOPBACK
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.server import ZooKeeperServer
 
 ORGANIZATION = "aiopartition"
 UNIT = "tests"
@@ -74,6 +78,27 @@ class Certificates:
     def identity(name: str) -> str:
         """How the server knows a client of this ``name``: the ``id`` of an ACL with the scheme ``x509``."""
         return f"CN={name},OU={UNIT},O={ORGANIZATION}"
+
+
+@dataclass(frozen=True)
+class SecureServer:
+    """A server with a port that speaks TLS beside its plain one."""
+
+    server: ZooKeeperServer
+    certificates: Certificates
+    port: int
+
+    def url(self, namespace: str) -> str:
+        return f"zookeeper://localhost:{self.port}{namespace}"
+
+
+@asynccontextmanager
+async def secure_server(directory: Path, properties: Mapping[str, object] | None = None) -> AsyncIterator[SecureServer]:
+    """A server that demands a certificate of its clients on its TLS port. ``directory`` holds its files."""
+    certificates, port = Certificates(directory), free_port()
+    settings = certificates.server_settings(port, client_certificate=True)
+    async with ZooKeeperServer(settings=settings, properties=properties) as server:
+        yield SecureServer(server, certificates, port)
 
 
 def _pkcs8(private_key: bytes) -> bytes:
