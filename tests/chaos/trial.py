@@ -252,6 +252,7 @@ class Trial:
     async def _reunite(self) -> None:
         """What an operator would do who has found out."""
         self.reunited += 1
+        await self.world.copy_leader()
         for path in TREES:
             await self.world.operate("delete", path)
         try:

@@ -255,6 +255,17 @@ class World:
         )
         return copies[0] is not None and all(copy == copies[0] for copy in copies)
 
+    async def copy_leader(self) -> None:
+        """Make all copies of the tree the leader's, which deleting nodes cannot do: a server keeps those of which its
+        leader knows nothing."""
+        leader = await self.ensemble.wait_quorum()
+        for server in self.ensemble.servers:
+            if server is not leader:
+                await server.stop()
+                server.forget_tree()
+                await server.start()
+                await self.ensemble.wait_quorum()
+
     # ---- an operator at the shell
 
     async def operate(self, operation: str, path: str, data: bytes = b"") -> bool:

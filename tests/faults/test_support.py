@@ -268,6 +268,23 @@ class TestEnsemble:
         async with raw_session(killed.port) as session:
             assert await session.exists(namespace)
 
+    async def test_a_follower_that_has_forgotten_gets_the_tree_of_its_leader(
+        self, ensemble: Ensemble, namespace: str
+    ) -> None:
+        """What it had logged can still be read."""
+        follower = (await ensemble.followers())[0]
+        async with raw_session(follower.port) as session:
+            await session.create(namespace)
+        with pytest.raises(RuntimeError, match="must be down"):
+            follower.forget_tree()
+        await follower.stop()
+        logged = [path.read_bytes() for path in follower.transaction_logs()]
+        follower.forget_tree()
+        await follower.start()
+        async with raw_session(follower.port) as session:
+            assert await session.exists(namespace)
+        assert [path.read_bytes() for path in follower.transaction_logs()][: len(logged)] == logged
+
     async def test_does_without_a_frozen_follower(self, ensemble: Ensemble) -> None:
         leader, frozen = await ensemble.leader(), (await ensemble.followers())[0]
         await frozen.freeze()

@@ -152,6 +152,13 @@ class ZooKeeperServer(Endpoint):
         shutil.rmtree(self._data, ignore_errors=True)
         self._log.unlink(missing_ok=True)  # it tells of epochs that there have never been, now
 
+    def forget_tree(self) -> None:
+        """Forget the tree, but keep :meth:`transaction_logs`. The server must be down."""
+        if self._process is not None:
+            raise RuntimeError(f"{self!r} must be down to forget")
+        earlier = len(list(self._data.glob("version-2*")))
+        (self._data / "version-2").rename(self._data / f"version-2-{earlier}")
+
     async def close(self) -> None:
         """Kill the process and remove all its files."""
         await self.kill()
@@ -163,7 +170,7 @@ class ZooKeeperServer(Endpoint):
 
     def transaction_logs(self) -> list[Path]:
         """The files in which it logs every transaction before it is carried out, the oldest first."""
-        return sorted(self._data.glob("version-2/log.*"), key=lambda path: int(path.suffix[1:], 16))
+        return sorted(self._data.glob("version-2*/log.*"), key=lambda path: int(path.suffix[1:], 16))
 
     def epochs_led(self) -> dict[int, int]:
         """For each epoch that it led, by its first number, the last transaction of the history that it began with."""
