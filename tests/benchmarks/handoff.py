@@ -90,7 +90,8 @@ async def measure(*, quick: bool) -> Report:
             found = await asyncio.to_thread(_set_partitioner, server, plan, RESOURCES[:20] if quick else RESOURCES)
             for change, gap in found.items():
                 table.add("SetPartitioner", plan.members, change, *gap.cells())
-        cost = await cost_table(server, (2,) if quick else (3, 10, 50))
+    async with ZooKeeperServer(tick_time=2000, heap_megabytes=512) as server:
+        cost = await cost_table(server, (2,) if quick else (3, 10, 50, 200))
     return Report([table, cost], targets)
 
 

@@ -1,66 +1,93 @@
-"""What a change of the membership costs in an exclusive group, in requests to the server."""
+"""What a change of the membership costs in an exclusive group, in requests to the server and in bytes."""
 
 import asyncio
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.benchmarks.counters import Counters
 from tests.benchmarks.inputs import member_ids
+from tests.benchmarks.membership_cost import Spent, spending
 from tests.benchmarks.report import Table
 from tests.support import ZooKeeperServer, wait_until
 
 GROUP = "switches"
+TIMES = 3
+REST = 0.25  # seconds: whoever said that a generation is active clears up after it
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of all members together."""
+
+    requests: float
+    spent: Spent
+    seconds: float
+    """Until all agree, and the handoff is over."""
 
 
 async def cost_table(server: ZooKeeperServer, sizes: Sequence[int]) -> Table:
-    """Requests for a join and a stop, in exclusive groups and in others, of so many members."""
+    """What a join and a stop cost, in exclusive groups and in others, of so many members."""
     table = Table(
         "cost",
-        "requests that the server counts for a change, of all members together",
-        ("members", "change", "not exclusive|,.1f", "exclusive|,.1f", "more, per member|,.1f"),
-        "Members are there before a join and after a stop, and work on nothing. A mean of three.",
+        "a change: requests that the server counts, and bytes at the members' sockets, both ways",
+        (
+            *("members", "change", "requests, not exclusive|,.1f", "exclusive|,.1f", "more, per member|,.1f"),
+            *("bytes a member|,.0f", "exclusive|,.0f", "most of one member|,.0f", "s until it is over|,.2f"),
+        ),
+        "Members are there before a join and after a stop, and work on nothing. Means of three; the time is a median.",
     )
     for size in sizes:
-        plain = await _requests(server, f"/plain-{size}", size, GroupPolicy())
-        exclusive = await _requests(server, f"/exclusive-{size}", size, GroupPolicy(exclusive=True))
-        for change, count in plain.items():
-            table.add(size, change, count, exclusive[change], (exclusive[change] - count) / size)
+        plain = await _costs(server, f"/plain-{size}", size, GroupPolicy())
+        exclusive = await _costs(server, f"/exclusive-{size}", size, GroupPolicy(exclusive=True))
+        for change, costs in exclusive.items():
+            requests, more = [statistics.fmean(each.requests for each in group) for group in (plain[change], costs)]
+            octets = [statistics.fmean(each.spent.bytes for each in group) / size for group in (plain[change], costs)]
+            most = max(max(each.spent.by_connection.values()) for each in costs)
+            seconds = statistics.median(each.seconds for each in costs)
+            table.add(size, change, requests, more, (more - requests) / size, *octets, most, seconds)
     return table
 
 
-async def _requests(server: ZooKeeperServer, namespace: str, size: int, policy: GroupPolicy) -> dict[str, float]:
-    counts: dict[str, list[float]] = {"join": [], "stop": []}
-    names = iter(member_ids(size + 3))
+async def _costs(server: ZooKeeperServer, namespace: str, size: int, policy: GroupPolicy) -> dict[str, list[Cost]]:
+    costs: dict[str, list[Cost]] = {"join": [], "stop": []}
+    names = iter(member_ids(size + TIMES))
     # No pings and no heartbeats within the time that this takes.
-    url = server.url(f"{namespace}?session_timeout=60&heartbeat=60")
+    url = server.url(f"{namespace}?session_timeout=40&heartbeat=60")
     async with AsyncExitStack() as stack:
-        members = [
-            await stack.enter_async_context(PartitionCoordinator(url, member_id=next(names))) for _ in range(size)
-        ]
-        for member in members:
-            await member.join_group(GROUP, policy=policy)
+
+        async def member() -> PartitionCoordinator:
+            new = PartitionCoordinator(url, member_id=next(names), connect_timeout=120.0)
+            return await stack.enter_async_context(new)
+
+        async def change(kind: str, call: Coroutine[None, None, None], members: Sequence[PartitionCoordinator]) -> None:
+            before, began = await Counters.of(server), time.monotonic()
+            with spending() as spent:
+                await call
+                await _calm(members)
+                seconds = time.monotonic() - began
+                await asyncio.sleep(REST)
+            costs[kind].append(Cost((await Counters.of(server)).since(before).requests, spent, seconds))
+
+        members = [await member() for _ in range(size)]
+        await asyncio.gather(*(each.join_group(GROUP, policy=policy) for each in members))
         await _calm(members)
-        for _ in range(3):
-            newcomer = await stack.enter_async_context(PartitionCoordinator(url, member_id=next(names)))
-            before = await Counters.of(server)
-            await newcomer.join_group(GROUP, policy=policy)
-            await _calm([*members, newcomer])
-            between = await Counters.of(server)
-            await newcomer.stop()
-            await _calm(members)
-            after = await Counters.of(server)
-            counts["join"].append(between.since(before).requests)
-            counts["stop"].append(after.since(between).requests)
-    return {change: sum(each) / len(each) for change, each in counts.items()}
+        await asyncio.sleep(REST)
+        for _ in range(TIMES):
+            newcomer = await member()
+            await change("join", newcomer.join_group(GROUP, policy=policy), [*members, newcomer])
+            await change("stop", newcomer.stop(), members)
+    return costs
 
 
 async def _calm(members: Sequence[PartitionCoordinator]) -> None:
     """Wait until all see each other, and are through with what that means."""
 
     def all_agree() -> bool:
-        states = [member.status(GROUP) for member in members]
+        states = (member.status(GROUP) for member in members)
         return all(each.state == "steady" and len(each.members) == len(members) for each in states)
 
-    await wait_until(all_agree, timeout=30.0)
-    await asyncio.sleep(0.25)  # whoever said that a generation is active clears up after it
+    await wait_until(all_agree, timeout=120.0)

@@ -11,9 +11,10 @@ import asyncio
 import gc
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from unittest.mock import patch
 
 from aiopartition import OwnershipUnknownError, PartitionCoordinator, View
@@ -30,11 +31,15 @@ STORM = 1_000, 20.0
 
 @dataclass
 class Spent:
-    """``bytes`` over all sockets of this process, in both directions; ``cpu`` and ``seconds`` in seconds."""
+    """Bytes over the sockets of this process, in both directions; ``cpu`` and ``seconds`` in seconds."""
 
-    bytes: int = 0
+    by_connection: Counter[Connection] = field(default_factory=Counter[Connection])
     cpu: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def bytes(self) -> int:
+        return self.by_connection.total()
 
 
 async def measure(*, quick: bool) -> Report:
@@ -116,11 +121,11 @@ def spending() -> Iterator[Spent]:
     receive, write = Connection.data_received, Connection._write
 
     def receiving(self: Connection, data: bytes) -> None:
-        spent.bytes += len(data)
+        spent.by_connection[self] += len(data)
         receive(self, data)
 
     def writing(self: Connection, data: bytes) -> float:
-        spent.bytes += len(data)
+        spent.by_connection[self] += len(data)
         return write(self, data)
 
     began, cpu = time.monotonic(), time.process_time()

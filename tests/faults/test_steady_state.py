@@ -6,11 +6,16 @@ from collections import Counter
 
 from aiozk import protocol
 
+from aiopartition import GroupPolicy
+from aiopartition.backends.layout import group_path, marks_path
 from tests.support import Frame, Proxy, ZooKeeperServer, wait_until
+from tests.support.admin import Operator
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.split import steady
 
 PING = protocol.PingRequest.opcode
 EXISTS = protocol.ExistsRequest.opcode
+MULTI_READ = 22
 
 
 async def packets_received(server: ZooKeeperServer) -> int:
@@ -92,6 +97,39 @@ class TestNothingIsSent:
         sent.pop(PING, None)
         assert sent == {EXISTS: 30}
         assert await packets_received(zookeeper) - before >= 1 + 30
+
+
+class TestAHandoffThatWaits:
+    async def test_names_are_read_again_only_after_a_change(
+        self, fleet: Fleet, url: str, network_url: str, namespace: str, operator: Operator, network: Proxy
+    ) -> None:
+        """Each second a member asks whether the marks have changed. The answer's length does not depend on how many
+        there are."""
+        policy = GroupPolicy(exclusive=True)
+        watched = await fleet.start(network_url, "a", session_timeout=4.0, heartbeat=60.0, policy=policy)
+        busy = await fleet.start(url, "b", session_timeout=4.0, heartbeat=60.0)
+        await steady(GROUP, watched, busy)
+        looks, lengths = 0, list[int]()
+
+        def note(frame: Frame) -> None:
+            nonlocal looks
+            looks += frame.opcode == MULTI_READ
+            if frame.towards == "client" and len(frame.body) > 1_000:
+                lengths.append(len(frame.body))
+
+        async with busy.hold(GROUP):
+            await fleet.start(url, "c", session_timeout=4.0, heartbeat=60.0, connect_timeout=1.0)
+            await wait_until(lambda: len(watched.status(GROUP).waiting_for) == 1)
+            marks = marks_path(group_path(namespace, GROUP), watched.status(GROUP).generation or 0, ready=False)
+            for number in range(50):
+                await operator.create(f"{marks}/a stranger's node, number {number}")
+            network.on_frame(note)
+            await wait_until(lambda: looks >= 5, timeout=15.0)
+            assert len(lengths) == 1
+            await operator.create(f"{marks}/one more")
+            await wait_until(lambda: len(lengths) == 2, timeout=15.0)
+            assert {each.member_id for each in watched.status(GROUP).waiting_for} == {"b"}
+        await steady(GROUP, *fleet.members)
 
 
 def count(frame: Frame, sent: Counter[int | None]) -> None:

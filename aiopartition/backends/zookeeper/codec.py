@@ -20,7 +20,7 @@ from aiopartition.secret import Secret
 __all__ = [
     "Children", "ConnectReply", "ErrorCode", "Node", "Operation", "RawRequest", "ReplyError", "Stat", "Watch", "Xid",
     "ask_quorum", "buffer", "close", "connect_frame", "delete", "delete_all", "exists", "get_children", "get_data",
-    "nothing", "parse_connect_reply", "parse_header", "ping", "read_names", "read_nodes", "set_data", "sync",
+    "nothing", "parse_connect_reply", "parse_header", "ping", "read_lists", "read_nodes", "set_data", "sync",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -219,9 +219,19 @@ def read_nodes(paths: Iterable[str]) -> Operation[list[Node | None]]:
     return _read_all([_protocol.GetDataRequest(path=path, watch=False) for path in paths], _node)
 
 
-def read_names(paths: Iterable[str]) -> Operation[list[tuple[str, ...] | None]]:
-    """The same for the names of the nodes below."""
-    return _read_all([_protocol.GetChildrenRequest(path=path, watch=False) for path in paths], _names)
+def read_lists(paths: Iterable[str]) -> Operation[list[Children | None]]:
+    """The same for the nodes below, with the stat of the node above them. The names may be newer than the stat."""
+    requests = [
+        read(path=path, watch=False)
+        for path in paths
+        for read in (_protocol.GetDataRequest, _protocol.GetChildrenRequest)  # in this order
+    ]
+    return _read_all(requests, lambda reply: reply).then(
+        lambda replies: [
+            None if stat is None or names is None else Children(_names(names), _stat(stat))
+            for stat, names in zip(replies[::2], replies[1::2], strict=True)
+        ]
+    )
 
 
 def _read_all(requests: Iterable[Any], decode: Callable[[Any], T]) -> Operation[list[T | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiopartition.backends.base import Mark, Marks, MarksCount, Progress
 from aiopartition.backends.layout import READY, active_path, handoffs_path, mark_path, marks_path, members_path
@@ -23,12 +23,21 @@ _LOT: Final = 64
 """Entries whose owners are asked for in one request: at most 1 MB, as the longest path takes 6 kB."""
 
 
+class _Survey(NamedTuple):
+    """The marks of a generation, with the transactions that changed the lists of them last."""
+
+    generation: int
+    changed: list[int | None]
+    marks: Marks
+
+
 class Handoffs:
     """The marks and the progress of handoffs. Groups are named by their paths; errors are those of :class:`Nodes`."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._generations: dict[str, int] = {}  # the generation of each group that was read last
+        self._surveys: dict[str, _Survey] = {}  # of each group, how its marks were read last
         self._left_behind: dict[str, set[str]] = {}  # of each group, nodes of past handoffs that we may not delete
 
     def saw(self, group: str, generation: int) -> None:
@@ -38,6 +47,7 @@ class Handoffs:
     def forget(self, group: str) -> None:
         """Forget what is known of a group."""
         self._generations.pop(group, None)
+        self._surveys.pop(group, None)
         self._left_behind.pop(group, None)
 
     # ---- marks
@@ -66,13 +76,19 @@ class Handoffs:
 
     async def unmark(self, group: str, mark: Mark) -> None:
         """Delete the node of a mark."""
+        self._surveys.pop(group, None)  # that handoff is over
         await self._nodes.delete(mark_path(group, mark))
 
     async def marks(self, group: str, generation: int) -> Marks:
-        """Read the marks of a generation."""
+        """Read the marks of a generation, unless they are still what they were at the last reading."""
         paths = [marks_path(group, generation, ready=ready) for ready in (True, False)]
-        ready, acknowledged = await self._nodes.read_lists(codec.read_names(paths), *paths)
-        return Marks(frozenset(ready or ()), frozenset(acknowledged or ()))
+        survey = self._surveys.get(group)
+        if survey is None or survey.generation != generation or survey.changed != await self._nodes.lists_changed(paths):
+            lists = await self._nodes.read_lists(codec.read_lists(paths), *paths)
+            marks = Marks(*(frozenset(() if each is None else each.names) for each in lists))
+            changed = [None if each is None else each.stat.children_zxid for each in lists]
+            survey = self._surveys[group] = _Survey(generation, changed, marks)
+        return survey.marks
 
     async def remove_foreign_marks(self, group: str, generation: int, names: Iterable[str]) -> frozenset[str]:
         """Delete acknowledgements that were not made in the session of their entry. Return the names of these."""

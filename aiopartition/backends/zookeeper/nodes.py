@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from aiopartition.acl import CREATOR_ACL, OPEN_ACL, Grant, shown_id
@@ -99,7 +100,7 @@ class Nodes:
         :raises ReplyError: if one of several nodes, or the only one, does not exist.
         """
         known = self._too_long.pop(paths, None)
-        if known is not None and not await self._changed_since(known.zxid, paths):
+        if known is not None and known.zxid >= max(filter(None, await self.lists_changed(paths)), default=math.inf):
             self._too_long[paths] = known
             raise _too_long(paths, known)
         try:
@@ -108,10 +109,11 @@ class Nodes:
             self._too_long[paths] = error
             raise _too_long(paths, error) from error
 
-    async def _changed_since(self, zxid: int, paths: tuple[str, ...]) -> bool:
+    async def lists_changed(self, paths: Sequence[str]) -> list[int | None]:
+        """Return the transactions that changed the lists of the nodes below these nodes last, ``None`` for one that
+        does not exist."""
         nodes = await self.request(codec.read_nodes(paths), paths[-1], "READ")
-        found = [node.stat.children_zxid for node in nodes if node is not None]
-        return not found or max(found) > zxid
+        return [None if node is None else node.stat.children_zxid for node in nodes]
 
     async def owner(self, path: str) -> Owner | None:
         """Return whose a node is, ``None`` if there is no such node."""

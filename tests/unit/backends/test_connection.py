@@ -230,13 +230,13 @@ async def test_refusal_is_raised() -> None:
 
 
 @pytest.mark.parametrize("code", [-102, -5])
-@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize("position", [0, 1, 2, 3])
 async def test_refusal_of_one_of_several_reads(position: int, code: int) -> None:
     """It is raised to whoever asked for them. It is an answer like any other, and the connection goes on."""
-    names = struct.pack("!i?iii1s", 8, False, 0, 1, 1, b"x")
-    answers = [names, names]
+    node, names = struct.pack("!i?ii", 4, False, 0, 0) + stat(), struct.pack("!i?iii1s", 8, False, 0, 1, 1, b"x")
+    answers = [node, names, node, names]
     answers[position] = struct.pack("!i?ii", -1, False, code, code)
-    operation = codec.read_names(["/a", "/b"])
+    operation = codec.read_lists(["/a", "/b"])
     async with line() as far, started(far.connection.request(operation)) as (task,):
         far.peer.send(reply(1, b"".join(answers) + struct.pack("!i?i", -1, True, -1), zxid=9))
         error = await outcome(task)
