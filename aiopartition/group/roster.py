@@ -51,25 +51,30 @@ class Roster:
         """
         if names == self.names:
             return self
-        entries, foreign = dict(self.entries), set[str]()
-        concerned: dict[str, set[Entry]] = {}  # of each id that has other entries now: these
+        entries, members, foreign = dict(self.entries), dict(self._members), set[str]()
+        concerned: dict[str, set[Entry]] = {}  # the entries of each id that has, or has had, more than one
 
         def entries_of(member_id: str) -> set[Entry]:
             if member_id not in concerned:
-                concerned[member_id] = set(self.of_member(member_id))
+                concerned[member_id] = set(members[member_id])
             return concerned[member_id]
 
         for count, name in enumerate(chain(self.names - names, names - self.names), start=1):
             if (entry := entries.pop(name, None)) is not None:
-                entries_of(entry.member_id).discard(entry)
+                if members[entry.member_id] == (entry,) and entry.member_id not in concerned:
+                    del members[entry.member_id]
+                else:
+                    entries_of(entry.member_id).remove(entry)
             elif name in names and (entry := Entry.parse(name)) is not None:
                 entries[name] = entry
-                entries_of(entry.member_id).add(entry)
+                if entry.member_id not in members:
+                    members[entry.member_id] = (entry,)
+                else:
+                    entries_of(entry.member_id).add(entry)
             elif name in names:
                 foreign.add(name)
             if count % NAMES_PER_STEP == 0:
                 yield
-        members = dict(self._members)
         for count, (member_id, present) in enumerate(concerned.items(), start=1):
             members[member_id] = tuple(sorted(present, key=lambda entry: entry.seniority))
             if not present:

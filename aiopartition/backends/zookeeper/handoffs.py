@@ -82,13 +82,13 @@ class Handoffs:
     async def marks(self, group: str, generation: int) -> Marks:
         """Read the marks of a generation, unless they are still what they were at the last reading."""
         paths = [marks_path(group, generation, ready=ready) for ready in (True, False)]
-        survey = self._surveys.get(group)
-        if survey is None or survey.generation != generation or survey.changed != await self._nodes.lists_changed(paths):
+        known = self._surveys.get(group)
+        if known is None or known.generation != generation or known.changed != await self._nodes.lists_changed(paths):
             lists = await self._nodes.read_lists(codec.read_lists(paths), *paths)
             marks = Marks(*(frozenset(() if each is None else each.names) for each in lists))
             changed = [None if each is None else each.stat.children_zxid for each in lists]
-            survey = self._surveys[group] = _Survey(generation, changed, marks)
-        return survey.marks
+            known = self._surveys[group] = _Survey(generation, changed, marks)
+        return known.marks
 
     async def remove_foreign_marks(self, group: str, generation: int, names: Iterable[str]) -> frozenset[str]:
         """Delete acknowledgements that were not made in the session of their entry. Return the names of these."""
