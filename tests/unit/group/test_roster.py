@@ -38,13 +38,14 @@ def test_each_step_takes_a_bounded_number_of_names(pieces: int, monkeypatch: pyt
         return parse(name)
 
     monkeypatch.setattr(Entry, "parse", counted)
-    names = tuple(Entry(f"m{n}", 1, 1, LOWER).name if n % 3 else f"lock-{n}" for n in range(pieces * NAMES_PER_STEP))
+    numbers = range(pieces * NAMES_PER_STEP)
+    names = tuple(Entry(f"m{n // 4}", 1, n, LOWER).name if n % 4 else f"lock-{n}" for n in numbers)
     steps = Roster().steps(frozenset(names))
     for turn in range(1, pieces + 1):
         next(steps)
         assert parsed == turn * NAMES_PER_STEP
     roster, more = count_steps(steps)
-    assert more == 1 + len(roster.entries) // NAMES_PER_STEP  # in which the entries of one id are put together
+    assert more == 1 + len(numbers) // 4 // NAMES_PER_STEP  # in which the entries of one id are put together
     assert len(roster.entries) + len(roster.foreign) == len(names)
 
     # The next reading: nothing is taken apart again.
