@@ -41,8 +41,10 @@ class Roster:
     foreign: frozenset[str] = frozenset()
     examples: tuple[str, ...] = ()
     appeared: int = 0
-    _members: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict[str, tuple[Entry, ...]])
-    """The entries under each id; the live one is the last."""
+    _live: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
+    """The live entry under each id."""
+    _several: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict[str, tuple[Entry, ...]])
+    """All entries under each id that has more than one; the live one is the last."""
 
     def steps(self, names: frozenset[str]) -> Generator[None, None, Roster]:
         """Return the roster of the next read, in steps, each of which does a bounded amount of work.
@@ -51,38 +53,40 @@ class Roster:
         """
         if names == self.names:
             return self
-        entries, members, foreign = dict(self.entries), dict(self._members), set[str]()
+        entries, live, several, foreign = dict(self.entries), dict(self._live), dict(self._several), set[str]()
         concerned: dict[str, set[Entry]] = {}  # the entries of each id that has, or has had, more than one
 
         def entries_of(member_id: str) -> set[Entry]:
             if member_id not in concerned:
-                concerned[member_id] = set(members[member_id])
+                concerned[member_id] = set(several.pop(member_id, (live[member_id],)))
             return concerned[member_id]
 
         for count, name in enumerate(chain(self.names - names, names - self.names), start=1):
             if (entry := entries.pop(name, None)) is not None:
-                if members[entry.member_id] == (entry,) and entry.member_id not in concerned:
-                    del members[entry.member_id]
-                else:
+                if entry.member_id in several or entry.member_id in concerned:
                     entries_of(entry.member_id).remove(entry)
+                else:
+                    del live[entry.member_id]
             elif name in names and (entry := Entry.parse(name)) is not None:
                 entries[name] = entry
-                if entry.member_id not in members:
-                    members[entry.member_id] = (entry,)
-                else:
+                if entry.member_id in live:
                     entries_of(entry.member_id).add(entry)
+                else:
+                    live[entry.member_id] = entry
             elif name in names:
                 foreign.add(name)
             if count % NAMES_PER_STEP == 0:
                 yield
         for count, (member_id, present) in enumerate(concerned.items(), start=1):
-            members[member_id] = tuple(sorted(present, key=lambda entry: entry.seniority))
-            if not present:
-                del members[member_id]
+            del live[member_id]
+            if present:
+                *elders, live[member_id] = sorted(present, key=lambda entry: entry.seniority)
+                if elders:
+                    several[member_id] = (*elders, live[member_id])
             if count % NAMES_PER_STEP == 0:
                 yield
         examples = tuple(nsmallest(EXAMPLES, foreign))
-        return Roster(names, entries, (self.foreign & names) | foreign, examples, len(foreign), members)
+        return Roster(names, entries, (self.foreign & names) | foreign, examples, len(foreign), live, several)
 
     @property
     def members(self) -> frozenset[str]:
@@ -100,16 +104,18 @@ class Roster:
 
     def of_member(self, member_id: str) -> tuple[Entry, ...]:
         """Return the entries under one member id."""
-        return self._members.get(member_id, ())
+        if member_id in self._several:
+            return self._several[member_id]
+        return (self._live[member_id],) if member_id in self._live else ()
 
     def live(self, orphans: Collection[str] = ()) -> dict[str, Entry]:
         """Return the members by their ids: of several entries under one id, the live one.
 
         :param orphans: names of entries that do not count.
         """
-        live = {member_id: entries[-1] for member_id, entries in self._members.items()}
+        live = dict(self._live)
         for member_id in {self.entries[name].member_id for name in orphans if name in self.entries}:
-            entries = [entry for entry in self._members[member_id] if entry.name not in orphans]
+            entries = [entry for entry in self.of_member(member_id) if entry.name not in orphans]
             if entries:
                 live[member_id] = entries[-1]
             else:
