@@ -6,9 +6,10 @@ import time
 import pytest
 
 from aiopartition import PartitionCoordinator
+from aiopartition.backends.layout import group_path, marks_path
 from tests.faults.conftest import Measure
 from tests.support import Ensemble, Proxy, ZooKeeperServer, wait_until
-from tests.support.admin import session_of
+from tests.support.admin import Operator, session_of
 from tests.support.fleet import GROUP, KEYS, Fleet
 from tests.support.lookout import Lookout, overlap
 
@@ -292,6 +293,42 @@ class TestWipedServer:
         await fleet.settle()
         measure("empty server back to exact split", time.monotonic() - back)
         assert [len(await member.get_members(GROUP)) for member in fleet.members] == [3, 3, 3]
+
+
+class TestRestoredServer:
+    async def test_marks_are_read_again_even_if_numbers_of_transactions_come_back(
+        self, fleet: Fleet, url: str, namespace: str, zookeeper: ZooKeeperServer
+    ) -> None:
+        """A backup is restored, and another entry acknowledges in a transaction that has the number of a forgotten
+        acknowledgement. A member whose session the backup has too does not believe the forgotten one."""
+        member = await fleet.start(url, "a", join=False, heartbeat=60.0)
+        backend, session = member._registry.backend, session_of(member).session_id
+        marks = marks_path(group_path(namespace, GROUP), 7, ready=False)
+        async with Operator(zookeeper.address) as operator:
+            await operator.create(marks)
+        await zookeeper.stop()
+        zookeeper.back_up()
+        await zookeeper.start()
+        async with Operator(zookeeper.address) as operator:
+            for number in range(20):  # the restored server needs some numbers for the sessions of its clients
+                await operator.create(f"{namespace}/before-{number}")
+            await operator.create(f"{marks}/forgotten")
+            repeated = await operator.created(f"{marks}/forgotten")
+        await wait_until(lambda: member.connected)
+        assert (await backend.marks(GROUP, 7)).acknowledged == {"forgotten"}
+        await zookeeper.stop()
+        zookeeper.restore()
+        await zookeeper.start()
+        await wait_until(lambda: member.connected)
+        assert session_of(member).session_id == session
+        async with Operator(zookeeper.address) as operator:
+            transaction = 0
+            while transaction < repeated - 1:
+                await operator.create(f"{namespace}/after-{transaction}")
+                transaction = await operator.created(f"{namespace}/after-{transaction}")
+            await operator.create(f"{marks}/new")
+            assert await operator.created(f"{marks}/new") == repeated
+        assert (await backend.marks(GROUP, 7)).acknowledged == {"new"}
 
 
 def sessions_of(fleet: Fleet) -> set[int]:

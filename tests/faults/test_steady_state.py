@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sized
 
 from aiozk import protocol
 
-from aiopartition import GroupPolicy
+from aiopartition import GroupPolicy, PartitionCoordinator
 from aiopartition.backends.layout import group_path, marks_path
+from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
 from tests.support import Frame, Proxy, ZooKeeperServer, wait_until
 from tests.support.admin import Operator
 from tests.support.fleet import GROUP, KEYS, Fleet
@@ -130,6 +132,25 @@ class TestAHandoffThatWaits:
             await wait_until(lambda: len(lengths) == 2, timeout=15.0)
             assert {each.member_id for each in watched.status(GROUP).waiting_for} == {"b"}
         await steady(GROUP, *fleet.members)
+
+    async def test_what_was_read_is_forgotten_when_it_is_over(self, fleet: Fleet, url: str) -> None:
+        """By members and by observers, which make no marks."""
+        busy = await fleet.start(url, "a", policy=GroupPolicy(exclusive=True))
+        observer = await fleet.start(url, "o", join=False)
+        await observer.observe(GROUP)
+        async with busy.hold(GROUP):
+            waiting = await fleet.start(url, "b", connect_timeout=0.5)
+            surveys = [surveys_of(each) for each in (waiting, observer)]
+            await wait_until(lambda: all(surveys))
+        await steady(GROUP, busy, waiting)
+        await wait_until(lambda: not any(surveys))
+
+
+def surveys_of(coordinator: PartitionCoordinator) -> Sized:
+    """What is remembered of how marks were read."""
+    backend = coordinator._registry.backend
+    assert isinstance(backend, ZooKeeperBackend)
+    return backend._handoffs._surveys
 
 
 def count(frame: Frame, sent: Counter[int | None]) -> None:

@@ -176,6 +176,23 @@ class TestServer:
         async with raw_session(zookeeper.port) as session:
             assert not await session.exists(namespace)
 
+    async def test_restored_it_has_what_the_backup_has(self, zookeeper: ZooKeeperServer, namespace: str) -> None:
+        with pytest.raises(RuntimeError, match="must be down"):
+            zookeeper.back_up()
+        async with raw_session(zookeeper.port) as session:
+            await session.create(f"{namespace}-before")
+        await zookeeper.stop()
+        zookeeper.back_up()
+        await zookeeper.start()
+        async with raw_session(zookeeper.port) as session:
+            await session.create(f"{namespace}-after")
+        await zookeeper.stop()
+        zookeeper.restore()
+        await zookeeper.start()
+        async with raw_session(zookeeper.port) as session:
+            assert await session.exists(f"{namespace}-before")
+            assert not await session.exists(f"{namespace}-after")
+
     async def test_frozen_it_takes_connections_and_answers_nothing(self, zookeeper: ZooKeeperServer) -> None:
         await zookeeper.freeze()
         async with connection(zookeeper.port) as (reader, writer):

@@ -159,6 +159,20 @@ class ZooKeeperServer(Endpoint):
         earlier = len(list(self._data.glob("version-2*")))
         (self._data / "version-2").rename(self._data / f"version-2-{earlier}")
 
+    def back_up(self) -> None:
+        """Keep a copy of all data, in place of an earlier copy. The server must be down."""
+        self._copy_data(self._data, self._home / "backup")
+
+    def restore(self) -> None:
+        """Go back to the data that :meth:`back_up` copied. The server must be down."""
+        self._copy_data(self._home / "backup", self._data)
+
+    def _copy_data(self, source: Path, target: Path) -> None:
+        if self._process is not None:
+            raise RuntimeError(f"{self!r} must be down to be copied")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+
     async def close(self) -> None:
         """Kill the process and remove all its files."""
         await self.kill()

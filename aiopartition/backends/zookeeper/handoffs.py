@@ -24,9 +24,14 @@ _LOT: Final = 64
 
 
 class _Survey(NamedTuple):
-    """The marks of a generation, with the transactions that changed the lists of them last."""
+    """The marks of a generation, with the transactions that changed the lists of them last.
+
+    These say that nothing has changed only on the same connection: a server that was restored from a backup repeats
+    numbers of transactions.
+    """
 
     generation: int
+    connection: int
     changed: list[int | None]
     marks: Marks
 
@@ -76,18 +81,21 @@ class Handoffs:
 
     async def unmark(self, group: str, mark: Mark) -> None:
         """Delete the node of a mark."""
-        self._surveys.pop(group, None)  # that handoff is over
         await self._nodes.delete(mark_path(group, mark))
 
     async def marks(self, group: str, generation: int) -> Marks:
         """Read the marks of a generation, unless they are still what they were at the last reading."""
         paths = [marks_path(group, generation, ready=ready) for ready in (True, False)]
-        known = self._surveys.get(group)
-        if known is None or known.generation != generation or known.changed != await self._nodes.lists_changed(paths):
+        known, connection = self._surveys.get(group), self._nodes.connection
+        if (
+            known is None
+            or (known.generation, known.connection) != (generation, connection)
+            or known.changed != await self._nodes.lists_changed(paths)
+        ):
             lists = await self._nodes.read_lists(codec.read_lists(paths), *paths)
             marks = Marks(*(frozenset(() if each is None else each.names) for each in lists))
             changed = [None if each is None else each.stat.children_zxid for each in lists]
-            known = self._surveys[group] = _Survey(generation, changed, marks)
+            known = self._surveys[group] = _Survey(generation, connection, changed, marks)
         return known.marks
 
     async def remove_foreign_marks(self, group: str, generation: int, names: Iterable[str]) -> frozenset[str]:
@@ -112,7 +120,10 @@ class Handoffs:
         for _ in range(ATTEMPTS):
             found = await self._read_progress(group, watch=True)
             if found is not None:
-                return found[0] or Progress()
+                progress = found[0] or Progress()
+                if group in self._surveys and self._surveys[group].generation <= progress.active:
+                    del self._surveys[group]  # nobody waits for these marks any more
+                return progress
             if not create or await self._nodes.create(path, _text(Progress())) == ErrorCode.NO_NODE:
                 return Progress()  # no handoff yet
         raise BackendError("the node keeps vanishing", path)

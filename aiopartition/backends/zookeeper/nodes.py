@@ -57,6 +57,11 @@ class Nodes:
         self._acls = acls
         self._too_long: dict[tuple[str, ...], LongAnswerError] = {}  # paths -> why the names below could not be read
 
+    @property
+    def connection(self) -> int:
+        """The number of the session's connection."""
+        return self._session.connections
+
     async def request(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
         """Send a request once and return its answer.
 
