@@ -65,6 +65,8 @@ class Judge:
     violations: list[Violation] = field(default_factory=list[Violation])
     since: float = float("-inf")
     """Exclusive work before this moment is not judged: the ensemble forgot what it had agreed upon."""
+    forgotten: int = 0
+    """How many transactions the ensemble had forgotten when it was last judged."""
     rounds_unjudged: int = 0
     """In how many the ensemble forgot what members had seen, or its servers did not agree on it."""
     handed_out: int = 0
@@ -98,6 +100,8 @@ class Judge:
             # They were right to believe in it, and what holds between before and after nobody has promised.
             self.rounds_unjudged += 1
             return
+        # A server that goes on from what was forgotten contradicts its leader, until the sessions in question end.
+        contradicts, self.forgotten = ledger.forgotten > self.forgotten, ledger.forgotten
         by_generation: dict[int, dict[str, int]] = {}
         for member in members:
             newest: dict[str, int] = {}
@@ -127,7 +131,7 @@ class Judge:
                 shares = by_generation.setdefault(sighting.generation, {})
                 shares[member.name] = shares.get(member.name, 0) | sighting.mine
             self._check_digests(member, ledger)
-            for error in member.errors:
+            for error in [] if contradicts else member.errors:
                 self.object_to("error", f"{member.member_id}: {error}")
             member.errors.clear()
         self._check_disjoint(by_generation)

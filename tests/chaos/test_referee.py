@@ -244,6 +244,17 @@ class TestJudge:
         assert judge.rounds_unjudged == unjudged
         assert [violation.check for violation in judge.violations] == ([] if unjudged else ["generation"])
 
+    def test_errors_count_unless_the_ensemble_has_just_forgotten_something(
+        self, ledger: Ledger, offset: Offset, tmp_path: Path
+    ) -> None:
+        """A server that goes on from what was forgotten may show no entry where its leader has one."""
+        judge, member = Judge(Conditions()), WorkingMember("b", "2", 0, [], tmp_path / "2")
+        for forgotten, objected in [(0, 1), (2, 1), (2, 2)]:
+            ledger.forgotten = forgotten
+            member.errors.append("ForeignNodeError: the node belongs to another session")
+            judge.judge([member], ledger, offset)
+            assert [violation.check for violation in judge.violations] == ["error"] * objected
+
     def test_a_generation_that_was_over_long_ago(
         self, objections: Callable[..., set[str]], seen: Callable[..., Sighting]
     ) -> None:

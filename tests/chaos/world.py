@@ -209,9 +209,9 @@ class World:
 
         def compile_ledger() -> Ledger:
             found, epochs = history(self.ensemble.servers)
-            known = sorted(found.keys() - forgotten(found, epochs))
-            ledger = Ledger.of([found[zxid] for zxid in known], MEMBERS_PATH, policy)
-            ledger.epochs = epochs
+            lost = forgotten(found, epochs)
+            ledger = Ledger.of([found[zxid] for zxid in sorted(found.keys() - lost)], MEMBERS_PATH, policy)
+            ledger.epochs, ledger.forgotten = epochs, len(lost)
             return ledger
 
         return await asyncio.to_thread(compile_ledger)
