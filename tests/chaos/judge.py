@@ -95,13 +95,13 @@ class Judge:
 
     def judge(self, members: Sequence[WorkingMember], ledger: Ledger, offset: Offset) -> None:
         """All that these handed out since they were judged last."""
+        # A server that goes on from what was forgotten contradicts its leader, until the sessions in question end.
+        contradicts, self.forgotten = ledger.forgotten > self.forgotten, ledger.forgotten
         seen = {sighting.generation for member in members for sighting in member.sightings if sighting.generation}
         if forgotten(seen, ledger.epochs):
             # They were right to believe in it, and what holds between before and after nobody has promised.
             self.rounds_unjudged += 1
             return
-        # A server that goes on from what was forgotten contradicts its leader, until the sessions in question end.
-        contradicts, self.forgotten = ledger.forgotten > self.forgotten, ledger.forgotten
         by_generation: dict[int, dict[str, int]] = {}
         for member in members:
             newest: dict[str, int] = {}

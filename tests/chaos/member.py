@@ -125,4 +125,5 @@ class WorkingMember(MemberProcess):
         for sighting in self.sightings:
             sighting.judged = sighting.times
         self.digests.clear()
+        self.errors.clear()
         self.work.forget_done()

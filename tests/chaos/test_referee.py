@@ -249,8 +249,8 @@ class TestJudge:
     ) -> None:
         """A server that goes on from what was forgotten may show no entry where its leader has one."""
         judge, member = Judge(Conditions()), WorkingMember("b", "2", 0, [], tmp_path / "2")
-        for forgotten, objected in [(0, 1), (2, 1), (2, 2)]:
-            ledger.forgotten = forgotten
+        for lost, objected in [(0, 1), (2, 1), (2, 2)]:
+            ledger.forgotten = lost
             member.errors.append("ForeignNodeError: the node belongs to another session")
             judge.judge([member], ledger, offset)
             assert [violation.check for violation in judge.violations] == ["error"] * objected
