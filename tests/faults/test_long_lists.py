@@ -116,6 +116,24 @@ async def test_the_group_is_refused_and_the_others_go_on(
     assert member._registry.backend._session.session_id == session_id  # type: ignore[attr-defined]
 
 
+async def test_a_backup_from_before_is_restored(fleet: Fleet, server: ZooKeeperServer, namespace: str) -> None:
+    """Its transactions are earlier than the one at which the list was too long. The group is whole again."""
+    member = await fleet.start(server.url(namespace), "a", join=False, heartbeat=0.1, session_timeout=4.0)
+    await member.join_group("g", policy=POLICY)
+    await wait_until(lambda: owns_all(member, "g"))
+    await server.stop()
+    server.back_up()
+    await server.start()
+    async with Operator(server.address) as shell:
+        await litter(shell, f"{namespace}/g/members")
+    await wait_until(lambda: member.status("g").state == "refused", timeout=50.0)
+    await server.stop()
+    server.restore()
+    await server.start()
+    await wait_until(lambda: member.status("g").state == "steady", timeout=30.0)
+    assert await owns_all(member, "g")
+
+
 @asynccontextmanager
 async def slow_line(server: ZooKeeperServer, seconds: float) -> AsyncIterator[int]:
     """The port of a line to ``server`` that carries 64 KB towards the client in so many seconds."""

@@ -24,11 +24,7 @@ _LOT: Final = 64
 
 
 class _Survey(NamedTuple):
-    """The marks of a generation, with the transactions that changed the lists of them last.
-
-    These say that nothing has changed only on the same connection: a server that was restored from a backup repeats
-    numbers of transactions.
-    """
+    """The marks of a generation, read on one connection, with the transactions that changed the lists of them last."""
 
     generation: int
     connection: int

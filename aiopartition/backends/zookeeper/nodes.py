@@ -55,11 +55,13 @@ class Nodes:
         self._session = session
         self._url = url
         self._acls = acls
-        self._too_long: dict[tuple[str, ...], LongAnswerError] = {}  # paths -> why the names below could not be read
+        self._too_long: dict[tuple[str, ...], tuple[int, LongAnswerError]] = {}
+        """Why the names below these paths could not be read, and on which connection."""
 
     @property
     def connection(self) -> int:
-        """The number of the session's connection."""
+        """The number of the session's connection. Numbers of transactions tell an order only on one connection: a
+        server that was restored from a backup repeats some."""
         return self._session.connections
 
     async def request(self, operation: Operation[T], path: str, permission: str, *expected: ErrorCode) -> T:
@@ -100,18 +102,22 @@ class Nodes:
     async def read_lists(self, operation: Operation[T], *paths: str) -> T:
         """Send a request that reads the names of the nodes below other nodes, and return its answer.
 
-        If they are too many to be read, they are not asked for again before they have changed.
+        If they are too many to be read, they are not asked for again on this connection before they have changed.
 
         :raises ReplyError: if one of several nodes, or the only one, does not exist.
         """
-        known = self._too_long.pop(paths, None)
-        if known is not None and known.zxid >= max(filter(None, await self.lists_changed(paths)), default=math.inf):
-            self._too_long[paths] = known
+        connection, (noted, known) = self.connection, self._too_long.pop(paths, (0, None))
+        if (
+            known is not None
+            and noted == connection
+            and known.zxid >= max(filter(None, await self.lists_changed(paths)), default=math.inf)
+        ):
+            self._too_long[paths] = connection, known
             raise _too_long(paths, known)
         try:
             return await self._send(operation, paths[-1], "READ", ErrorCode.NO_NODE)
         except LongAnswerError as error:
-            self._too_long[paths] = error
+            self._too_long[paths] = connection, error
             raise _too_long(paths, error) from error
 
     async def lists_changed(self, paths: Sequence[str]) -> list[int | None]:
