@@ -1,4 +1,4 @@
-"""Who gets which rights to the nodes that the library creates: ZooKeeper's access control lists, by role."""
+"""ZooKeeper's access control lists (ACLs), by role: the rights of members and readers to the library's nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DIGEST: Final = re.compile(r"[^:]+:[A-Za-z0-9+/]{27}=")
 
 
 class Permission(IntFlag):
-    """What an ACL may permit, as ZooKeeper numbers it (``ZooDefs.Perms``)."""
+    """The rights that an ACL can grant, as ZooKeeper numbers them (``ZooDefs.Perms``)."""
 
     READ = 1
     WRITE = 2
@@ -48,11 +48,11 @@ class Permission(IntFlag):
 
 ALL: Final = Permission.READ | Permission.WRITE | Permission.CREATE | Permission.DELETE | Permission.ADMIN
 CHANGES: Final = ALL & ~Permission.READ
-"""Whoever has one of these rights can take work, or keep it from others."""
+"""A client with one of these rights can take work, or keep it from others."""
 
 
 class Grant(NamedTuple):
-    """One entry of an ACL: an id with its scheme, and what it may do."""
+    """One line of an ACL: an id with its scheme, and its rights."""
 
     id: str
     permissions: Permission
@@ -60,23 +60,23 @@ class Grant(NamedTuple):
 
 OPEN_ACL: Final = (Grant("world:anyone", ALL),)
 CREATOR_ACL: Final = (Grant("auth:", ALL),)
-"""For every id of the client that creates the node. The server fills them in."""
+"""All rights for each id of the client that creates the node. The server fills in these ids."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Acl:
-    """Who gets which rights to the nodes that a coordinator creates.
+    """The rights of members and readers to the nodes that a coordinator creates.
 
     >>> Acl(members=(Acl.digest_id("poller", "password"),), readers=("sasl:monitor",))
 
-    An id is a scheme and what ZooKeeper knows a client by in it: ``"digest:user:hash"``, which :meth:`digest_id`
-    calculates; ``"sasl:user"``, with Kerberos ``"sasl:user@REALM"`` or what the server makes of it;
+    An id is a scheme and the name by which ZooKeeper knows a client there: ``"digest:user:hash"``, which
+    :meth:`digest_id` calculates; ``"sasl:user"``, with Kerberos ``"sasl:user@REALM"`` or what the server makes of it;
     ``"x509:CN=poller,O=example"``, the subject of a TLS certificate as RFC 2253 writes it; ``"ip:10.0.0.0/8"``;
     ``"world:anyone"``.
 
-    :param members: who takes part: they get all rights.
-    :param readers: who only looks, as observers and the command line do: they get the right to read.
-    :raises ConfigurationError: for an id that no server would accept, without any member, or if an id is given twice.
+    :param members: the ids of members, which get all rights.
+    :param readers: the ids of those that only look, as observers and the command line do. They get the right to read.
+    :raises ConfigurationError: if no server would accept an id, there is no member, or an id is given twice.
     """
 
     members: tuple[str, ...]
@@ -96,7 +96,7 @@ class Acl:
                 raise ConfigurationError("acl", f"has {shown_id(each)} twice; members may read anyway")
 
     def __repr__(self) -> str:
-        """Without the hashes, from which a weak password can be guessed."""
+        """Show no hashes, because a weak password can be guessed from its hash."""
         members, readers = (tuple(map(without_hash, ids)) for ids in (self.members, self.readers))
         return f"Acl(members={members!r}, readers={readers!r})"
 
@@ -104,7 +104,9 @@ class Acl:
     def digest_id(user: str, password: str | Secret[str]) -> str:
         """Return the id of a user of ZooKeeper's digest scheme (``DigestAuthenticationProvider.generateDigest``).
 
-        :raises ConfigurationError: for an empty user, or one with a ``:``.
+        :param user: must not be empty, and must not contain ``:``.
+        :param password: the id has a hash of it.
+        :raises ConfigurationError: if the user is not such a name.
         """
         password = password if isinstance(password, Secret) else Secret(password)
         credentials = require_auth((user, password))
@@ -114,7 +116,7 @@ class Acl:
 
     @property
     def grants(self) -> tuple[Grant, ...]:
-        """What stands in the ACL of each node."""
+        """The lines of each node's ACL."""
         return (
             *(Grant(each, ALL) for each in self.members),
             *(Grant(each, Permission.READ) for each in self.readers),
@@ -122,7 +124,7 @@ class Acl:
 
 
 def id_of(auth: Credentials) -> str | None:
-    """Return the id of whoever logs in with these credentials, ``None`` if only the server can tell."""
+    """Return the id of a client that logs in with these credentials; ``None`` if only the server knows it."""
     match auth:
         case Digest():
             return Acl.digest_id(auth.user, auth.password)
@@ -148,7 +150,7 @@ def shown_id(identity: str) -> str:
 
 
 def without_hash(identity: str) -> str:
-    """Return an id as it may be shown: with the hash, a weak password could be guessed."""
+    """Return an id without its hash, from which a weak password could be guessed."""
     scheme, _, rest = identity.partition(":")
     return f"digest:{rest.partition(':')[0]}" if scheme == "digest" else identity
 
@@ -172,7 +174,7 @@ def _require_id(part: str, identity: object) -> str:
 
 
 def _problem_of(scheme: str, rest: str) -> str:
-    """Say what is wrong with an id. What may be a password is not quoted."""
+    """Return what is wrong with an id; empty if nothing is. A text that may be a password is not quoted."""
     match scheme:
         case "digest" if _DIGEST.fullmatch(rest) is None:
             return "is not a user and the hash that Acl.digest_id(user, password) calculates"

@@ -1,4 +1,4 @@
-"""How a client says who it is: the values of the argument ``auth``."""
+"""The credentials with which a client logs in: the values of the argument ``auth``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Digest:
 
     @property
     def token(self) -> Secret[bytes]:
-        """What the server gets."""
+        """The bytes that the server gets."""
         # surrogatepass: an encoding error would carry the password in its arguments.
         return Secret(f"{self.user}:{self.password.reveal()}".encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class SaslDigest:
-    """A user and a password for SASL's DIGEST-MD5, which a server's JAAS file names. The server has to prove that it
-    knows the password as well.
+    """A user and a password for SASL's DIGEST-MD5, as the servers' JAAS file has them. A server has to prove that it
+    knows the password, too.
 
     :param user: must not be empty.
-    :param password: is not sent. Who listens can try out passwords, so protect the connection by TLS all the same.
-    :raises ConfigurationError: if either is not a str.
+    :param password: is not sent. But an eavesdropper can try out passwords, so protect the connection by TLS.
+    :raises ConfigurationError: if either is not a ``str``, or the user is empty.
     """
 
     user: str
@@ -51,11 +51,11 @@ class SaslDigest:
 class Kerberos:
     """The Kerberos credentials of this process, for SASL's GSSAPI. Needs the extra ``[kerberos]``.
 
-    Where they are is a matter of Kerberos itself: a credential cache (``KRB5CCNAME``), which something else renews, or
-    a client keytab (``KRB5_CLIENT_KTNAME``). They are looked for again on each connection.
+    Kerberos itself finds them: in a credential cache (``KRB5CCNAME``), which another program renews, or by a client
+    keytab (``KRB5_CLIENT_KTNAME``). It looks for them again for each connection.
 
     :param service: the first part of the servers' principals, ``service/host``. The host is the one in the URL.
-    :raises ConfigurationError: if it is no such part.
+    :raises ConfigurationError: if ``service`` is empty, or contains ``/`` or ``@``.
     """
 
     service: str = "zookeeper"
@@ -67,10 +67,10 @@ class Kerberos:
 
 
 Credentials: TypeAlias = Digest | SaslDigest | Kerberos
-"""All kinds."""
+"""Credentials of any kind."""
 
 Auth: TypeAlias = tuple[str, str | Secret[str]] | Credentials
-"""What users may give: credentials, or a pair in place of a :class:`Digest`."""
+"""The values that users may give: credentials, or a user and a password in place of a :class:`Digest`."""
 
 
 def _require_text(what: str, value: object, *, empty: bool = False) -> None:
@@ -81,7 +81,7 @@ def _require_text(what: str, value: object, *, empty: bool = False) -> None:
 def require_auth(auth: object, part: str = "auth") -> Credentials:
     """Return the credentials that ``auth`` stands for.
 
-    :raises ConfigurationError: naming ``part``, and never quoting ``auth``.
+    :raises ConfigurationError: if it stands for none. The error names ``part``, and never quotes ``auth``.
     """
     auth = hidden(auth) or Secret(None)
     return auth.read(partial(_parse, part=part))

@@ -1,9 +1,9 @@
-"""Tells what a forked process has inherited that it must not use it.
+"""Makes the objects that a child process inherits by a fork let go of what belongs to the parent.
 
 A child process gets a copy of each coordinator, and with it sockets and an epoll object that still belong to the
 parent. The child's event loop ends the tasks that it inherited, but may run them for a moment first. Servers would take
-what these write for the parent's requests, and what these read is lost to the parent. So each holder of such an object
-is told in the child, before any other code runs there.
+whatever these write for requests of the parent, and the parent would miss whatever these read. So each object that
+holds a socket is told in the child, before any other code runs there.
 """
 
 from __future__ import annotations

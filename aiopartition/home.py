@@ -40,10 +40,11 @@ class Home:
         self.loop, self._thread = None, 0
 
     async def unless_forked(self, work: Awaitable[None]) -> None:
-        """Await ``work``. In a child process, wait to be cancelled when it ends.
+        """Await ``work``. In a child process, then wait until this task is cancelled.
 
-        A child runs its parent's event loop for one more turn before it cancels all tasks, while asyncio says that no
-        loop is running. If a task waits for anything in that turn, or a task of anyio ends, that fails.
+        A child process runs the event loop of its parent for one more turn before it cancels all tasks. In that turn
+        asyncio says that no loop is running, so a task that waits for anything fails, and so does one of anyio that
+        ends.
         """
         try:
             await work

@@ -1,4 +1,4 @@
-"""Passwords, and texts that may have one in them, as values that show nothing."""
+"""Holds passwords, and texts that may contain one, and shows nothing of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T_co = TypeVar("T_co", covariant=True)
 class Secret(Generic[T_co]):
     """A value that no log, traceback or error report shows: whatever formats it gets ``Secret(...)``.
 
-    The library holds passwords in it, and URLs from the moment in which they are given to it. If tracebacks of your own
-    code are shown with their variables, hold it in their place, and give it: ``auth=("user", Secret(password))``.
+    The library keeps passwords and URLs in secrets from the moment it gets them. If tracebacks of your own code show
+    variables, keep passwords in secrets there too, and pass these: ``auth=("user", Secret(password))``.
 
-    It is equal to another secret with an equal value, a copy of it is itself, and it cannot be pickled.
+    Secrets with equal values are equal. Copying a secret returns the secret itself. A secret cannot be pickled.
 
-    :param value: what is kept secret.
+    :param value: the value that is kept secret.
     """
 
     __slots__ = ("_value",)
@@ -36,8 +36,8 @@ class Secret(Generic[T_co]):
     def read(self, parse: Callable[[T_co], R]) -> R:
         """Return ``parse(value)``.
 
-        :raises Exception: what ``parse`` raises, without the frames and the other errors that led to it: their
-            variables and arguments hold the value. Its own text must not.
+        :raises Exception: the error that ``parse`` raises, without its frames, its cause and its context, whose
+            variables and arguments hold the value. The error's own text must not contain it.
         """
         try:
             return parse(self._value)
@@ -47,7 +47,7 @@ class Secret(Generic[T_co]):
         try:
             raise failure
         finally:
-            del failure  # it holds this frame
+            del failure  # its traceback holds this frame
 
     def __repr__(self) -> str:
         return "Secret(...)"
@@ -72,9 +72,10 @@ class Secret(Generic[T_co]):
 
 
 def hidden(value: T | Secret[T] | None) -> Secret[T] | None:
-    """Return ``value`` as a secret, unless it is one or nothing.
+    """Return ``value`` as a secret. A secret, or ``None``, is returned as it is.
 
-    Tracebacks show the arguments of functions. One that takes a secret, and may raise, hides it under the same name.
+    Tracebacks show the arguments of functions. So a function that takes a password, and may raise, calls this first and
+    gives the result the name of the argument.
     """
     if value is None or isinstance(value, Secret):
         return cast("Secret[T] | None", value)

@@ -21,7 +21,7 @@ class TlsFiles:
     Versions of the protocol and checks of the server, its host name included, are those of
     :func:`ssl.create_default_context`.
 
-    :param ca: authorities that vouch for the servers; by default those that the system trusts.
+    :param ca: the authorities that vouch for the servers; by default those that the system trusts.
     :param cert: this client's certificate, if the servers ask for one, with the chain up to its authority.
     :param key: the key of ``cert``, not encrypted, if it is not in the same file.
     """
@@ -31,7 +31,7 @@ class TlsFiles:
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Read the files.
+        """Read the files, and return a context with what they contain.
 
         :raises ConfigurationError: if one cannot be read, or they do not belong together.
         """
@@ -48,7 +48,7 @@ class TlsFiles:
 
 
 class Tls:
-    """Has the context for each new connection.
+    """Provides the context for each new connection.
 
     :param given: a context, which stays the same, or the files for one; ``None`` for connections without TLS.
     """
@@ -60,11 +60,11 @@ class Tls:
     def context(self) -> ssl.SSLContext | None:
         """Return the context for a connection that is made now.
 
-        :raises ConfigurationError: as :meth:`TlsFiles.context` does, also in the midst of a rotation.
+        :raises ConfigurationError: as :meth:`TlsFiles.context` does, perhaps because the files are being replaced.
         """
         if not isinstance(self._given, TlsFiles):
             return self._given
-        # Looked at before they are read: if they change meanwhile, they are read again.
+        # The state is noted before the files are read. If they change meanwhile, they are read again next time.
         state = [_state(file) for file in (self._given.ca, self._given.cert, self._given.key) if file is not None]
         if self._read is None or self._read[0] != state:
             self._read = state, self._given.context()
@@ -72,7 +72,7 @@ class Tls:
 
 
 def merge_tls(given: ssl.SSLContext | TlsFiles | None, url: TlsFiles | None) -> ssl.SSLContext | TlsFiles | None:
-    """Return what the argument ``ssl`` and a URL say together. The argument takes precedence, file by file.
+    """Combine the argument ``ssl`` with the files that a URL names. The argument takes precedence, file by file.
 
     :raises ConfigurationError: for a key without a certificate.
     """
@@ -89,12 +89,12 @@ def _state(file: str) -> tuple[int, int, int] | None:
     try:
         found = os.stat(file)
     except (OSError, ValueError):
-        return None  # reading it tells why
+        return None  # reading the file raises an error that tells why
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _why(error: Exception, *files: str | None) -> str:
-    """Say which of the files does not exist, because OpenSSL does not say it."""
+    """Return the reason, with the name of a file that does not exist, which OpenSSL does not tell."""
     missing = [file for file in files if file is not None and not Path(file).is_file()]
     return f"{missing[0]!r} is no file: {error}" if missing else f"cannot be used: {error}"
 

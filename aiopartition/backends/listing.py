@@ -54,6 +54,8 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    """The list at a tally."""
+
     tally: Tally
     names: frozenset[str]
     length: int
@@ -66,7 +68,7 @@ class Listing:
 
     def __init__(self) -> None:
         self._known: _Known | None = None
-        self._events: list[Event] = []  # since then
+        self._events: list[Event] = []  # since that tally
         self._kept = 0  # characters of their names
         self._told = True  # whether a change since the last look has been reported
 
@@ -99,7 +101,7 @@ class Listing:
     def listed(self, entries: Entries, tally: Tally, connection: int) -> Entries:
         """The whole list has arrived, with a tally. Return it.
 
-        :param connection: the number of the connection on which it did.
+        :param connection: the number of the connection on which it arrived.
         """
         self.forget()
         self._known = _Known(tally, entries.names, sum(map(len, entries.names)), connection)

@@ -22,7 +22,7 @@ _INTERVAL: Final = 0.2
 
 _HEADER: Final = ("MEMBER", "WEIGHT", "SHARE", "EXPECTED")
 _SHOWN: Final = 10
-"""How many names of one finding people are shown. Programs get all."""
+"""The text shows at most this many names of each finding. JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +199,20 @@ def _count(snapshot: Snapshot, keys: list[bytes]) -> tuple[Counter[str], Counter
 
 
 def _entries(snapshot: Snapshot) -> list[Finding]:
-    """Return the findings that the names of the entries give."""
+    """Return what the names of the entries show to be wrong."""
     findings: list[Finding] = []
     if snapshot.roster.foreign:
-        text = "names among the entries that no member has written, and that all ignore"
+        text = "names among the entries that no member has written, and that all members ignore"
         findings.append(Finding("foreign-nodes", text, tuple(sorted(snapshot.roster.foreign))))
     live = {entry.name for entry in snapshot.members.values()}
     if superseded := snapshot.roster.members - live:
-        text = "entries of earlier incarnations of a member; two live processes may have one member id"
+        text = "entries of earlier incarnations of a member; two live processes may share one member id"
         findings.append(Finding("superseded-entries", text, tuple(sorted(superseded))))
     return findings
 
 
 async def _stale(backend: Backend, snapshot: Snapshot) -> list[Finding]:
-    """Look for entries that belong to no session."""
+    """Return what the owners of the entries show to be wrong: entries that belong to no session."""
     problems: set[str] = set()
 
     async def look(name: str) -> str | None:
@@ -230,7 +230,7 @@ async def _stale(backend: Backend, snapshot: Snapshot) -> list[Finding]:
         text = "entries that belong to no session, but count as members until a member removes them"
         findings.append(Finding("stale-nodes", text, tuple(names)))
     if problems:
-        text = "entries that cannot be looked at, so that nobody can say whether they are stale"
+        text = "entries that cannot be read, so they may be stale"
         findings.append(Finding("unreadable-nodes", text, tuple(sorted(problems))))
     return findings
 
@@ -239,9 +239,14 @@ def _handoff(snapshot: Snapshot, patience: float) -> list[Finding]:
     if not snapshot.handing_over or snapshot.handoff is None:
         return []
     if snapshot.handoff.problem:
-        return [Finding("unreadable-handoff", f"who the handoff waits for cannot be read: {snapshot.handoff.problem}")]
+        return [
+            Finding(
+                "unreadable-handoff",
+                f"it cannot be read which members the handoff waits for: {snapshot.handoff.problem}",
+            )
+        ]
     waiting_for = tuple(sorted({entry.member_id for entry in snapshot.waiting_for}))
     released = snapshot.handoff.released == snapshot.generation
     doing = "let go of what it loses" if released else "say that it is ready"
-    text = f"for {patience:g} s the handoff to generation {snapshot.generation} has waited for each of these to {doing}"
+    text = f"the handoff to generation {snapshot.generation} has waited for {patience:g} s for each of these to {doing}"
     return [Finding("handoff-waits", text, waiting_for)]

@@ -43,10 +43,11 @@ class ServerLine:
     :ivar problem: why there is no session with it; otherwise empty.
     :ivar version: exact if the server answers ``srvr``; otherwise inferred from what it can do.
     :ivar exact: whether ``version`` comes from ``srvr``.
-    :ivar mode: ``leader``, ``follower``, ``standalone``; ``None`` if it does not say.
+    :ivar mode: ``leader``, ``follower`` or ``standalone``; ``None`` if the server does not tell.
     :ivar granted: the session timeout that it grants, in seconds.
     :ivar connect: seconds until the session was open, TLS and credentials included.
     :ivar round_trip: seconds that a request takes, the median of several.
+    :ivar outdated: whether the server is too old for the library.
     """
 
     server: str
@@ -84,7 +85,7 @@ class Examination:
     """What was found out about an ensemble.
 
     :ivar asked: the session timeout that was asked for, in seconds.
-    :ivar user: the user that the client logged in as; ``None`` if it did not log in, or as the servers name it.
+    :ivar user: the user as whom the client logged in; ``None`` if it did not log in, or logged in by Kerberos.
     :ivar kerberos: whether it logged in by Kerberos.
     :ivar groups: how many groups there are; ``None`` if that cannot be known.
     :ivar denied: what this client may not read.
@@ -130,9 +131,9 @@ class Examination:
         }
 
     def blocks(self) -> list[Block]:
-        who = "nobody logs in" if self.user is None else f"logged in as {cell(self.user)}"
+        who = "not logged in" if self.user is None else f"logged in as {cell(self.user)}"
         who = "logged in by Kerberos" if self.kerberos else who
-        tls = "TLS, and the servers' certificates are those of the given authorities" if self.tls else "no TLS"
+        tls = "TLS, with certificates that the given authorities vouch for" if self.tls else "no TLS"
         lines: list[Block] = [
             f"{self.url}: {tls}; {who}",
             Columns(_HEADER, tuple(line.row() for line in self.servers), frozenset({4, 5, 6})),
@@ -192,17 +193,8 @@ async def _examine_server(settings: Settings, host: tuple[str, int]) -> ServerLi
         return ServerLine(name, "the session was open, and then it did not answer")
     answer = await _ask_word(host, Tls(settings.ssl).context())
     exact, mode = parse_srvr(answer)
-    return ServerLine(
-        name,
-        "",
-        exact or ("3.6 or later" if modern else "before 3.6"),
-        exact is not None,
-        mode,
-        granted,
-        connect,
-        median(trips),
-        not modern,
-    )
+    version = exact or ("3.6 or later" if modern else "before 3.6")
+    return ServerLine(name, "", version, exact is not None, mode, granted, connect, median(trips), not modern)
 
 
 async def _time(backend: Backend) -> float:
@@ -246,7 +238,7 @@ def parse_srvr(answer: str) -> tuple[str | None, str | None]:
 
 
 async def _try_reads(backend: Backend, denied: list[str]) -> int:
-    """Read what the library reads of each group, and add what is denied. Return the number of names of groups.
+    """Read of each group what the library reads, and add refusals to ``denied``. Return the number of groups.
 
     :raises BackendError: if the namespace cannot be read, or the connection breaks.
     """

@@ -35,7 +35,7 @@ __all__ = ["Status", "main", "make_parser"]
 
 _CREDENTIALS: Final = re.compile(r"://[^\s/]*@")
 _STRAY: Final = re.compile(r"(?:(?<=unrecognized arguments: )|(?<=ignored explicit argument )).*", re.DOTALL)
-"""What argparse quotes of arguments that no option takes, such as a password behind one that wants a variable."""
+"""The end of argparse's messages, which quotes arguments that no option takes. One of them may be a password."""
 
 _EPILOG: Final = """\
 exit status: 0 all is well; 1 the verdict is bad (audit, doctor, protect); 2 an argument is wrong; 3 there is no such
@@ -79,30 +79,30 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"aiopartition {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    _command(commands, "groups", "the groups below the namespace", group=False)
-    _command(commands, "members", "who takes part in a group, where, and with what share")
-    owner = _command(commands, "owner", "who owns keys, and why")
+    _command(commands, "groups", "list the groups below the namespace", group=False)
+    _command(commands, "members", "list the members of a group, with their hosts and shares")
+    owner = _command(commands, "owner", "tell the owners of keys, and why they own them")
     owner.add_argument("--partition", action="store_true", help="each KEY is the number of a partition")
     owner.add_argument("keys", metavar="KEY", nargs="+", help="a key, as text")
-    plan = _command(commands, "plan", "what a change of the members would move; it only calculates")
-    plan.add_argument("--add", metavar="ID[:WEIGHT]", action="append", default=[], help="a member that comes")
-    plan.add_argument("--remove", metavar="ID", action="append", default=[], help="a member that goes")
-    plan.add_argument("--weight", metavar="ID:WEIGHT", action="append", default=[], help="a member's other weight")
-    audit = _command(commands, "audit", "whether a group is as it should be; the exit status tells the verdict")
+    plan = _command(commands, "plan", "calculate what a change of members would move")
+    plan.add_argument("--add", metavar="ID[:WEIGHT]", action="append", default=[], help="a member to add")
+    plan.add_argument("--remove", metavar="ID", action="append", default=[], help="a member to take away")
+    plan.add_argument("--weight", metavar="ID:WEIGHT", action="append", default=[], help="a member's new weight")
+    audit = _command(commands, "audit", "check that a group is as it should be; the exit status tells the verdict")
     audit.add_argument("--keys", metavar="FILE", help="a file with a key in each line, or - for standard input")
     audit.add_argument(
         "--patience", metavar="SECONDS", type=_seconds, default=3.0,
         help="how long a handoff may take before the audit finds fault with it (default: 3)",
     )  # fmt: skip
-    _command(commands, "watch", "a group while it changes, until Ctrl-C", data=False)
-    doctor = _command(commands, "doctor", "servers, versions, timeouts, latency, and rights", group=False)
-    doctor.add_argument(
-        "--member", metavar="ID", action="append", default=[], help="an id that takes part, see protect"
+    _command(commands, "watch", "follow a group as it changes, until Ctrl-C", data=False)
+    doctor = _command(commands, "doctor", "examine servers, versions, timeouts, latency, and rights", group=False)
+    doctor.add_argument("--member", metavar="ID", action="append", default=[], help="the id of members, see protect")
+    protect = _command(
+        commands, "protect", "set the ACLs of all nodes, so that only members can change them", group=False
     )
-    protect = _command(commands, "protect", "who may take part: sets the ACLs of all nodes", group=False)
     protect.add_argument(
         "--member", metavar="ID", action="append", default=[],
-        help="an id with its scheme that takes part, and gets all rights (default: the user of --auth-from-env)",
+        help="the id of members, with its scheme; it gets all rights (default: the user of --auth-from-env)",
     )  # fmt: skip
     protect.add_argument("--reader", metavar="ID", action="append", default=[], help="an id that may read")
     protect.add_argument("--yes", action="store_true", help="set the ACLs, rather than only show which would be set")
@@ -120,14 +120,14 @@ def _command(
         parser.add_argument("group", metavar="GROUP", help="the group's id")
     if data:
         parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--ca", metavar="FILE", help="TLS, with servers that these authorities vouch for (PEM)")
-    parser.add_argument("--cert", metavar="FILE", help="TLS, with this certificate of ours (PEM)")
+    parser.add_argument("--ca", metavar="FILE", help="use TLS, and trust these authorities (PEM)")
+    parser.add_argument("--cert", metavar="FILE", help="use TLS with this client certificate (PEM)")
     parser.add_argument("--key", metavar="FILE", help="the certificate's key, if it is not in the same file (PEM)")
     login = parser.add_mutually_exclusive_group()
     login.add_argument(
         "--auth-from-env", action="store_true",
-        help="log in as user:password, which the variable AIOPARTITION_AUTH has, by the scheme that the variable "
-        "AIOPARTITION_AUTH_SCHEME names (digest, sasl or kerberos; default: digest)",
+        help="log in with the user:password in the variable AIOPARTITION_AUTH, by the scheme in the variable "
+        "AIOPARTITION_AUTH_SCHEME (digest, sasl or kerberos; default: digest)",
     )  # fmt: skip
     login.add_argument("--kerberos", action="store_true", help="log in by Kerberos, with the tickets of this process")
     parser.add_argument("--sasl", action="store_true", help="with --auth-from-env: by SASL (DIGEST-MD5)")
@@ -148,9 +148,9 @@ def _seconds(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command, and return its exit status.
 
-    :param arguments: those after the name of the program; by default the process's own.
+    :param arguments: the arguments after the name of the program; by default those of this process.
     """
-    logging.getLogger("aiopartition").addHandler(logging.NullHandler())  # what has to be said is said in one line
+    logging.getLogger("aiopartition").addHandler(logging.NullHandler())  # an error is reported in one line instead
     try:
         given = make_parser().parse_args(arguments)
         status = _run(given)
@@ -188,7 +188,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 async def _report(given: argparse.Namespace, settings: Settings) -> Report:
-    """Return what a command finds out. Each command imports only the modules that it needs."""
+    """Carry out a command, and return its report. Import only the modules that this command needs."""
     from aiopartition.cli.access import connected
 
     if given.command == "doctor":

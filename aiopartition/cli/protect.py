@@ -1,4 +1,4 @@
-"""``aiopartition protect``: gives the nodes that are there to those who may take part. The only command that writes."""
+"""``aiopartition protect``: gives existing nodes the ACL that new ones should get. The only command that writes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from aiopartition.settings import Settings
 __all__ = ["Protected", "acl_of", "protect_nodes"]
 
 _SHOWN: Final = 20
-"""Paths in the text. In JSON there are all."""
+"""The text shows at most this many paths of each kind. JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """What was found, and done.
+    """The result of the command.
 
-    :ivar changed: whether ACLs were set, rather than only looked at.
+    :ivar acl: the ACL that all nodes should have.
+    :ivar changed: whether ACLs were set, rather than only compared.
     """
 
     url: str
@@ -70,7 +71,7 @@ def _shown(what: str, paths: Sequence[str]) -> list[Block]:
 def acl_of(settings: Settings, members: Sequence[str], readers: Sequence[str]) -> Acl:
     """Return the ACL that the arguments describe.
 
-    :raises ConfigurationError: if it names nobody, or no server would take it.
+    :raises ConfigurationError: if they name no member, or an id that no server would accept.
     """
     if members:
         return Acl(tuple(members), tuple(readers))
@@ -81,8 +82,9 @@ def acl_of(settings: Settings, members: Sequence[str], readers: Sequence[str]) -
 
 
 async def protect_nodes(settings: Settings, acl: Acl, *, change: bool) -> Protected:
-    """Set the ACLs below the namespace, or look which would be set.
+    """Set the ACLs from the namespace down, or find out which would be set.
 
+    :param change: whether to set them.
     :raises BackendError: if the connection breaks, or the ACL would lock this client out.
     """
     async with connected(settings) as backend:

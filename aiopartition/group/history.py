@@ -99,5 +99,6 @@ class History:
         self._events.say(name, group=self._followed.group_id, **facts)
 
     def _share(self, view: View | None) -> float:
-        wanted = view is not None and self._events.wanted
-        return view.shares().get(self._member_id, 0.0) if wanted and view is not None else 0.0
+        if view is None or not self._events.wanted:
+            return 0.0
+        return view.shares().get(self._member_id, 0.0)

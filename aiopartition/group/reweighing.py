@@ -13,8 +13,9 @@ __all__ = ["reweigh"]
 
 
 async def reweigh(registry: Registry, group_id: str, weight: int) -> None:
-    """Change this member's weight in a group, and wait until that is done.
+    """Change this member's weight in a group, and wait until it has taken effect.
 
+    :param weight: shares of the work; 0 for a member that owns nothing.
     :raises PartitionError: if the group is not joined, the change is refused, or this member cannot take part.
     """
     registry.require_unobserved(group_id)
@@ -30,8 +31,8 @@ async def reweigh(registry: Registry, group_id: str, weight: int) -> None:
 
 
 def _decided(membership: Membership, caller: object) -> bool:
-    """Whether the weight has taken effect, or will not. In an exclusive group that includes the handoff, unless the
-    caller itself has work in flight, which the handoff may be waiting for."""
+    """Return whether the weight has taken effect, or never will. In an exclusive group the handoff has to be complete
+    too, unless the caller itself has work in flight, for which the handoff may be waiting."""
     group = membership.group
     if membership.left or membership.error is not None or group.candidacy.refusal is not None:
         return True

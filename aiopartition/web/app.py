@@ -1,4 +1,4 @@
-"""The ASGI application: decides which path has which answer."""
+"""The ASGI application: finds the answer to each path."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _HEADERS: Final = {
 def status_app(coordinator: PartitionCoordinator, groups: Collection[str] | None = None) -> StatusApp:
     """Return an ASGI application that shows a coordinator. Mount it anywhere: ``app.mount("/status", status_app(c))``.
 
-    ``/`` is a page for people, and ``/status.json`` has the same as data. ``/live`` is 200 while the coordinator's
-    tasks run, connected or not, and 503 after that: restart the process. ``/ready`` is 200 while it is known what this
-    member owns in each of the groups, otherwise 503. They show the ids, hosts and metadata of all members to everybody
-    who can reach them: mount them where only operators can.
+    ``/`` is a page for people, and ``/status.json`` has the same as data. ``/live`` answers 200 while the coordinator's
+    tasks run, connected or not, and 503 after that: restart the process. ``/ready`` answers 200 while it is known what
+    this member owns in each of the groups, and otherwise 503. Mount the application where only operators can reach it,
+    because it shows the ids, hosts and metadata of all members.
 
     It only reads the coordinator, and neither starts nor stops it. It has to run in the coordinator's event loop.
 

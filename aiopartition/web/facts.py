@@ -26,13 +26,13 @@ SCHEMA: Final = 1
 """The version of the documents. Adding a field does not change it."""
 
 _CHANGES: Final = 50
-"""How many of the last changes are kept."""
+"""The number of recent changes that are kept."""
 
 _DESCRIBED: Final = 200
-"""How many members of a group have their descriptions read."""
+"""The greatest number of members of a group whose descriptions are read."""
 
 _PATIENCE: Final = 1.0
-"""Seconds in which to read descriptions. The rest follows in later answers; each entry's is read once."""
+"""Seconds in which to read descriptions. Each is read once, so later answers have those that are missing."""
 
 
 class Facts:
@@ -50,12 +50,12 @@ class Facts:
         self._registry.events.subscribe(self._hear)
 
     def why_not_live(self) -> str:
-        """Why the coordinator's tasks do not run; empty while they do, connected or not."""
+        """Return why the coordinator's tasks do not run; empty while they do, connected or not."""
         state = self._runner.state
         return "" if state in (State.STARTING, State.STARTED) else f"the coordinator {state.value}"
 
     def why_not_ready(self) -> str:
-        """Why it is not known what this member owns; empty while it is."""
+        """Return why it is not known what this member owns; empty while it is."""
         if self._runner.state is not State.STARTED:
             return f"the coordinator {self._runner.state.value}"
         if not self._coordinator.is_active():
@@ -70,7 +70,7 @@ class Facts:
         return "" if self._group_ids() else "no group is joined"
 
     async def document(self) -> dict[str, Any]:
-        """Return everything.
+        """Return the document at ``/status.json``.
 
         :raises NotStartedError: in another event loop than the coordinator's.
         """

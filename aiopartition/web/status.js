@@ -1,5 +1,6 @@
 "use strict";
-// Everything from the tree is set as text, never as markup. What could move or hide other text is shown as its code.
+// Everything from the tree is set as text, never as markup. Characters that could move or hide other text are shown as
+// their codes.
 const INTERVAL = 2000;
 const LONGEST = 120;
 
@@ -161,7 +162,7 @@ async function refresh() {
     if (answer.ok) show(data);
     else complain(data.error || `status ${answer.status}`);
   } catch (error) {
-    complain(`No answer from this process; what is shown may be out of date (${error.message}).`);
+    complain(`No answer from this process; this page may be out of date (${error.message}).`);
   }
 }
 

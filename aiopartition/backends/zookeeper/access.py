@@ -1,4 +1,4 @@
-"""Decides who gets rights to the nodes of groups, and finds out who else has some."""
+"""Decides which ids get rights to the nodes of groups, and finds out which others have some."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Access", "acls_of"]
 _logger: Final = logging.getLogger("aiopartition.zookeeper")
 
 _HIDDEN: Final = "x"
-"""What servers show in place of a hash."""
+"""A server shows this in place of a hash."""
 _SHA1: Final = 28
-"""Characters of such a hash in base64. A server may be configured to use another algorithm, which we do not know."""
+"""Characters of a hash in base64. A server may be configured to use another algorithm, which we do not know."""
 
 
 def acls_of(settings: Settings) -> tuple[tuple[Grant, ...], ...]:
-    """Return what new nodes admit, the best first, in case that the server takes us for somebody else."""
+    """Return ACLs for new nodes, the best first. The next one is for a server that knows us by another id."""
     if settings.acl is not None:
         return (settings.acl.grants,)
     if settings.auth is None:
@@ -34,12 +34,12 @@ def acls_of(settings: Settings) -> tuple[tuple[Grant, ...], ...]:
     ours = _identity(settings.auth)
     if settings.ssl is None or ours is None:
         return (CREATOR_ACL,)
-    # With a certificate we have two ids. "auth" would admit both, so a certificate would do without the password.
+    # With a certificate we have two ids. "auth" would admit both, so a certificate alone would be enough.
     return (Grant(ours, ALL),), CREATOR_ACL
 
 
 def _identity(auth: Credentials) -> str | None:
-    """Return the id that a server knows us by, ``None`` if only the server can tell."""
+    """Return the id by which a server knows us; ``None`` if only the server can tell."""
     if isinstance(auth, Digest) and not auth.token.reveal().isascii():
         return None  # letters beyond ASCII reach the hash by way of the server's locale
     return id_of(auth)
@@ -48,7 +48,7 @@ def _identity(auth: Credentials) -> str | None:
 class Access:
     """Compares the ACLs of a group with those that its members would give it.
 
-    :param settings: have a URL.
+    :param settings: must have a URL.
     """
 
     def __init__(self, nodes: Nodes, settings: Settings) -> None:
@@ -56,10 +56,10 @@ class Access:
         self._nodes = nodes
         self._settings = settings
         self._namespace = settings.url.namespace
-        self._told: dict[str, str] = {}  # of each group, what was warned of
+        self._told: dict[str, str] = {}  # group id -> the last warning
 
     async def prepare(self) -> None:
-        """Ask the server who gets rights to new nodes, if only it can tell. Call this before any node is created."""
+        """Find out which ids new nodes have to admit, if only the server can tell. To be called before creating any."""
         settings = self._settings
         if settings.acl is None and settings.ssl is not None and isinstance(settings.auth, Kerberos):
             ours = await self._ours()
@@ -67,9 +67,10 @@ class Access:
                 self._nodes.prefer(tuple(Grant(each, ALL) for each in ours))
 
     async def check(self, group_id: str, group: str) -> None:
-        """Warn of others that may change the group at ``group``, once; or refuse, with ``strict_acl``.
+        """Warn, once, of clients that may change a group without being members. With ``strict_acl``, refuse it.
 
-        :raises ForeignRightsError: with ``strict_acl``, if there are such, or it cannot be told.
+        :param group: its path.
+        :raises ForeignRightsError: with ``strict_acl``, if there are such clients, or an ACL cannot be read.
         """
         strict = self._settings.strict_acl
         found = await self.foreign_rights(group)
@@ -85,7 +86,7 @@ class Access:
         self._told.pop(group_id, None)
 
     async def foreign_rights(self, group: str) -> ForeignRights:
-        """Return who may change the nodes of the group at ``group``, but for those who take part in it."""
+        """Return the ids that may change the nodes of the group at the path ``group``, except those of its members."""
         ours = await self._ours()
         if ours is None:
             return ForeignRights()
@@ -110,7 +111,7 @@ class Access:
         return ForeignRights(others, tuple(unreadable))
 
     async def _ours(self) -> tuple[str, ...] | None:
-        """Return the ids of members, ``None`` if nobody is kept out."""
+        """Return the ids of members; ``None`` if nobody is kept out, or the server does not tell ours."""
         settings = self._settings
         if settings.acl is not None:
             return settings.acl.members
@@ -127,9 +128,9 @@ class Access:
 
 
 def _is(identity: str, ours: str) -> bool:
-    """Whether an id in an ACL is one of ours."""
+    """Return whether an id in an ACL is ours."""
     if not identity.startswith("digest:"):
         return identity == ours
     (user, _, digest), (our_user, _, our_digest) = identity.rpartition(":"), ours.rpartition(":")
-    # The hash may be hidden from us, or be one that we cannot compare. The user has to do then.
+    # The hash may be hidden from us, or come from an algorithm that we do not know. Then the user alone decides.
     return user == our_user and (digest == our_digest or not len(digest) == len(our_digest) == _SHA1)

@@ -1,5 +1,5 @@
-"""The operations of ZooKeeper's protocol that carry access control lists: they create nodes, read lists and set them.
-Another one tells which ids the server knows this client by.
+"""The operations of ZooKeeper's protocol that carry ACLs: they create nodes, and read and set ACLs. One more asks for
+the ids by which the server knows this client.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class LockedOutError(ReplyError):
 
 
 class NodeAcl(NamedTuple):
-    """Who may do what with a node.
+    """The ACL of a node.
 
-    :ivar version: of the ACL, for :func:`set_acl`.
+    :ivar version: the version of the ACL, which :func:`set_acl` takes.
     """
 
     grants: tuple[Grant, ...]
@@ -45,24 +45,25 @@ def create(path: str, data: bytes, acl: Iterable[Grant] = OPEN_ACL, *, ephemeral
 def create_for(path: str, data: bytes, acl: Iterable[Grant], *, ephemeral: bool = False) -> Operation[None]:
     """Create a node, unless its ACL would lock us out. Only the server can tell, as it decides which ids we have.
 
-    The answer raises :class:`LockedOutError` then.
+    If it would, parsing the answer raises :class:`LockedOutError`.
     """
     request: Any = _protocol.TransactionRequest()
     request.add(_create(path, data, acl, ephemeral=ephemeral))
-    request.add(_protocol.CheckVersionRequest(path=path, version=-1))  # takes the right to read
+    request.add(_protocol.CheckVersionRequest(path=path, version=-1))  # requires the right to read
     return Operation(request, _created, takes_quorum=True)
 
 
 def prove(parent: str, acl: Iterable[Grant]) -> Operation[None]:
-    """Ask whether we could read a node with this ACL. Changes nothing, but takes the right to create below ``parent``.
+    """Ask whether we could read a node with this ACL. This changes nothing, but requires the right to create below
+    ``parent``.
 
-    The answer raises :class:`LockedOutError` if not.
+    If we could not, parsing the answer raises :class:`LockedOutError`.
     """
     request: Any = _protocol.TransactionRequest()
     path = f"{parent}/proof"
     request.add(_create(path, b"", acl))
     request.add(_protocol.CheckVersionRequest(path=path, version=-1))
-    request.add(_protocol.CheckVersionRequest(path=path, version=1))  # which it has not, so nothing is carried out
+    request.add(_protocol.CheckVersionRequest(path=path, version=1))  # it has version 0, so nothing is carried out
     return Operation(request, _proven, takes_quorum=True)
 
 
@@ -75,7 +76,7 @@ def replace(old: str, new: str, data: bytes, acl: Iterable[Grant] = OPEN_ACL) ->
 
 
 def get_acl(path: str) -> Operation[NodeAcl]:
-    """Takes the right to read or the right to administer. Without the second, hashes are hidden."""
+    """Read the ACL of a node. This requires the right to read it, or to administer it; only the latter shows hashes."""
     return Operation(_parts.GetACLRequest(path=path), _node_acl)
 
 
@@ -85,7 +86,7 @@ def set_acl(path: str, acl: Iterable[Grant], version: int) -> Operation[None]:
 
 
 def who_am_i() -> Operation[tuple[str, ...]]:
-    """Return the ids that the server knows this connection by. Of the scheme digest it tells the user alone.
+    """Return the ids by which the server knows this connection. Those of the scheme digest come without their hashes.
 
     Servers know the request since 3.7. Older ones answer ``UNIMPLEMENTED``.
     """

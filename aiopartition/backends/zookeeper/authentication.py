@@ -1,4 +1,4 @@
-"""Logging in on a connection, before anything else is asked. Credentials stay hidden until they are sent."""
+"""Logging in on a connection, before any other request. Credentials stay hidden until they are sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSALS: Final = frozenset({ErrorCode.AUTH_FAILED, ErrorCode.AUTH_REQUIRED})
 class Login:
     """Logs in with the same credentials on each connection.
 
-    :raises ConfigurationError: if a package is missing.
+    :raises ConfigurationError: if the package for Kerberos is missing.
     """
 
     def __init__(self, auth: Credentials | None) -> None:
@@ -29,11 +29,11 @@ class Login:
         self._negotiator = Negotiator(auth.service) if isinstance(auth, Kerberos) else None
 
     async def perform(self, connection: Connection, host: str) -> None:
-        """Say who we are. Without credentials, do nothing.
+        """Log in. Without credentials, do nothing.
 
         :param host: the name of the server, as the user gave it.
         :raises LoginError: if the server refuses us, or we refuse the server.
-        :raises ProtocolError: if the server's part of the exchange is not what it should be.
+        :raises ProtocolError: if the server does not follow the protocol of the exchange.
         """
         match self._auth:
             case None:
@@ -56,7 +56,7 @@ def authenticate(scheme: str, credential: Secret[bytes]) -> Operation[None]:
 
 
 def negotiate(token: bytes) -> Operation[bytes]:
-    """Take a step of SASL (``GetSASLRequest``): the answer is the server's."""
+    """Take a step of SASL (``GetSASLRequest``). The answer is the server's token."""
     return Operation(RawRequest(102, Secret(buffer(token)).reveal), lambda reply: reply.token or b"", alive=False)
 
 

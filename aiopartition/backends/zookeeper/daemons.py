@@ -15,8 +15,11 @@ T = TypeVar("T")
 
 
 def in_daemon(work: Callable[[], T], name: str) -> asyncio.Future[T]:
-    """Do ``work`` in a daemon thread with this name. The future has its result, or its error; an ``OSError`` if there
-    can be no more threads. The work goes on if nobody waits for it."""
+    """Run ``work`` in a daemon thread. It goes on even if the future is cancelled.
+
+    :param name: the thread's.
+    :returns: a future with the work's result or its error, or an ``OSError`` if there can be no more threads.
+    """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
     # Reading the exception avoids asyncio's warning about an exception that was never retrieved.

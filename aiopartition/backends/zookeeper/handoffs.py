@@ -37,8 +37,8 @@ class Handoffs:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._generations: dict[str, int] = {}  # the generation of each group that was read last
-        self._surveys: dict[str, _Survey] = {}  # of each group, how its marks were read last
+        self._generations: dict[str, int] = {}  # of each group, the generation that was read last
+        self._surveys: dict[str, _Survey] = {}  # of each group, the last reading of marks
         self._left_behind: dict[str, set[str]] = {}  # of each group, nodes of past handoffs that we may not delete
 
     def saw(self, group: str, generation: int) -> None:
@@ -61,7 +61,7 @@ class Handoffs:
             try:
                 with self._nodes.ephemerals.mark(path):
                     created = await self._nodes.create_ephemeral(path, b"")
-            except ForeignNodeError:  # its name is that of our entry, so nobody else may have made it
+            except ForeignNodeError:  # only we may make a mark with the name of our entry
                 await self._nodes.delete(path)
                 continue
             if created:
@@ -169,11 +169,11 @@ class Handoffs:
             return None
         data, stat = found
         progress = _parse(data)
-        if progress is None or max(progress) >= stat.data_zxid:  # a generation is older than what writes of it
+        if progress is None or max(progress) >= stat.data_zxid:  # a generation is older than any write of it
             return None, stat.version
         if max(progress) > self._generations.get(group, 0):
             newest = await self._generation(group)
-            if newest is not None and max(progress) > newest:  # generations only grow: there has never been this one
+            if newest is not None and max(progress) > newest:  # generations only grow, so this one has never been
                 return None, stat.version
         return progress, stat.version
 
@@ -225,7 +225,7 @@ def _count(ours: Node | None, *parents: Node | None) -> MarksCount:
 
 
 def _lots(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Portions of which each is one short request."""
+    """Split names into portions, of which each makes one short request."""
     for start in range(0, len(names), _LOT):
         yield names[start : start + _LOT]
 
@@ -236,7 +236,7 @@ def _text(progress: Progress) -> bytes:
 
 
 def _parse(text: bytes) -> Progress | None:
-    """Return the progress of which ``text`` is the only spelling; ``None`` if there is none."""
+    """Return the progress that :func:`_text` writes as ``text``; ``None`` if there is none."""
     numbers = [parse_number(each) for each in text.decode("ascii", "replace").split(" ")]
     match numbers:
         case [int(active)]:

@@ -1,8 +1,8 @@
 """SASL's GSSAPI (RFC 4752): Kerberos, by the package ``gssapi`` of the extra ``[kerberos]``.
 
-Each connection takes a new context from the credentials that Kerberos finds at that time: a credential cache that
-something else renews, or a client keytab, from which the library renews them itself. So a ticket that has expired is no
-harm to a connection that exists, and the next one needs a new ticket.
+Each connection makes a new context from the credentials that Kerberos finds at that time: a credential cache, which
+another program renews, or a client keytab, from which Kerberos gets new tickets itself. So an expired ticket does no
+harm to a connection that exists, but the next connection needs a new one.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from aiopartition.showing import printable
 __all__ = ["Negotiator"]
 
 _NO_LAYER: Final = b"\1\0\0\0"
-"""That each side sends plain text from now on, of which the other need not take any."""
+"""The choice of no security layer: from now on both sides send plain text, and nothing wrapped by Kerberos."""
 
 _REFUSED: Final = {
     -1765328378: "client unknown", -1765328377: "service unknown", -1765328366: "client revoked",
     -1765328360: "preauthentication failed", -1765328352: "ticket expired", -1765328347: "clocks differ",
     -1765328243: "no credentials", -1765328203: "no keytab", -1765328189: "no credential cache",
 }  # fmt: skip
-"""Minor codes of what does not go away by itself (``krb5_err.et``). Anything else, such as a KDC that does not answer,
-may."""
+"""Minor codes of errors that do not pass by themselves (``krb5_err.et``). Any other may pass, as when a KDC does not
+answer."""
 _REFUSED_MAJOR: Final = {6: "bad signature", 7: "no credentials", 9: "defective token", 11: "credentials expired"}
 """The same for the upper half of major codes (RFC 2744)."""
 
 
 class Negotiator:
-    """Makes the client's part of exchanges. What may wait for a KDC is done in a thread, one at a time.
+    """Makes the client's part of exchanges. Each step may wait for a KDC, so it runs in a thread, one at a time.
 
     :param service: the first part of the servers' principals.
     :raises ConfigurationError: if ``gssapi`` is missing.
@@ -68,7 +68,7 @@ class Negotiator:
             raise _understood(error) from error
 
     async def step(self, exchange: Exchange, said: bytes | None) -> bytes | None:
-        """Take a step. Safe to cancel: the thread goes on, and the next exchange finds the ticket that it has got."""
+        """Take a step, like :func:`advance`. If cancelled, the thread goes on; the next exchange finds its ticket."""
         if self._under_way is not None:
             await asyncio.wait({self._under_way})
         self._under_way = in_daemon(partial(advance, exchange, said), "aiopartition asks Kerberos")
@@ -84,7 +84,7 @@ def _load() -> Any:
 
 
 def _understood(error: Any) -> Exception:
-    """Return a refusal, or trouble that may pass."""
+    """Return a :class:`LoginError` for a refusal, and an ``OSError`` for trouble that may pass."""
     minor = error.min_code - (1 << 32 if error.min_code >= 1 << 31 else 0)
     said = printable(f"Kerberos: {error}")
     if minor in _REFUSED or error.maj_code >> 16 & 0xFF in _REFUSED_MAJOR:

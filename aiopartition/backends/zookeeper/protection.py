@@ -1,4 +1,4 @@
-"""Gives the nodes that are there the ACL that new ones would get."""
+"""Gives existing nodes the ACL that new ones would get."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from aiopartition.errors import AuthenticationError
 __all__ = ["Protection", "protect"]
 
 _SET_BEFORE: Final = frozenset({ErrorCode.NO_NODE, ErrorCode.BAD_VERSION})
-"""Somebody else was faster: the node has gone, or its ACL was set meanwhile. The next pass shows."""
+"""Somebody else was faster: the node is gone, or its ACL was set meanwhile. The next pass shows which."""
 
 
 @dataclass(slots=True)
 class Protection:
-    """What was found, and done.
+    """The result of :func:`protect`.
 
-    :ivar nodes: how many there are.
-    :ivar open: the paths of those whose ACL is another.
-    :ivar done: the paths of those whose ACL was set.
-    :ivar refused: why others were not, by their paths.
+    :ivar nodes: the number of nodes.
+    :ivar open: the paths of nodes that have another ACL.
+    :ivar done: the paths of nodes whose ACL was set.
+    :ivar refused: for each path of a node whose ACL was not read or not set, the reason.
     """
 
     nodes: int = 0
@@ -37,10 +37,11 @@ class Protection:
 async def protect(nodes: Nodes, namespace: str, acl: Acl, *, change: bool) -> Protection:
     """Set the ACL of the namespace and of all nodes below it.
 
-    Parents come first, so that strangers can create nothing new in a part that is done. What members make, delete or
-    set meanwhile is looked at again, until nothing is left to do. That changes no generation, so no key moves.
+    Parents come first, so that strangers cannot create anything below a node that is done. Members may go on creating
+    and deleting nodes, so all nodes are looked at again until nothing is left to do. No generation changes, so no key
+    moves.
 
-    :param change: whether to set it, rather than only look.
+    :param change: whether to set ACLs, rather than only compare them.
     :raises AuthenticationError: if the ACL would lock this client out. Nothing is changed then.
     """
     if change:
@@ -65,7 +66,7 @@ async def _require_ourselves(nodes: Nodes, namespace: str, acl: Acl) -> None:
         reason = f"it would lock this client out, and nothing was changed; the server takes it for {known}"
         raise AuthenticationError(reason, namespace) from error
     except ReplyError:
-        return  # there is nothing to protect
+        return  # there is no namespace yet, so nothing to protect
 
 
 async def _walk(nodes: Nodes, path: str, acl: Acl, found: Protection, *, change: bool) -> None:
@@ -78,7 +79,7 @@ async def _walk(nodes: Nodes, path: str, acl: Acl, found: Protection, *, change:
                 await _set(nodes, path, there, acl, found, change=change)
             children = await nodes.children(path)
         except ReplyError:
-            continue  # it has gone
+            continue  # it is gone
         except AuthenticationError as error:
             found.nodes += 1
             found.refused[path] = str(error)

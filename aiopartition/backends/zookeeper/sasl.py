@@ -1,8 +1,8 @@
 """SASL's DIGEST-MD5 (RFC 2831) as ZooKeeper speaks it: for authentication alone (``qop=auth``), and without I/O.
 
-An :data:`Exchange` is a generator. It yields what to send, receives the answer, and returns once the server has proved
-that it knows the password as well. It needs the password as it is, or the hash of it that stands for it, only while it
-calculates, and holds neither between two steps.
+An :data:`Exchange` is a generator. It yields a token to send, receives the answer, and returns once the server has
+proved that it, too, knows the password. Between two steps it holds neither the password nor the hash that is worth as
+much in the clear.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ _DIRECTIVE: Final = re.compile(
 
 
 class LoginError(Exception):
-    """The server refuses this client, or this client the server, or the client has nothing to show. Trying again does
-    not help."""
+    """Logging in has failed, and trying again will not help: the server refuses this client, this client refuses the
+    server, or the client has no credentials."""
 
 
 def advance(exchange: Exchange, said: bytes | None) -> bytes | None:
-    """Take a step of an exchange, of which the first has no answer. Return what to send, ``None`` at the end."""
+    """Take a step of an exchange. Return the token to send, or ``None`` at the end.
+
+    :param said: the server's answer to the previous token; ``None`` at the first step.
+    """
     try:
         return next(exchange) if said is None else exchange.send(said)
     except StopIteration:
@@ -47,7 +50,7 @@ def advance(exchange: Exchange, said: bytes | None) -> bytes | None:
 
 
 def digest_md5(user: str, password: Secret[str], *, uri: str = _URI, nonce: str | None = None) -> Exchange:
-    """Authenticate a user by password, and the server by the same one.
+    """Prove to a server that we know a user's password, and have it prove the same.
 
     :param uri: the service and the host, as in ``digest-uri``.
     :param nonce: the client's; by default a new one.
@@ -62,7 +65,7 @@ def digest_md5(user: str, password: Secret[str], *, uri: str = _URI, nonce: str 
     expected = b"rspauth=" + password.read(partial(exchange.response, "")).encode()
     said = yield exchange.answer(password.read(partial(exchange.response, "AUTHENTICATE")), challenge.charset)
     if not hmac.compare_digest(said, expected):
-        raise LoginError("the server has not proved that it knows the password: it may not be the one that it seems")
+        raise LoginError("the server has not proved that it knows the password: it may be an impostor")
 
 
 class _Challenge(NamedTuple):
@@ -81,7 +84,10 @@ class _Exchange(NamedTuple):
     uri: str
 
     def response(self, method: str, password: str) -> str:
-        """Return what proves that its sender knows the password: the client with a ``method``, the server without."""
+        """Return the proof that its sender knows the password.
+
+        :param method: ``AUTHENTICATE`` for the client's proof, empty for the server's.
+        """
         secret = _hash(_octets(self.user) + b":" + _octets(self.realm) + b":" + _octets(password))
         a1 = _hash(secret + f":{self.nonce}:{self.client_nonce}".encode()).hex()
         a2 = _hash(f"{method}:{self.uri}".encode()).hex()
@@ -131,7 +137,7 @@ def _directives(said: bytes) -> dict[str, list[bytes]]:
 
 
 def _octets(text: str) -> bytes:
-    """Return what is hashed of a text: ISO 8859-1 if that has all its letters, else UTF-8 (RFC 2831, 2.1.2.1)."""
+    """Encode a text for a hash: in ISO 8859-1 if that has all its letters, else in UTF-8 (RFC 2831, 2.1.2.1)."""
     return text.encode("latin-1" if _fits_latin_1(text) else "utf-8", "surrogatepass")
 
 

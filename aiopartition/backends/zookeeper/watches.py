@@ -1,4 +1,4 @@
-"""Watches at the server: requests that arm them, arm them again on a new connection, and remove them; their events."""
+"""Watches at the server: the requests that arm and remove them, and the events that they send."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVENT: Final = struct.Struct("!iii")
 
 
 class EventKind(IntEnum):
-    """What has happened to a node (``Watcher.Event.EventType``): the kinds that matter here."""
+    """The kinds of events that matter here (``Watcher.Event.EventType``)."""
 
     CREATED = 1
     DELETED = 2
@@ -60,8 +60,8 @@ def parse_event(body: bytes) -> WatchEvent:
 
 
 def add(path: str) -> Operation[None]:
-    """Arm a persistent watch, which reports what is created, written and deleted at a node and below it. Servers know
-    it since 3.6."""
+    """Arm a persistent watch, which reports each creation, write and deletion of a node and of all below it. Servers
+    know this request since 3.6."""
     return Operation(
         RawRequest(106, lambda: buffer(path.encode()) + _INT.pack(_RECURSIVE)), nothing, Watch(path, recursive=True)
     )
@@ -91,7 +91,7 @@ def arm_again(watches: Iterable[Watch], zxid: int) -> list[Operation[None]]:
 
 
 def no_watches() -> Operation[None]:
-    """A request that needs no rights. Since ZooKeeper 3.9, ``exists`` needs some."""
+    """Arm nothing. Unlike ``exists`` since ZooKeeper 3.9, this request requires no rights."""
     return _set_watches([], 0)
 
 
