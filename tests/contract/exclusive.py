@@ -4,8 +4,8 @@ from typing import Any
 
 from aiopartition import GroupPolicy, PartitionCoordinator, View
 from tests.contract.cluster import Cluster
-from tests.contract.joining import enter
 from tests.support import split, wait_until
+from tests.support.joining import enter
 from tests.support.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)

@@ -12,8 +12,8 @@ from aiopartition.group.membership import Membership
 from aiopartition.group.requests import Requests
 from aiopartition.group.state import Group
 from tests.contract.cluster import Cluster
-from tests.contract.joining import enter
 from tests.support import wait_until
+from tests.support.joining import enter
 from tests.support.split import RESOURCES
 
 POLICY = GroupPolicy(exclusive=True, slots=64, vnodes=16)

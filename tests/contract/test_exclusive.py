@@ -17,8 +17,8 @@ from aiopartition.backends.zookeeper.codec import ErrorCode, ReplyError
 from tests.contract.cancelling import cancelled_at
 from tests.contract.cluster import Cluster, ClusterOnServer, _Operator
 from tests.contract.exclusive import POLICY, alone, join, joined, shared_out, sharing, waiting, waits, will_own
-from tests.contract.joining import enter
 from tests.support import wait_until
+from tests.support.joining import enter
 from tests.support.split import RESOURCES
 
 LONG = 10.0

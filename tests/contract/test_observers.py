@@ -22,6 +22,7 @@ from aiopartition import (
 from aiopartition.group.document import document_of
 from tests.contract.cluster import Cluster
 from tests.support import ZooKeeperServer, wait_until
+from tests.support.joining import enter
 from tests.support.logged import logged
 from tests.support.split import RESOURCES, current_view, owners, split_exactly
 
@@ -565,7 +566,7 @@ async def test_an_observer_sees_who_is_waited_for(cluster: Cluster) -> None:
     await wait_until(lambda: observer.status("g").active_generation == generation)
     assert observer.status("g").waiting == 0
     async with first.hold("g", drain_timeout=30):
-        await second.join_group("g", policy=EXCLUSIVE, settle=0)
+        await enter(second, policy=EXCLUSIVE, settle=0)
         await wait_until(lambda: len(observer.status("g").waiting_for) == 1, what=lambda: observer.status("g"))
         await wait_until(lambda: observer.status("g").waiting_for[0].pid is not None)
         status = observer.status("g")
@@ -600,7 +601,7 @@ async def test_a_handoff_is_looked_at_though_heartbeats_come_often(cluster: Clus
     await first.join_group("g", policy=EXCLUSIVE, settle=0)
     observer = await observing(cluster, heartbeat=0.02)
     async with first.hold("g", drain_timeout=30):
-        await second.join_group("g", policy=EXCLUSIVE, settle=0)
+        await enter(second, policy=EXCLUSIVE, settle=0)
         await wait_until(lambda: [each.member_id for each in observer.status("g").waiting_for] == ["first"])
         await cluster.lose_next_event(observer, "g")
     await wait_until(lambda: second.status("g").state == "steady")

@@ -10,6 +10,7 @@ import pytest
 from aiopartition import GroupPolicy, Partition, PartitionCoordinator, PolicyMismatchError, View, partitions
 from tests.contract.cluster import Cluster
 from tests.support import split, wait_until
+from tests.support.joining import enter
 from tests.support.split import split_exactly
 
 ALL = partitions(24)
@@ -20,9 +21,7 @@ both_policies = pytest.mark.parametrize("policy", [ORDINARY, EXCLUSIVE], ids=["o
 
 
 async def joined(cluster: Cluster, member_id: str, policy: GroupPolicy, **arguments: Any) -> PartitionCoordinator:
-    member = await cluster.started(member_id)
-    await member.join_group("g", policy=policy, settle=0, **arguments)
-    return member
+    return await enter(await cluster.started(member_id), policy=policy, settle=0, **arguments)
 
 
 def will_own(member_id: str, policy: GroupPolicy, **weights: int) -> list[Partition]:

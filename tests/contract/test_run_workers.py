@@ -10,9 +10,9 @@ import pytest
 from aiopartition import GroupPolicy, PartitionCoordinator
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import POLICY, alone, joined, shared_out, waits, will_own
-from tests.contract.joining import enter
 from tests.contract.working import RESOURCES, Floor, messages, running
 from tests.support import wait_until
+from tests.support.joining import enter
 
 # ---- workers that end
 

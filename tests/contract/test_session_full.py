@@ -6,8 +6,8 @@ from aiopartition import GroupPolicy, PartitionCoordinator, SessionFullError
 from aiopartition.backends.base import Mark, MarksCount
 from aiopartition.backends.ephemerals import MAX_BYTES, Ephemerals
 from tests.contract.cluster import Cluster
-from tests.contract.joining import enter
 from tests.support import wait_until
+from tests.support.joining import enter
 
 MEMBER = "ü" * 512
 """1,024 bytes, and three times as many in a path."""

@@ -11,6 +11,7 @@ from tests.faults.rights import AGENT, url_of
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights
 from tests.support.fleet import Fleet
+from tests.support.joining import enter
 from tests.support.logged import logged
 from tests.support.split import steady
 
@@ -33,7 +34,7 @@ NO_NUMBERS = {
 
 async def join(member: PartitionCoordinator, *group_ids: str) -> PartitionCoordinator:
     for group_id in group_ids:
-        await member.join_group(group_id, policy=POLICY, settle=0)
+        await enter(member, group_id, policy=POLICY, settle=0)
     return member
 
 

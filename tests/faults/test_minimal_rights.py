@@ -14,6 +14,7 @@ from tests.faults.rights import SUPER_USER, url_of
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights
 from tests.support.fleet import GROUP, Fleet
+from tests.support.joining import enter
 
 MEMBER, READER = ("member", "secret"), ("reader", "looks")
 BOTH = Acl((Acl.digest_id(*MEMBER),), (Acl.digest_id(*READER),))
@@ -152,9 +153,9 @@ async def test_these_are_enough_for_observers(
     first = await fleet.start(url, "a", auth=MEMBER, acl=BOTH, heartbeat=0.1)
     second = await fleet.start(url, "b", auth=MEMBER, acl=BOTH, heartbeat=0.1, join=False)
     async with first.hold(GROUP, drain_timeout=30):
-        await second.join_group(GROUP)
+        await enter(second, GROUP)
         await wait_until(lambda: [each.member_id for each in observer.status(GROUP).waiting_for] == ["a"])
-        assert observer.status(GROUP).waiting_for[0].pid is not None
+        await wait_until(lambda: observer.status(GROUP).waiting_for[0].pid is not None)
     assert (await observer.describe_member(GROUP, "b")).host
     await wait_until(lambda: observer.status(GROUP).active_generation == second.status(GROUP).generation)
     assert observer.status(GROUP).reason == ""

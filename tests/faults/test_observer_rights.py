@@ -7,6 +7,7 @@ from tests.faults.rights import url_of
 from tests.support import ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.joining import enter
 
 MEMBER = ("member", "secret")
 READER = ("reader", "looks")
@@ -42,7 +43,7 @@ async def test_the_right_to_read_is_enough(
 
     second = await fleet.start(url_of(guarded_server, namespace, MEMBER), "second", join=False)
     async with first.hold(GROUP, drain_timeout=30):
-        await second.join_group(GROUP, policy=POLICY)
+        await enter(second, GROUP, policy=POLICY)
         # Members make these nodes for themselves alone, whatever the nodes above them admit.
         refusal = f"{group}/handoff/{second.status(GROUP).generation}: permission READ denied"
         await wait_until(lambda: observer.status(GROUP).reason.startswith(refusal))

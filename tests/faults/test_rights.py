@@ -14,6 +14,7 @@ from tests.faults.rights import AGENT, SUPER_USER, url_of
 from tests.support import OpenProxy, ZooKeeperServer, wait_until
 from tests.support.admin import Operator, rights, session_of
 from tests.support.fleet import GROUP, KEYS, Fleet
+from tests.support.joining import enter
 from tests.support.logged import logged
 
 STRANGER = ("stranger", "guess")
@@ -280,7 +281,7 @@ class TestAclsChangedWhileRunning:
         await fleet.settle()
         acl = await administrator.get_acl(path)
         await administrator.set_acl(path, [rights(AGENT, "r")])
-        third = await fleet.start(url, "c", heartbeat=0.1, policy=exclusive)
+        third = await enter(await fleet.start(url, "c", heartbeat=0.1, join=False), GROUP, policy=exclusive)
         refusal = f"{path}: permission {'WRITE' if node == 'active' else 'CREATE'} denied"
         await wait_until(lambda: all(refusal in member.status(GROUP).reason for member in fleet.members))
         seen = [await fleet.watch(first), await fleet.watch(second), await fleet.watch(third)]
@@ -311,7 +312,7 @@ class TestAclsChangedWhileRunning:
         acl = await administrator.get_acl(path)
         async with second.hold(GROUP):
             await administrator.set_acl(path, [rights(AGENT, "r")])
-            third = await fleet.start(url, "c", heartbeat=0.1, policy=exclusive)
+            third = await enter(await fleet.start(url, "c", heartbeat=0.1, join=False), GROUP, policy=exclusive)
             await wait_until(lambda: all("CREATE denied" in each.status(GROUP).reason for each in (first, third)))
             await administrator.set_acl(path, acl)
             await wait_until(lambda: all(each.status(GROUP).reason == "" for each in (first, third)))

@@ -25,12 +25,14 @@ import uvloop
 
 from aiopartition import GroupPolicy, NotStartedError, PartitionCoordinator
 from aiopartition.backends.zookeeper.backend import ZooKeeperBackend
+from tests.support.joining import enter
 from tests.support.split import is_split_among
 from tests.support.waiting import wait_until
 
 GROUP = "forked"
 KEYS = [f"key-{number}" for number in range(200)]
 EXIT_CODE = 7
+EXCLUSIVE = GroupPolicy(exclusive=True)
 HEARTBEAT = 0.25
 ENDS = ("exit", "error", "return")
 
@@ -164,7 +166,7 @@ class Parent:
     async def on_its_own(self) -> list[str]:
         """The members that a coordinator of the child's own finds in a group that it shares with the parent."""
         async with self.member("child") as coordinator:
-            await coordinator.join_group(GROUP, policy=GroupPolicy(exclusive=True))
+            await enter(coordinator, GROUP, policy=EXCLUSIVE)  # the parent, which waits for us, hands nothing over
             return list(await coordinator.get_members(GROUP))
 
     def session(self) -> int:
@@ -181,7 +183,7 @@ class Parent:
             await asyncio.sleep(0.01)
         other = self.member("other")
         async with other:
-            await other.join_group(GROUP, policy=GroupPolicy(exclusive=True))
+            await other.join_group(GROUP, policy=EXCLUSIVE)
             # Its hold() is given back only by us, and so are the items of the iteration.
             await wait_until(lambda: self.shared_with(other))
         tell("parent", code=code, whole=whole, same_session=self.session() == before, shared=True)
@@ -205,7 +207,7 @@ async def ended(pid: int) -> int:
 
 async def main(parent: Parent, way: str, end: str) -> None:
     async with parent.coordinator:
-        await parent.coordinator.join_group(GROUP, policy=GroupPolicy(exclusive=True))
+        await parent.coordinator.join_group(GROUP, policy=EXCLUSIVE)
         before = parent.session()
         async with parent.everything_open():
             pid = await FORKS[way](parent, end)
@@ -254,14 +256,15 @@ async def fork_in_thread(parent: Parent, end: str) -> int:
 async def fork_on_change(parent: Parent, end: str) -> int:
     """At the moment at which much else has been woken too."""
     async with parent.member("passer-by") as other:
-        joining = asyncio.create_task(other.join_group(GROUP, policy=GroupPolicy(exclusive=True)))
+        joining = asyncio.create_task(other.join_group(GROUP, policy=EXCLUSIVE))
         pid = 0
         async for change in parent.coordinator.changes(GROUP):
             if change.joined == ("passer-by",):
                 pid = await fork_in_coroutine(parent, end)
                 break
         if pid:
-            await joining
+            joining.cancel()  # it would wait for what we hold
+            await asyncio.wait({joining})
     return pid
 
 
