@@ -2,9 +2,13 @@
 
 A backend sends an event for each entry that comes or goes. When asked, it sends three numbers: the generation, how many
 entries there are, and how many have ever come or gone. Events and answers arrive in the order in which things happened,
-so the events that arrive before the numbers lead to the list at their generation. But nothing depends on that. Events
-are believed only if exactly as many have arrived as the count has grown by, each of them changes the list, and the list
-then has the right length. Otherwise the whole list is read. So a lost event only costs a list.
+so the events that arrive before the numbers lead to the list at their generation. Events are believed only if exactly
+as many have arrived as the count has grown by, each of them changes the list, and the list then has the right length.
+Otherwise the whole list is read. So a lost event only costs a list.
+
+If an event tells which generation it made, it counts for that one, whatever the order in which it arrived. Otherwise
+(ZooKeeper before 3.9) one that overtakes an answer could make up for another that was lost. A server sends its answers
+and events over one connection, in order.
 
 No event reports what happened between two connections. So after a reconnection the list is believed only if nothing has
 changed at all.
@@ -12,7 +16,8 @@ changed at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from aiopartition.backends.base import Entries
@@ -30,10 +35,14 @@ _WRAP: Final = 1 << 32
 
 
 class Event(NamedTuple):
-    """An entry came or went."""
+    """An entry came or went.
+
+    :ivar generation: the one that this made; -1 if the backend does not tell.
+    """
 
     name: str
     came: bool
+    generation: int = -1
 
 
 WHOLE: Final = Event("", came=False)
@@ -54,13 +63,10 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The list at a tally."""
-
     tally: Tally
     names: frozenset[str]
     length: int
     """Characters of all names."""
-    connection: int
 
 
 class Listing:
@@ -68,8 +74,9 @@ class Listing:
 
     def __init__(self) -> None:
         self._known: _Known | None = None
-        self._events: list[Event] = []  # since that tally
+        self._events: list[Event] = []  # those that are not in it
         self._kept = 0  # characters of their names
+        self._connection = 0  # the number of the one on which all this arrived
         self._told = True  # whether a change since the last look has been reported
 
     @property
@@ -89,7 +96,9 @@ class Listing:
         self._kept += len(event.name)
         if event is WHOLE or self._kept > MAX_EVENTS:
             self.forget()
-        elif self._known is not None:
+        elif event.generation < 0 if self._known is None else 0 <= event.generation <= self._known.tally.generation:
+            self._kept -= len(event.name)
+        else:
             self._events.append(event)
         told, self._told = self._told, True
         return not told
@@ -103,27 +112,38 @@ class Listing:
 
         :param connection: the number of the connection on which it arrived.
         """
-        self.forget()
-        self._known = _Known(tally, entries.names, sum(map(len, entries.names)), connection)
+        self._known = _Known(tally, entries.names, sum(map(len, entries.names)))
+        self._keep_later(tally, connection)
         return entries
 
     def counted(self, tally: Tally, connection: int) -> Entries | None:
         """A tally has arrived. Return the entries, or ``None`` if the list has to be read."""
         if not self.confirm(tally, connection):
-            known, events = self._known, self._events
-            self.forget()
-            if known is not None and connection == known.connection:
-                self._known = _followed(known, events, tally)
+            known = self._known if connection == self._connection else None
+            self._known = None if known is None else _followed(known, self._up_to(tally), tally)
+            self._keep_later(tally, connection)
         return None if self._known is None else Entries(tally.generation, self._known.names)
 
     def confirm(self, tally: Tally, connection: int) -> bool:
         """A tally has arrived. Return whether nothing has changed, so that what was known before this connection is
         still true."""
-        if self._known is None or self._events or tally != self._known.tally:
+        if self._known is None or self._up_to(tally) or tally != self._known.tally:
             return False
-        if connection != self._known.connection:
-            self._known = replace(self._known, connection=connection)
+        self._keep_later(tally, connection)
         return True
+
+    # ---- inside
+
+    def _up_to(self, tally: Tally) -> list[Event]:
+        """Return the events that the tally includes, as far as they tell, in the order in which things happened."""
+        included = [event for event in self._events if event.generation <= tally.generation]
+        return sorted(included, key=attrgetter("generation"))
+
+    def _keep_later(self, tally: Tally, connection: int) -> None:
+        """Drop all other events. Those of an earlier connection may come again."""
+        same, self._connection = connection == self._connection, connection
+        self._events = [event for event in self._events if same and event.generation > tally.generation]
+        self._kept = sum(len(event.name) for event in self._events)
 
 
 def _followed(known: _Known, events: list[Event], tally: Tally) -> _Known | None:
@@ -131,7 +151,7 @@ def _followed(known: _Known, events: list[Event], tally: Tally) -> _Known | None
     if not events or changes != len(events) or tally.generation <= known.tally.generation:
         return None
     names, length = set(known.names), known.length
-    for name, came in events:
+    for name, came, _ in events:
         if came == (name in names):
             return None
         if came:
@@ -142,4 +162,4 @@ def _followed(known: _Known, events: list[Event], tally: Tally) -> _Known | None
             length -= len(name)
     if len(names) != tally.size or length > MAX_NAMES:
         return None
-    return _Known(tally, frozenset(names), length, known.connection)
+    return _Known(tally, frozenset(names), length)

@@ -32,21 +32,21 @@ class _Pace:
 
     :ivar interval: heartbeats from one question to the next.
     :ivar left: heartbeats before the next question.
-    :ivar news: the event that the group's next change replaces.
+    :ivar told: how many changes there had been in the group.
     """
 
     interval: int
     left: int
-    news: asyncio.Event
+    told: int
 
     def after(self, group: Membership | Observation) -> _Pace:
         """Return the pace at the next heartbeat, which asks if no heartbeats are left."""
-        if group.news.changed is not self.news or group.view is None or group.error is not None:
-            return _Pace(1, 0, group.news.changed)
+        if group.news.told != self.told or group.view is None or group.error is not None:
+            return _Pace(1, 0, group.news.told)
         if self.left:
-            return _Pace(self.interval, self.left - 1, self.news)
+            return _Pace(self.interval, self.left - 1, self.told)
         interval = min(2 * self.interval, LONGEST)
-        return _Pace(interval, interval - 1, self.news)
+        return _Pace(interval, interval - 1, self.told)
 
 
 class Heartbeats:
@@ -65,7 +65,7 @@ class Heartbeats:
         """
         known = self._paces
         self._paces = {
-            group: known[group].after(group) if group in known else _Pace(1, 0, group.news.changed) for group in groups
+            group: known[group].after(group) if group in known else _Pace(1, 0, group.news.told) for group in groups
         }
         due = [group for group in groups if quiet_too or not self._paces[group].left]
         if not groups:

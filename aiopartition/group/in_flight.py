@@ -27,7 +27,7 @@ class InFlight:
         self._group_id = group_id
         self._handoff: Handoff | None = None
         self._ended = ended
-        self._calm = asyncio.Event()
+        self._calm: asyncio.Event | None = None  # set when nothing is in flight any more
         self._predecessors: list[InFlight] = []  # those of earlier participations, until the policy is known
         self._successors: list[InFlight] = []  # those of later participations, which wait for our work to end
         self._adopted = False
@@ -65,7 +65,7 @@ class InFlight:
             return
         self._handoff.ended(work)
         self._ended()
-        if self.idle:
+        if self.idle and self._calm is not None:
             self._calm.set()
         for successor in self._successors:
             successor.end(work)
@@ -104,5 +104,6 @@ class InFlight:
     async def until_idle(self) -> None:
         """Wait until nothing is in flight."""
         while not self.idle:
+            self._calm = self._calm or asyncio.Event()
             self._calm.clear()
             await self._calm.wait()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import Final
 
 from aiopartition.backends.base import Backend, Owner
@@ -37,7 +36,7 @@ class Inspection:
         self._backend = backend
         self._group = group
         self._owners: dict[str, Owner] = {}  # of entries that were looked up and belong to a session
-        self._queue: deque[str] = deque()  # entries to be looked up
+        self._queue: list[str] = []  # entries to be looked up
         self._inspected: Roster = group.roster
         self._counted = group.roster
         self._lapses = 0
@@ -69,7 +68,7 @@ class Inspection:
         for _ in range(LOOKS):
             if not self._queue:
                 break
-            name = self._queue.popleft()
+            name = self._queue.pop(0)
             if await self.owner(name) is Owner.NOBODY:
                 still_there.append(name)
         self._queue += still_there
@@ -120,11 +119,9 @@ class Inspection:
         entries, member_id = group.roster.entries, group.member.id
         self._owners = {name: owner for name, owner in self._owners.items() if name in entries}
         # First the entries under our own id, which may be in our way; then, in order, the ids after ours.
-        self._queue = deque(
-            sorted(
-                entries.keys() - self._owners.keys(),
-                key=lambda name: (entries[name].member_id != member_id, entries[name].member_id < member_id, name),
-            )
+        self._queue = sorted(
+            entries.keys() - self._owners.keys(),
+            key=lambda name: (entries[name].member_id != member_id, entries[name].member_id < member_id, name),
         )
 
     def _tell_of_foreign(self) -> None:

@@ -61,8 +61,8 @@ class Membership:
         self.group_id = group_id
         self.options: JoinOptions = options
         """The options the group was joined with. They include its policy once that is known."""
-        self.finished: asyncio.Event = asyncio.Event()
-        """Set when the group was left and nothing of ours remains in it."""
+        self.finished: bool = False
+        """Whether the group was left, and nothing of ours remains in it."""
         self.announced_view: View | None = None
         """The view of the members as we know them. It holds only while the lease lasts."""
         self.news: News = News()
@@ -85,7 +85,7 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._defect: PartitionError | None = None  # the last unexpected failure, until every step succeeds again
-        self._retry = asyncio.Event()  # set when the task may go on after such a failure
+        self._retry = True  # whether the task may go on after such a failure
         self._inherited = False  # whether this is a copy in a forked process
         self._warned = False
         self._logged = ""  # the last error that was logged, until the error has gone
@@ -200,8 +200,8 @@ class Membership:
 
     async def until_retracted(self) -> None:
         """After :meth:`abandon`: wait until our acknowledgements are deleted, or cannot be."""
-        if self._handoff is not None and self._handoff.obsolete is not None:
-            await self.finished.wait()
+        while self._handoff is not None and self._handoff.obsolete is not None and not self.finished:
+            await self.news.changed.wait()
 
     # ---- events
 
@@ -238,13 +238,13 @@ class Membership:
 
     def leave(self) -> None:
         self.group.leave()
-        self._retry.set()
+        self._retry = True
         self.wake()
 
     def abandon(self) -> None:
         """Leave without deleting our entry: the whole session is about to end."""
         self.group.abandon()
-        self._retry.set()
+        self._retry = True
         self.wake()
 
     def fail(self, error: Exception) -> None:
@@ -258,7 +258,7 @@ class Membership:
         if str(defect) != str(self._defect):  # logged once, not at each attempt
             _logger.error("%s", defect, exc_info=error)
         self._defect = defect
-        self._retry.clear()
+        self._retry = False
         self.group.upset(defect)
         self.in_flight.revoke()  # what failed may have been the news that others own what we had
         self._publish()
@@ -286,7 +286,7 @@ class Membership:
             self.group.session_opened(fresh=False)  # that event may have failed; a read will tell if it was fresh
         self.group.probed(generation)
         self.group.heartbeat()
-        self._retry.set()
+        self._retry = True
         self.wake()
         await self._requests.inspection.go_on()
 
@@ -304,7 +304,7 @@ class Membership:
         if self.settled and (view is None or not waits):
             self.arrived = True
         state = (
-            view, view and view.active, self.error, self.settled, self.arrived, self.left, self.finished.is_set(),
+            view, view and view.active, self.error, self.settled, self.arrived, self.left, self.finished,
             self._backend.connected, self.options.policy, self.group.weighed, self.group.candidacy.refusal, waits,
         )  # fmt: skip
         if not self.news.is_new(state):
@@ -320,35 +320,35 @@ class Membership:
 
     async def tend(self) -> None:
         """Take part until the group is left; then return."""
-        while not self.finished.is_set():
+        while not self.finished:
             try:
                 await self._go_on()
             except Exception as error:
                 if self._inherited:
                     raise  # a child process only ends what it inherited
                 self.fail(error)
-                await self._retry.wait()
+                while not self._retry:
+                    self._woken.clear()
+                    await self._woken.wait()
 
     async def _go_on(self) -> None:
         self._woken.clear()
         step = self.group.next_step()
         if step is Step.FINISH:
-            self.finished.set()
+            self.finished = True
         elif step is Step.REST and self._defect is not None and not self.group.stuck:
             self._defect = None
             _logger.info("group %r has recovered", self.group_id)
         self.announce()
-        if step is Step.FINISH:
-            return
         if step is Step.REST:
             await self._rest()
-            return
-        leaving = self.left
-        try:
-            await self._take(step)
-        except PartitionError as error:
-            if leaving == self.left:  # otherwise the error is about a step that no longer matters
-                self._failed(step, error)
+        elif step is not Step.FINISH:
+            leaving = self.left
+            try:
+                await self._take(step)
+            except PartitionError as error:
+                if leaving == self.left:  # otherwise the error is about a step that no longer matters
+                    self._failed(step, error)
 
     async def _rest(self) -> None:
         next_look = None if self._handoff_task is None else self._handoff_task.next_look()

@@ -14,6 +14,8 @@ class News:
     def __init__(self) -> None:
         self.changed: asyncio.Event = asyncio.Event()
         """Set at the next change, and replaced by a new one. To miss no change, get it before you look at the state."""
+        self.told: int = 0
+        """How many changes there have been."""
         self._state: tuple[object, ...] = ()
         self._subscribers: list[Callable[[], None]] = []
 
@@ -24,6 +26,7 @@ class News:
 
     def tell(self) -> None:
         """There is a change."""
+        self.told += 1
         self.changed.set()
         self.changed = asyncio.Event()
         for tell in tuple(self._subscribers):

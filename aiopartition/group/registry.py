@@ -209,9 +209,9 @@ class Registry:
         membership.in_flight.release(asyncio.current_task())  # before work is revoked: this task lets go by itself
         self.leave(group_id)
         with anyio.move_on_after(_LEAVE_TIMEOUT + membership.in_flight.drain_timeout):
-            while self.backend.connected and not membership.finished.is_set() and membership.error is None:
+            while self.backend.connected and not membership.finished and membership.error is None:
                 await membership.news.changed.wait()
-        if membership.error is not None and not membership.finished.is_set():
+        if membership.error is not None and not membership.finished:
             raise membership.error
 
     def release(self, task: object) -> None:

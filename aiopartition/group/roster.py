@@ -18,6 +18,8 @@ NAMES_PER_STEP: Final = 500
 EXAMPLES: Final = 3
 """How many names a warning of foreign names quotes."""
 
+_NONE: Final = frozenset[str]()
+
 NO_WEIGHT: Final = "no member has a weight above 0"
 """Why there is no view of a group that has members."""
 
@@ -36,9 +38,9 @@ class Roster:
     :ivar appeared: how many foreign names the previous read did not find.
     """
 
-    names: frozenset[str] = frozenset()
+    names: frozenset[str] = _NONE
     entries: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
-    foreign: frozenset[str] = frozenset()
+    foreign: frozenset[str] = _NONE
     examples: tuple[str, ...] = ()
     appeared: int = 0
     _live: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
@@ -86,7 +88,7 @@ class Roster:
             if count % NAMES_PER_STEP == 0:
                 yield
         examples = tuple(nsmallest(EXAMPLES, foreign))
-        return Roster(names, entries, (self.foreign & names) | foreign, examples, len(foreign), live, several)
+        return Roster(names, entries, (self.foreign & names) | foreign or _NONE, examples, len(foreign), live, several)
 
     @property
     def members(self) -> frozenset[str]:

@@ -7,10 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from aiopartition import GroupPolicy
+from aiopartition.backends.base import Mark
 from aiopartition.cli.access import connected
 from aiopartition.group.document import document_of
 from aiopartition.group.entry import Entry
 from aiopartition.settings import Settings
+from tests.support import wait_until
 
 AT_ONCE = 20  # requests under way: in memory all of them in one turn of the event loop, whose stalls are measured
 
@@ -43,6 +45,21 @@ class Crowd:
         await self._backend.ensure_group(group_id, document_of(policy or GroupPolicy()))
         for first in range(0, len(member_ids), AT_ONCE):
             await asyncio.gather(*(self._enter(group_id, each) for each in member_ids[first : first + AT_ONCE]))
+
+    async def hand_over(self, group_id: str, member_id: str) -> None:
+        """In an exclusive group they let go of everything, as soon as that member is there."""
+
+        async def generation() -> int | None:
+            found = await self._backend.read(group_id, watch=False)
+            joined = found is not None and any(name.startswith(f"{member_id};") for name in found.names)
+            return found.generation if found is not None and joined else None
+
+        await wait_until(generation)
+        number = await generation()
+        assert number is not None
+        for group, each in self._entries:
+            if group == group_id:
+                await self._backend.mark(group_id, Mark(number, self._entries[group, each]))
 
     async def leave(self, group_id: str, member_ids: Sequence[str]) -> None:
         """They leave it."""

@@ -55,6 +55,8 @@ async def measure(*, quick: bool) -> Report:
                     how = "all at once" if at_once else "one after the other"
                     times.add(f"aiopartition, {how}, {name}", seconds, seconds / groups * 1e3)
         async with Groups(server.url("/exclusive"), groups, same=True, policy=EXCLUSIVE) as fleet:
+            await fleet.join(at_once=True)
+            await fleet.forget()
             with allocated(groups) as cost:
                 await fleet.join(at_once=True)
             memory.add(f"a joined exclusive group of {MEMBERS}, the same members", cost.kilobytes, cost.threads)
@@ -142,7 +144,10 @@ class Groups:
         """How many seconds it takes."""
         began = time.monotonic()
         if at_once:
-            await asyncio.gather(*(self._coordinator.join_group(name, policy=self._policy) for name in self._names))
+            joining = asyncio.gather(*(self._coordinator.join_group(each, policy=self._policy) for each in self._names))
+            if self._policy is not None and self._policy.exclusive:
+                await asyncio.gather(*(self._crowd.hand_over(each, "me") for each in self._names))
+            await joining
         else:
             for name in self._names:
                 await self._coordinator.join_group(name, policy=self._policy)

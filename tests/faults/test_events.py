@@ -1,6 +1,7 @@
 """The events of which members make their lists of members: lost, doubled, late, in the midst of a reconnection."""
 
 import asyncio
+import struct
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -160,6 +161,27 @@ async def test_a_reconnection_in_the_midst_of_a_burst(
         await burst
     await fleet.settle()
     assert disagreements(*changes) == []
+
+
+async def test_events_tell_their_generations(
+    fleet: Fleet, zookeeper: ZooKeeperServer, network: Proxy, namespace: str
+) -> None:
+    """Since 3.9; before, they tell nothing: -1."""
+    first = await fleet.start(network.url(namespace), "a")
+    told: list[int] = []
+    with network.on_frame(lambda frame: told.append(zxid_of(frame)) if frame.is_watch_event else None):
+        await fleet.start(zookeeper.url(namespace), "b")
+        await fleet.settle()
+        await fleet.members[-1].set_weight(GROUP, 2)
+        await fleet.settle()
+    generation = (await first.view(GROUP)).generation
+    assert len(told) == 3
+    assert set(told) == {-1} if min(told) < 0 else told[-2:] == [generation, generation] > told[:1] * 2
+
+
+def zxid_of(frame: Frame) -> int:
+    zxid: int = struct.unpack_from("!q", frame.body, 4)[0]
+    return zxid
 
 
 async def test_a_change_costs_numbers_and_no_list(

@@ -15,6 +15,18 @@ SUCCESSOR_DIES = Schedule(
     2, (Event(0.0, "twin", 0), Event(0.01, "crash", 2), Event(0.0, "join", 2)), GroupPolicy(slots=16, vnodes=4)
 )
 """The first member joins again, and owns none of the keys."""
+OVERTAKEN = Schedule(
+    4,
+    (
+        Event(3.0, "delete group", 1), Event(2.1, "leave", 1), Event(3.0, "lag", 1, 0.01), Event(3.0, "join", 7),
+        Event(2.1, "restart", 0, 0.5), Event(1.9, "hold", 1), Event(2.9, "hold", 3), Event(2.1, "join", 1),
+        Event(0.0, "restart", 7, 1.0), Event(0.0, "lose", 0), Event(2.1, "leave", 3), Event(2.9, "lag", 4, 3.1),
+    ),
+    GroupPolicy(replicas=2, load_bound=1.5, slots=16, vnodes=4),
+    delay=0.5,
+    seed=736,
+)  # fmt: skip
+"""One event overtakes a list, and the next one the numbers that were asked for after it: their count is right."""
 
 pytestmark = pytest.mark.usefixtures("quiet_library")
 
@@ -29,6 +41,7 @@ def test_any_schedule_of_faults() -> None:
     @given(schedules)
     @example(Schedule(3, tuple(Event(1.0, kind, 1, 2.5) for kind in KINDS)))
     @example(SUCCESSOR_DIES)
+    @example(OVERTAKEN)
     def run(schedule: Schedule) -> None:
         simulated.append(simulate(schedule))
 

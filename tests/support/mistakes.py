@@ -42,7 +42,7 @@ def events_are_applied_without_the_check(mutate: Patcher) -> None:
         if known is None:
             return None
         names = set(known.names)
-        for name, came in events:
+        for name, came, _ in events:
             (names.add if came else names.discard)(name)
         return self.listed(Entries(tally.generation, frozenset(names)), tally, connection)
 

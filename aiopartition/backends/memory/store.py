@@ -379,7 +379,8 @@ class MemoryCluster:
         group.documents = {name: group.documents.get(name, b"") for name in group.entries}
         deaf, group.deaf = group.deaf, False
         for event in () if deaf else events:
-            self._tell(group.watchers, group_id, event)
+            known = event if event is WHOLE else event._replace(generation=group.generation)
+            self._tell(group.watchers, group_id, known)
 
     def _write_progress(self, group_id: str, group: _Group, progress: Progress) -> None:
         group.progress = progress

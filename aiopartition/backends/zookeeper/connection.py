@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
     def _dispatch(self, payload: bytes) -> None:
         xid, zxid, error, body = codec.parse_header(payload)
         if xid == Xid.WATCH:
-            self._owner.event_received(parse_event(body))
+            self._owner.event_received(parse_event(body, zxid))
             return
         pending = self._pending_of(xid)
         future = pending.future

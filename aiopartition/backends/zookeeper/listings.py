@@ -68,7 +68,7 @@ class Listings:
             return
         members, _, name = event.path.rpartition("/")
         if (listing := self._listings.get(members)) is not None:
-            first = listing.event(Event(name, created))
+            first = listing.event(Event(name, created, event.zxid))
         elif (listing := self._listings.get(event.path)) is not None:
             members, first = event.path, listing.event(WHOLE)
         else:  # the node is no longer watched, but the answer that armed the watch came too late to remove it then

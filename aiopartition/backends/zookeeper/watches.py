@@ -35,15 +35,18 @@ class WatchEvent(NamedTuple):
     """What a server reports about a watched node.
 
     :ivar kind: an :class:`EventKind`, or another number.
+    :ivar zxid: the transaction that did it; -1 from servers before 3.9.
     """
 
     path: str
     kind: int
+    zxid: int = -1
 
 
-def parse_event(body: bytes) -> WatchEvent:
+def parse_event(body: bytes, zxid: int = -1) -> WatchEvent:
     """Parse an event. Not with aiozk, because there may be very many.
 
+    :param zxid: from the header.
     :raises ProtocolError: if it is malformed.
     """
     try:
@@ -53,7 +56,7 @@ def parse_event(body: bytes) -> WatchEvent:
         raise ProtocolError(f"a malformed WatchEvent: {error}") from error
     if length < -1 or len(body) < _EVENT.size + length:  # -1 stands for a path that is null
         raise ProtocolError(f"a malformed WatchEvent: {length} bytes of path in {len(body)}")
-    return WatchEvent(path, kind)
+    return WatchEvent(path, kind, zxid)
 
 
 # ---- requests

@@ -1,7 +1,9 @@
 """The entries of a group as events tell them: believed only if the numbers say that nothing is missing."""
 
+import random
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiopartition.backends import listing as module
@@ -104,6 +106,27 @@ def test_after_another_connection_only_what_has_not_changed_is_believed() -> Non
     assert known.counted(Tally(11, 3, 3), 2) == Entries(11, frozenset("abc"))
 
 
+def test_an_event_that_tells_its_generation_counts_for_that_one() -> None:
+    """One that overtook the numbers is not taken for one that was lost, or came after a list that has it."""
+    known = listing()
+    known.event(Event("d", came=True, generation=13))
+    assert known.counted(Tally(12, 3, 3), 1) is None  # that of c was lost
+    known.listed(Entries(12, frozenset("abc")), Tally(12, 3, 3), 1)
+    known.event(Event("c", came=True, generation=12))
+    assert known.counted(Tally(13, 4, 4), 1) == Entries(13, frozenset("abcd"))
+    known.event(Event("e", came=True, generation=14))
+    assert known.confirm(Tally(13, 4, 4), 1)
+    assert known.counted(Tally(13, 4, 4), 1) == Entries(13, frozenset("abcd"))
+    assert known.counted(Tally(14, 5, 5), 1) == Entries(14, frozenset("abcde"))
+
+
+def test_events_that_tell_their_generations_may_come_in_any_order() -> None:
+    known = listing()
+    for event in (Event("c", came=False, generation=12), Event("c", came=True, generation=11)):
+        known.event(event)
+    assert known.counted(Tally(12, 4, 2), 1) == Entries(12, START)
+
+
 def test_the_first_change_after_a_look_is_news() -> None:
     """However many follow, and whether the list is known or not."""
     for known in (Listing(), listing()):
@@ -154,3 +177,31 @@ def test_whatever_is_lost_or_doubled_what_is_believed_is_true(toggled: list[str]
             assert believed in (None, Entries(generation, frozenset(names)))
             if believed is None:
                 known.listed(Entries(generation, frozenset(names)), Tally(generation, changes, len(names)), connection)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(NAMES, max_size=12), st.randoms(use_true_random=False))
+def test_whatever_the_order_in_which_messages_arrive_what_is_believed_is_true(
+    toggled: list[str], chance: random.Random
+) -> None:
+    """If events tell their generations: lost, doubled, early, late, and so the answers."""
+    names, messages = frozenset[str](), list[Event | tuple[Entries, Tally, bool]]()
+    for number, name in enumerate(toggled, start=1):
+        names ^= {name}
+        generation = 3 * number
+        messages += [Event(name, name in names, generation)] * chance.choice([0, 1, 1, 1, 1, 2])
+        state = Entries(generation, names), Tally(generation, number, len(names))
+        messages += [(*state, chance.random() < 0.5) for _ in range(chance.choice([0, 1, 2]))]
+    mostly_in_order = chance.choice([0.5, 2.0, 10.0])
+    places = sorted(range(len(messages)), key=lambda place: place + chance.random() * mostly_in_order)
+    known = Listing()
+    known.listed(Entries(0, frozenset()), Tally(0, 0, 0), 0)
+    for message in map(messages.__getitem__, places):
+        if isinstance(message, Event):
+            known.event(message)
+            continue
+        entries, tally, whole = message
+        if whole:
+            known.listed(entries, tally, 0)
+        else:
+            assert known.counted(tally, 0) in (None, entries)
