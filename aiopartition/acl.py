@@ -106,7 +106,7 @@ class Acl:
 
         :param user: must not be empty, and must not contain ``:``.
         :param password: the id has a hash of it.
-        :raises ConfigurationError: if the user is not such a name.
+        :raises ConfigurationError: if the user is not such a name, or either is not a ``str``.
         """
         password = password if isinstance(password, Secret) else Secret(password)
         credentials = require_auth((user, password))

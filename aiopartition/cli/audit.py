@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class MemberCount:
-    """What one member owns.
+    """The share and the keys of one member.
 
     :ivar share: its share of the slots or partitions.
     :ivar expected: the share that it would have by weight alone.
@@ -153,7 +153,7 @@ async def settled_snapshot(backend: Backend, group_id: str, patience: float) -> 
 
 
 async def audit_group(backend: Backend, snapshot: Snapshot, keys: list[bytes] | None, patience: float) -> Audit:
-    """Look at every entry of a group, and calculate who owns the keys.
+    """Look at every entry of a group, and calculate the owners of the keys.
 
     :param keys: ``None`` if none were given.
     :param patience: seconds after which a handoff that is still under way counts as one that waits.

@@ -38,7 +38,7 @@ _MODE: Final = re.compile(r"^Mode: ([a-z-]{1,30})", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class ServerLine:
-    """One server of the URL, and what it answered.
+    """One server of the URL, and its answers.
 
     :ivar problem: why there is no session with it; otherwise empty.
     :ivar version: exact if the server answers ``srvr``; otherwise inferred from what it can do.
@@ -82,14 +82,14 @@ class ServerLine:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found out about an ensemble.
+    """The result of examining an ensemble.
 
     :ivar asked: the session timeout that was asked for, in seconds.
     :ivar user: the user as whom the client logged in; ``None`` if it did not log in, or logged in by Kerberos.
     :ivar kerberos: whether it logged in by Kerberos.
     :ivar groups: how many groups there are; ``None`` if that cannot be known.
-    :ivar denied: what this client may not read.
-    :ivar foreign_rights: who else may change the nodes, if this client has credentials.
+    :ivar denied: the errors of reads that were refused.
+    :ivar foreign_rights: lines that name ids other than members' which may change nodes; none without credentials.
     """
 
     url: str
@@ -150,7 +150,7 @@ class Examination:
 
 
 async def examine(settings: Settings) -> Examination:
-    """Open a session with each server of the URL, and find out from one of them what may be read.
+    """Open a session with each server of the URL. Then try on one of them which reads are permitted.
 
     :param settings: must have a URL.
     """
@@ -249,7 +249,7 @@ async def _try_reads(backend: Backend, denied: list[str]) -> int:
 
 
 async def _foreign_rights(backend: Backend) -> list[str]:
-    """Return who else may change the nodes of groups. The namespace is looked at even if there are none."""
+    """Return which ids other than members' may change nodes. The namespace is looked at even if there are no groups."""
     others: dict[str, Mapping[str, tuple[str, ...]]] = {}
     for found in await each(backend.foreign_rights, await backend.groups() or ("-",)):
         others.update(found.others)
@@ -257,7 +257,7 @@ async def _foreign_rights(backend: Backend) -> list[str]:
 
 
 async def _denied_in(backend: Backend, group_id: str) -> list[str]:
-    """Return what may not be read of a group. Only one of its entries is tried."""
+    """Return the errors of reads that are refused in a group. Only one of its entries is tried."""
     denied: list[str] = []
 
     async def tried(read: Awaitable[T]) -> T | None:

@@ -114,7 +114,7 @@ def _probe(name: str, trouble: str) -> tuple[HTTPStatus, bytes, str]:
 
 
 def _json(status: HTTPStatus, document: dict[str, Any]) -> tuple[HTTPStatus, bytes, str]:
-    # ASCII: whatever characters members have in their names can be encoded.
+    # In ASCII, so that any character in a name can be encoded.
     return status, json.dumps(document).encode() + b"\n", "application/json"
 
 

@@ -80,7 +80,7 @@ class Handoffs:
         await self._nodes.delete(mark_path(group, mark))
 
     async def marks(self, group: str, generation: int) -> Marks:
-        """Read the marks of a generation, unless they are still what they were at the last reading."""
+        """Return the marks of a generation. They are read again only if they have changed since the last reading."""
         paths = [marks_path(group, generation, ready=ready) for ready in (True, False)]
         known, connection = self._surveys.get(group), self._nodes.connection
         if (

@@ -47,7 +47,13 @@ class Negotiator:
         self._under_way: asyncio.Future[bytes | None] | None = None
 
     def exchange(self, host: str) -> Exchange:
-        """Authenticate this client, and the server ``service/host``, whose name Kerberos makes canonical."""
+        """Authenticate this client and a server to each other.
+
+        :param host: the server's name, which Kerberos makes canonical.
+        :raises LoginError: if either refuses the other, or this client has no credentials.
+        :raises OSError: if Kerberos has trouble that may pass.
+        :raises ProtocolError: if the server does not follow the protocol.
+        """
         gssapi = self._gssapi
         flags = [gssapi.RequirementFlag.mutual_authentication]
         said: bytes | None = None

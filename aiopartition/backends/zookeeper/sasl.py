@@ -75,7 +75,7 @@ class _Challenge(NamedTuple):
 
 
 class _Exchange(NamedTuple):
-    """What both sides know of one exchange, but for the password."""
+    """All that both sides of one exchange know, except the password."""
 
     user: str
     realm: str

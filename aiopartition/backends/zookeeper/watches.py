@@ -32,7 +32,7 @@ class EventKind(IntEnum):
 
 
 class WatchEvent(NamedTuple):
-    """What a server reports about a watched node.
+    """A server's report about a watched node.
 
     :ivar kind: an :class:`EventKind`, or another number.
     :ivar zxid: the transaction that did it; -1 from servers before 3.9.
