@@ -1,4 +1,4 @@
-"""Heartbeats: they find out whether a notification was lost, in any group.
+"""Heartbeats, which find out whether a notification was lost in any group.
 
 Notifications tell of nearly every change, so members ask less and less often about a group that stays quiet. Otherwise
 a hundred members of a hundred groups would ask ten thousand questions a second.
@@ -19,7 +19,7 @@ from aiopartition.group.observation import Observation
 __all__ = ["LONGEST", "Heartbeats"]
 
 LONGEST: Final = 4
-"""The greatest number of heartbeats from one question about a quiet group to the next. More would spare little: with
+"""The greatest number of heartbeats from one question about a quiet group to the next. More would save little: with
 the defaults, the session itself needs a request every 2.5 seconds."""
 
 _AT_ONCE: Final = 16

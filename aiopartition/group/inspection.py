@@ -1,8 +1,8 @@
 """Finds nodes among a group's entries that are no entries: names that no member would write, and nodes that no session
 owns, as in a tree that was restored from a backup.
 
-The first are ignored, with a warning now and then. The second count as members, since membership depends on names
-alone, so that all members agree on it. So whoever finds one removes it, which makes a new generation.
+The first are ignored, with a warning now and then. The second count as members, because membership depends on names
+alone, so that all members agree on it. A member that finds one removes it, which makes a new generation.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Inspection:
         self._queue += still_there
 
     async def owner(self, name: str) -> Owner | None:
-        """Return who owns an entry, and remove it if nobody does.
+        """Return the owner of an entry. Remove an entry that nobody owns.
 
         :returns: ``None`` if it is gone. An entry that we are not allowed to look at counts as another session's.
         :raises BackendUnavailableError: without a connection.

@@ -1,4 +1,4 @@
-"""Tells those who wait for a change in one group that there is one."""
+"""Wakes the callers that wait for a change in one group."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class News:
         self._subscribers: list[Callable[[], None]] = []
 
     def is_new(self, state: tuple[object, ...]) -> bool:
-        """Whether ``state`` differs from that of the previous call."""
+        """Return whether ``state`` differs from that of the previous call."""
         known, self._state = self._state, state
         return state != known
 
@@ -37,4 +37,5 @@ class News:
         self._subscribers.append(tell)
 
     def unsubscribe(self, tell: Callable[[], None]) -> None:
+        """No longer have ``tell`` called."""
         self._subscribers.remove(tell)
