@@ -6,9 +6,9 @@ so the events that arrive before the numbers lead to the list at their generatio
 as many have arrived as the count has grown by, each of them changes the list, and the list then has the right length.
 Otherwise the whole list is read. So a lost event only costs a list.
 
-If an event tells which generation it made, it counts for that one, whatever the order in which it arrived. Otherwise
-(ZooKeeper before 3.9) one that overtakes an answer could make up for another that was lost. A server sends its answers
-and events over one connection, in order.
+Since ZooKeeper 3.9 an event tells the generation that it made. It counts for that one, even if it overtakes an answer.
+An event of an older server counts for the next numbers. If it could overtake an answer, it could make up for another
+event that was lost; but a server sends events and answers over one connection, in order.
 
 No event reports what happened between two connections. So after a reconnection the list is believed only if nothing has
 changed at all.
@@ -37,7 +37,7 @@ _WRAP: Final = 1 << 32
 class Event(NamedTuple):
     """An entry came or went.
 
-    :ivar generation: the one that this made; -1 if the backend does not tell.
+    :ivar generation: the generation that this made; -1 if the backend does not tell.
     """
 
     name: str
@@ -63,6 +63,8 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    """The list at a tally."""
+
     tally: Tally
     names: frozenset[str]
     length: int
@@ -74,9 +76,9 @@ class Listing:
 
     def __init__(self) -> None:
         self._known: _Known | None = None
-        self._events: list[Event] = []  # those that are not in it
+        self._events: list[Event] = []  # those that the known list does not include
         self._kept = 0  # characters of their names
-        self._connection = 0  # the number of the one on which all this arrived
+        self._connection = 0  # the number of the connection on which all this arrived
         self._told = True  # whether a change since the last look has been reported
 
     @property
@@ -96,7 +98,7 @@ class Listing:
         self._kept += len(event.name)
         if event is WHOLE or self._kept > MAX_EVENTS:
             self.forget()
-        elif event.generation < 0 if self._known is None else 0 <= event.generation <= self._known.tally.generation:
+        elif self._is_included(event):
             self._kept -= len(event.name)
         else:
             self._events.append(event)
@@ -125,8 +127,8 @@ class Listing:
         return None if self._known is None else Entries(tally.generation, self._known.names)
 
     def confirm(self, tally: Tally, connection: int) -> bool:
-        """A tally has arrived. Return whether nothing has changed, so that what was known before this connection is
-        still true."""
+        """A tally has arrived. Return whether nothing has changed, so that the known list still holds, even if it was
+        read on an earlier connection."""
         if self._known is None or self._up_to(tally) or tally != self._known.tally:
             return False
         self._keep_later(tally, connection)
@@ -134,13 +136,19 @@ class Listing:
 
     # ---- inside
 
+    def _is_included(self, event: Event) -> bool:
+        """Return whether the known list includes an event, or, without one, whether the next list will."""
+        if self._known is None:
+            return event.generation < 0
+        return 0 <= event.generation <= self._known.tally.generation
+
     def _up_to(self, tally: Tally) -> list[Event]:
-        """Return the events that the tally includes, as far as they tell, in the order in which things happened."""
+        """Return the events that the tally includes, and those that do not tell their generation, in order."""
         included = [event for event in self._events if event.generation <= tally.generation]
         return sorted(included, key=attrgetter("generation"))
 
     def _keep_later(self, tally: Tally, connection: int) -> None:
-        """Drop all other events. Those of an earlier connection may come again."""
+        """Keep only events later than the tally. Those of an earlier connection may come again, so drop them too."""
         same, self._connection = connection == self._connection, connection
         self._events = [event for event in self._events if same and event.generation > tally.generation]
         self._kept = sum(len(event.name) for event in self._events)

@@ -32,7 +32,7 @@ class _Pace:
 
     :ivar interval: heartbeats from one question to the next.
     :ivar left: heartbeats before the next question.
-    :ivar told: how many changes there had been in the group.
+    :ivar told: the number of changes in the group at the last heartbeat.
     """
 
     interval: int

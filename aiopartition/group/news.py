@@ -15,7 +15,7 @@ class News:
         self.changed: asyncio.Event = asyncio.Event()
         """Set at the next change, and replaced by a new one. To miss no change, get it before you look at the state."""
         self.told: int = 0
-        """How many changes there have been."""
+        """The number of changes so far."""
         self._state: tuple[object, ...] = ()
         self._subscribers: list[Callable[[], None]] = []
 

@@ -35,7 +35,7 @@ class WatchEvent(NamedTuple):
     """A server's report about a watched node.
 
     :ivar kind: an :class:`EventKind`, or another number.
-    :ivar zxid: the transaction that did it; -1 from servers before 3.9.
+    :ivar zxid: the transaction that made the change; -1 from servers before 3.9.
     """
 
     path: str
