@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = ["Leftovers"]
+
+_NONE: Final = frozenset[str]()
 
 
 class Leftovers:
@@ -15,25 +19,25 @@ class Leftovers:
     def __init__(self) -> None:
         self.to_delete: set[str] = set()
         """Entries that we have to delete."""
-        self.deleted: set[str] = set()
+        self.deleted: frozenset[str] = _NONE
         """Entries that were deleted in this session."""
-        self.orphans: set[str] = set()
+        self.orphans: frozenset[str] = _NONE
         """Entries of our session whose participation has ended, and which count for nobody."""
 
     def disown(self, name: str) -> None:
         """An entry has turned out to be an orphan."""
-        self.orphans.add(name)
+        self.orphans |= {name}
         self.to_delete.add(name)
 
     def was_deleted(self, name: str) -> None:
         """An entry is gone."""
         self.to_delete.discard(name)
-        self.deleted.add(name)
+        self.deleted |= {name}
 
     def keep(self, name: str) -> None:
         """An entry is wanted after all, although it may have been deleted, or marked for deletion, before."""
         self.to_delete.discard(name)
-        self.deleted.discard(name)
+        self.deleted -= {name}
 
     def delete_again(self) -> None:
         """After a reconnection: the ensemble may have forgotten deletions, and no watch would report that."""
@@ -42,9 +46,9 @@ class Leftovers:
     def abandon(self) -> None:
         """The end of the session will delete every entry."""
         self.to_delete.clear()
-        self.deleted.clear()
+        self.deleted = _NONE
 
     def session_ended(self) -> None:
         """The session has ended, and every entry with it."""
         self.abandon()
-        self.orphans.clear()
+        self.orphans = _NONE

@@ -12,12 +12,18 @@ class News:
     """Reports changes of a state, in the same turn of the event loop."""
 
     def __init__(self) -> None:
-        self.changed: asyncio.Event = asyncio.Event()
-        """Set at the next change, and replaced by a new one. To miss no change, get it before you look at the state."""
         self.told: int = 0
         """The number of changes so far."""
+        self._changed: asyncio.Event | None = None  # made when somebody asks for it
         self._state: tuple[object, ...] = ()
         self._subscribers: list[Callable[[], None]] = []
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """The event that is set at the next change. To miss none, await it in the turn of the look at the state."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        return self._changed
 
     def is_new(self, state: tuple[object, ...]) -> bool:
         """Return whether ``state`` differs from that of the previous call."""
@@ -27,8 +33,9 @@ class News:
     def tell(self) -> None:
         """There is a change."""
         self.told += 1
-        self.changed.set()
-        self.changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
         for tell in tuple(self._subscribers):
             tell()
 

@@ -350,10 +350,8 @@ class Registry:
         """Wait until ``reached()``, at most for ``connect_timeout``, and not at all without a connection."""
         hopeful = self.backend.connected  # if it is lost while we wait, it may well come back in time
         with anyio.move_on_after(self._connect_timeout):
-            changed = group.news.changed
             while hopeful and not reached():
-                await changed.wait()
-                changed = group.news.changed
+                await group.news.changed.wait()
 
     def _of_group(self, group_id: str) -> list[Membership]:
         return [membership for membership in self._unfinished if membership.group_id == group_id]

@@ -93,7 +93,7 @@ class Roster:
     @property
     def members(self) -> frozenset[str]:
         """The names of all entries of members."""
-        return frozenset(self.entries)
+        return frozenset(self.entries) if self.foreign else self.names  # mostly all of them: one object
 
     def after(self, names: frozenset[str]) -> Roster:
         """Return the roster of the next read, without steps."""

@@ -46,8 +46,8 @@ class Crowd:
         for first in range(0, len(member_ids), AT_ONCE):
             await asyncio.gather(*(self._enter(group_id, each) for each in member_ids[first : first + AT_ONCE]))
 
-    async def hand_over(self, group_id: str, member_id: str) -> None:
-        """In an exclusive group they let go of everything, as soon as that member is there."""
+    async def hand_over(self, group_id: str, member_id: str) -> list[Mark]:
+        """In an exclusive group they let go of everything, as soon as that member is there. Return their marks."""
 
         async def generation() -> int | None:
             found = await self._backend.read(group_id, watch=False)
@@ -57,9 +57,15 @@ class Crowd:
         await wait_until(generation)
         number = await generation()
         assert number is not None
-        for group, each in self._entries:
-            if group == group_id:
-                await self._backend.mark(group_id, Mark(number, self._entries[group, each]))
+        marks = [Mark(number, name) for (group, _), name in self._entries.items() if group == group_id]
+        for mark in marks:
+            await self._backend.mark(group_id, mark)
+        return marks
+
+    async def retract(self, group_id: str, marks: Sequence[Mark]) -> None:
+        """The handoff is over."""
+        for mark in marks:
+            await self._backend.unmark(group_id, mark)
 
     async def leave(self, group_id: str, member_ids: Sequence[str]) -> None:
         """They leave it."""
