@@ -31,7 +31,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 CHECK_INSTALLED = Path("tests", "installed.py").resolve()
 TYPE_CHECKS = (("mypy",), ("pyright",), ("pyright", "--verifytypes", "aiopartition", "--ignoreexternal"))
 # Tests wait more than they compute, so there are more processes than two cores. Each has servers of its own.
-PARALLEL = ("-n", "3", "--dist", "worksteal")
+PARALLEL = ("-n", "4", "--dist", "worksteal")
 APT_INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 
 
@@ -63,8 +63,9 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Two type checkers, and whether every public name is typed completely."""
     session.install("-e", ".", *group("typing"))
-    for command in TYPE_CHECKS:
-        session.run(*command)
+    with ThreadPoolExecutor(max_workers=2) as side_by_side:
+        for check in [side_by_side.submit(session.run, *command, silent=True) for command in TYPE_CHECKS]:
+            check.result()
 
 
 @nox.session
@@ -78,7 +79,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit, contract and fault tests under coverage. With arguments, which are pytest's, there is no report."""
+    """All tests, and what they cover. With arguments, which are pytest's, there is no report."""
     session.install("-e", ".", *group("test"))
     require_zookeeper(session)
     if session.posargs:

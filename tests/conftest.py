@@ -4,10 +4,15 @@ import asyncio
 import functools
 import gc
 import inspect
+import os
 import re
+import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator, Generator
 from contextlib import AsyncExitStack
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -15,6 +20,13 @@ from tests.support import Ensemble, OpenProxy, Proxy, ZooKeeperServer
 from tests.support.leaks import LeakCheck
 
 SERVERS = frozenset(("shared_zookeeper", "shared_ensemble"))
+TESTS = Path(__file__).parent
+REPETITIVE = {TESTS / name for name in ("simulation", "exploration", "chaos", "fuzz", "benchmarks")} | {
+    TESTS / "unit" / "group" / name for name in ("test_group_model.py", "test_handoff_model.py")
+}
+"""What does thousands of times what other tests do once, and takes three times as long under coverage."""
+PROCESSES_MEASURED = "COVERAGE_PROCESS_CONFIG"
+"""By this processes know that their coverage is measured."""
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +71,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Marks the tests that cannot run without Java."""
     if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker("zookeeper")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measures coverage where it can tell something new."""
+    repetitive = not REPETITIVE.isdisjoint((item.path, *item.path.parents)) or item.get_closest_marker("hypothesis")
+    if PROCESSES_MEASURED not in os.environ or not repetitive:
+        return (yield)
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    with patch.dict(os.environ):
+        del os.environ[PROCESSES_MEASURED]
+        try:
+            return (yield)
+        finally:
+            sys.settrace(here)
+            threading.settrace(in_threads)
 
 
 # The network

@@ -169,7 +169,7 @@ class TestActive:
             await steady("g", first, second)
             await second.leave_group("g")
             await operator.set(f"{namespace}/g/active", await recent(operator, namespace))
-            await join(second, "g")
+            await second.join_group("g", policy=POLICY, settle=0)
             await operator.set(f"{namespace}/g/active", await recent(operator, namespace))
         await steady("g", first, second)
 
