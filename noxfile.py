@@ -26,6 +26,9 @@ nox.options.sessions = ["lint", "typing", "docs", "tests", "examples", "browser"
 # Where a machine has certificates of its own, uv is to trust them as pip does.
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 
+# Hundreds of processes import the same modules: to compile them each time takes longer than what many of them are for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 CHECK_INSTALLED = Path("tests", "installed.py").resolve()
