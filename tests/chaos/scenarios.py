@@ -79,10 +79,10 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     # The last answer takes so long that the session is nearly over when it comes.
     "lease_from_arrival": scenario(
-        Fault(0.5, "hold", "all", 2.8, "client"),
-        Fault(0.65, "silence", "all", 7.5, "server"),
+        Fault(0.5, "hold", "all", 2.6, "client"),
+        Fault(0.75, "silence", "all", 7.5, "server"),
         caught_by="lease",
-        conditions=replace(CALM, session_timeout=6.0, tick_time=100, heartbeat=0.1),
+        conditions=replace(CALM, session_timeout=6.0, tick_time=100, heartbeat=0.05),
     ),
     "lease_by_timer": scenario(FROZEN_PAST_EXPIRY, caught_by="lease"),
     "stream_looks_once": scenario(FROZEN_PAST_EXPIRY, caught_by="lease share"),

@@ -99,6 +99,7 @@ class TestTransactions:
         epochs = {0x1_0000_0000: 0, 0x2_0000_0000: 0x1_0000_0005, 0x4_0000_0000: 0x1_0000_0005}
         zxids = [0x1_0000_0001, 0x1_0000_0005, 0x1_0000_0006, 0x2_0000_0001, 0x4_0000_0001]
         assert forgotten(zxids, epochs) == {0x1_0000_0006, 0x2_0000_0001}
+        assert forgotten([1, 2, 3], epochs) == set()  # before the first leader there was nothing
 
     async def test_copies_of_the_tree(self, ensemble: Ensemble, zookeeper: ZooKeeperServer, namespace: str) -> None:
         """Servers of one ensemble have the same nodes, made by the same transactions. Those of another are others."""

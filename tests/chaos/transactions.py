@@ -65,9 +65,10 @@ def forgotten(zxids: Iterable[int], epochs: Mapping[int, int]) -> set[int]:
     wrote down its tree when it tried to lead, with what was never agreed on, goes on from that tree when it is told to
     cut its log off: then no log has what its clients see.
 
-    :param epochs: for each epoch, by its first number, the last transaction that its leader knew of.
+    :param epochs: for each epoch, by its first number, the last transaction that its leader knew of; 0 if it knew of
+        none, so that there was nothing to forget.
     """
-    return {zxid for zxid in zxids if any(known < zxid < first for first, known in epochs.items())}
+    return {zxid for zxid in zxids if any(0 < known < zxid < first for first, known in epochs.items())}
 
 
 def epochs_of(servers: Iterable[ZooKeeperServer]) -> dict[int, int]:

@@ -282,7 +282,8 @@ class _Link:
         """FIN towards one side."""
         self._dead.add(towards)
         if writer := self._writers.get(towards):
-            writer.write_eof()
+            with suppress(OSError):  # the other side was quicker
+                writer.write_eof()
 
     async def _carry(self, source: StreamReader, towards: Towards) -> None:
         sink = self._writers[towards]
