@@ -44,6 +44,7 @@ async def test_the_right_to_read_is_enough(
     second = await fleet.start(url_of(guarded_server, namespace, MEMBER), "second", join=False)
     async with first.hold(GROUP, drain_timeout=30):
         await enter(second, GROUP, policy=POLICY)
+        await wait_until(lambda: observer.status(GROUP).generation == second.status(GROUP).generation)
         # Members make these nodes for themselves alone, whatever the nodes above them admit.
         refusal = f"{group}/handoff/{second.status(GROUP).generation}: permission READ denied"
         await wait_until(lambda: observer.status(GROUP).reason.startswith(refusal))
