@@ -71,6 +71,8 @@ class Handoff:
         """The entries that the handoff was waiting for when we last read the marks."""
         self.name: str = ""
         """Our entry at :attr:`generation`."""
+        self.moves: int = 0
+        """How often the active node was reported to have changed."""
         self.in_the_way: set[Work] = set()
         """Work that has to end before we can acknowledge."""
         self._released = 0  # the last generation that was released, as far as we know
@@ -221,6 +223,7 @@ class Handoff:
 
     def moved(self) -> None:
         """The active node has changed since we last read it."""
+        self.moves += 1
         self._active_due = True
         self._said = False
 

@@ -128,7 +128,10 @@ class HandoffTask:
                 await backend.activate(group_id, generation)
                 handoff.concluded(generation)
             case _:
+                moves = handoff.moves
                 handoff.read_active(await backend.progress(group_id))
+                if handoff.moves != moves:  # while the answer was on its way, which may not show it
+                    handoff.moved()
         if step is self._refused:
             self.last_error, self._refused = "", None
         return True

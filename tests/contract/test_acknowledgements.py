@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aiopartition import BackendError, PartitionCoordinator
-from aiopartition.backends.base import Mark
+from aiopartition.backends.base import Mark, Progress
 from tests.contract.cluster import Cluster
 from tests.contract.exclusive import join, joined
 from tests.support import wait_until
@@ -154,3 +154,23 @@ def len_of_waiting(member: PartitionCoordinator) -> int:
 
 async def acknowledged_by(cluster: Cluster, name: str) -> list[str]:
     return [each for each in await cluster.acknowledgements("g") if name in each]
+
+
+async def test_a_change_of_the_progress_while_it_is_read(cluster: Cluster) -> None:
+    """It is read again: the answer on its way may not show that change."""
+    first, second = await joined(cluster, "first"), await joined(cluster, "second")
+    await steady("g", first, second)
+    registry, reads = first._registry, 0
+    progress = registry.backend.progress
+
+    async def overtaken(group_id: str, *, create: bool = True) -> Progress:
+        nonlocal reads
+        reads += 1
+        found = await progress(group_id, create=create)
+        if reads == 1:
+            registry.group_activated("g")
+        return found
+
+    registry.backend.progress = overtaken  # type: ignore[method-assign]
+    registry.group_activated("g")
+    await wait_until(lambda: reads == 2)
