@@ -251,6 +251,6 @@ class ObservedGroup:
             return
         assert self.generation is not None
         policy, weights = self.model
-        view = View.of(self.group_id, self.generation, weights, policy, self.member_id, self._table, self._view)
+        view = View.of(self.group_id, self.generation, weights, policy, self.member_id, self._table)
         if view != self._view:  # while nothing changes, the object stays the same
             self._view = replace(view, active=self._nothing)

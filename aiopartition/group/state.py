@@ -355,9 +355,7 @@ class Group:
         assert self._entry is not None
         if self.handoff is not None:
             self.handoff.viewed(self._generation, self._entry.name, self.roster.members, table.mask(self.member.id))
-        self._show(View.of(
-            self.group_id, self._generation, self.wanted, self.policy, self.member.id, table, self._view
-        ))  # fmt: skip
+        self._show(View.of(self.group_id, self._generation, self.wanted, self.policy, self.member.id, table))
 
     def _show(self, view: View) -> None:
         active = None if self.handoff is None else self.handoff.active

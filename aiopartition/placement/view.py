@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from inspect import isawaitable
 from itertools import chain
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 from aiopartition.checks import require_key
 from aiopartition.placement.assign import build
@@ -34,6 +34,17 @@ class Member:
 
     id: str
     weight: int = 1
+
+
+_LONG: Final = 256
+"""Characters of an id that is not kept. Whatever the ids are, what is kept stays small."""
+
+_kept_member: Final = lru_cache(maxsize=4096, typed=True)(Member)
+"""Groups and views mostly have the same members, so they share these objects."""
+
+
+def _member(member_id: str, weight: int) -> Member:
+    return _kept_member(member_id, weight) if len(member_id) < _LONG else Member(member_id, weight)
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,22 +80,16 @@ class View:
         policy: GroupPolicy,
         member_id: str,
         table: Table | None = None,
-        previous: View | None = None,
     ) -> View:
         """Create the view of a group as seen by ``member_id``.
 
         :param weights: the weight of each member by member id, in any order.
         :param table: the result of ``assign.build(weights, policy)`` if available. Otherwise the table is built here,
             which blocks for about 10 ms, or 350 ms with 1,000 members.
-        :param previous: a view from which to take members that are the same: to make them all takes longer.
         :raises ValueError: if no member has a weight above 0, or a weight is negative.
         :raises GroupTooLargeError: if there are too many members for this policy.
         """
-        known = {} if previous is None else {member.id: member for member in previous.members}
-        members = tuple([
-            member if (member := known.get(each)) is not None and member.weight == weight else Member(each, weight)
-            for each, weight in sorted(weights.items())
-        ])  # fmt: skip
+        members = tuple([_member(each, weight) for each, weight in sorted(weights.items())])
         return cls(group_id, generation, members, policy, member_id, table or build(weights, policy))
 
     def owner(self, key: Key) -> str:
