@@ -9,6 +9,8 @@ from tests.contract.cluster import Cluster
 from tests.support import wait_until
 from tests.support.joining import enter
 
+pytestmark = pytest.mark.timeout(240)  # they make thousands of nodes
+
 MEMBER = "ü" * 512
 """1,024 bytes, and three times as many in a path."""
 POLICY = GroupPolicy(slots=16, vnodes=4)

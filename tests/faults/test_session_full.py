@@ -13,6 +13,8 @@ from tests.support import Ensemble, OpenProxy, ZooKeeperServer, wait_until
 from tests.support.admin import session_of
 from tests.support.fleet import Fleet
 
+pytestmark = pytest.mark.timeout(240)  # they make thousands of nodes
+
 MEMBER = "ü" * 500
 """1,000 bytes, and three times as many in a path."""
 GROUPS = [f"{number:04}{'ö' * 498}" for number in range(348)]
