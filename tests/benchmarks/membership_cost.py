@@ -94,6 +94,7 @@ async def _fleet(url: str, size: int, storms: Table) -> tuple[Spent, list[Spent]
                 await member.join_group(GROUP)
                 await _agreed(fleet, size)
             spent.append(one)
+        await asyncio.gather(*(member.stop() for member in fleet))  # not one after the other
         return storm, spent
 
 

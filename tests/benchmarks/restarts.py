@@ -66,6 +66,7 @@ async def _restart(server: ZooKeeperServer, size: int, lots: dict[int, int], tab
             restarted = at_once * times
             each = 1 / size / restarted
             table.add(size, at_once, requests * each, spent.bytes * each, spent.cpu * each * 1e3, spent.seconds / times)
+        await asyncio.gather(*(member.stop() for member in fleet.values()))  # not one after the other
 
 
 async def _rest(server: ZooKeeperServer, members: int, groups: int, quiet: float, table: Table) -> None:
@@ -81,4 +82,5 @@ async def _rest(server: ZooKeeperServer, members: int, groups: int, quiet: float
         with spending() as spent:
             await asyncio.sleep(quiet)
         requests = (await Counters.of(server)).since(before).requests / spent.seconds
+        await asyncio.gather(*(member.stop() for member in fleet))
         table.add(members, groups, requests, requests / members, spent.bytes / spent.seconds / 1e3)
