@@ -43,6 +43,8 @@ class Terminal:
 @asynccontextmanager
 async def terminal(*arguments: str) -> AsyncGenerator[Terminal]:
     reader, writer = pty.openpty()
+    # Otherwise the command would ignore SIGINT if these tests do, as all programs do that a shell starts with "&".
+    here = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "aiopartition", *arguments), stdin=DEVNULL, stdout=writer, stderr=PIPE,
@@ -55,6 +57,7 @@ async def terminal(*arguments: str) -> AsyncGenerator[Terminal]:
                 process.kill()
             await process.communicate()
     finally:
+        signal.signal(signal.SIGINT, here)
         os.close(writer)
         os.close(reader)
 
