@@ -85,7 +85,7 @@ class Examination:
     """The result of examining an ensemble.
 
     :ivar asked: the session timeout that was asked for, in seconds.
-    :ivar user: the user as whom the client logged in; ``None`` if it did not log in, or logged in by Kerberos.
+    :ivar user: the name with which the client logged in; ``None`` without a login, or with Kerberos.
     :ivar kerberos: whether it logged in by Kerberos.
     :ivar groups: how many groups there are; ``None`` if that cannot be known.
     :ivar denied: the errors of reads that were refused.

@@ -49,14 +49,13 @@ class Crowd:
     async def hand_over(self, group_id: str, member_id: str) -> list[Mark]:
         """In an exclusive group they let go of everything, as soon as that member is there. Return their marks."""
 
-        async def generation() -> int | None:
+        async def generation() -> int:
             found = await self._backend.read(group_id, watch=False)
-            joined = found is not None and any(name.startswith(f"{member_id};") for name in found.names)
-            return found.generation if found is not None and joined else None
+            if found is None or not any(name.startswith(f"{member_id};") for name in found.names):
+                return 0
+            return found.generation
 
-        await wait_until(generation)
-        number = await generation()
-        assert number is not None
+        number = await wait_until(generation)
         marks = [Mark(number, name) for (group, _), name in self._entries.items() if group == group_id]
         for mark in marks:
             await self._backend.mark(group_id, mark)

@@ -16,7 +16,7 @@ from tests.support import ZooKeeperServer, wait_until
 
 GROUP = "switches"
 TIMES = 3
-REST = 0.25  # seconds: whoever said that a generation is active clears up after it
+REST = 0.25  # seconds in which members delete the marks of a handoff that is over
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Memory is what Python has allocated (``tracemalloc``) after a collection, divide
 stacks of threads, of which tooz and kazoo have several for each coordinator and we none, and what OpenSSL or the
 kernel keep. The groups have 10 members, one of them this coordinator; the others are entries without coordinators.
 *The same members* is one fleet in all groups, as when each agent of a service joins them all; *others in each* is
-another fleet in each group. tooz's groups are ``join_partitioned_group()``, with the same 10 entries written by hand.
+another fleet in each group. A *further* group is one beside another. tooz's groups are ``join_partitioned_group()``,
+with the same 10 entries written by hand.
 
 Joining is timed without ``tracemalloc``: one ``join_group()`` after the other, and all at once.
 """
@@ -154,11 +155,10 @@ class Groups:
 
     async def _join(self, name: str) -> None:
         joining = asyncio.create_task(self._coordinator.join_group(name, policy=self._policy))
-        if self._policy is not None and self._policy.exclusive:
-            marks = await self._crowd.hand_over(name, "me")
-            await joining
-            await self._crowd.retract(name, marks)
+        exclusive = self._policy is not None and self._policy.exclusive
+        marks = await self._crowd.hand_over(name, "me") if exclusive else []
         await joining
+        await self._crowd.retract(name, marks)
 
     async def forget(self, *, but_one: bool = False) -> None:
         """Leave them all, or all but the first."""

@@ -78,9 +78,9 @@ class Ledger:
     ends: dict[int, float] = field(default_factory=dict[int, float])
     """When each session was ended, by the ensemble or by its client, on the leader's wall clock."""
     epochs: Mapping[int, int] = field(default_factory=dict[int, int])
+    """For each epoch of the ensemble, by its first number, the last transaction that its leader knew of."""
     forgotten: int = 0
     """How many transactions that were logged the ensemble has forgotten so far."""
-    """For each epoch of the ensemble, by its first number, the last transaction that its leader knew of."""
     _index: dict[int, int] = field(default_factory=dict[int, int])
     _tables: dict[tuple[tuple[str, int], ...], Table] = field(default_factory=dict[tuple[tuple[str, int], ...], Table])
 

@@ -99,7 +99,9 @@ class Trial:
         self._check_ends()
         offset.look()
         ledger = await self.world.ledger()
-        if not apart:
+        if apart:
+            self.judge.forgotten = ledger.forgotten  # they excuse nothing in the next round
+        else:
             self._check_held(schedule, settled, begun, until)
             await asyncio.to_thread(self.judge.judge, self.world.processes, ledger, offset)
         self._unsettled = self.judge.rounds_unjudged > unjudged_before
